@@ -1,0 +1,44 @@
+PYTHON ?= python3
+BIN := .venv/bin
+VENV := .venv/.installed
+
+.PHONY: venv demo up test check format bench lock clean
+
+venv: $(VENV)
+
+$(VENV): requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $(VENV)
+
+demo: venv
+	$(BIN)/python -m local demo --out demo-output
+
+up: venv
+	$(BIN)/python -m local up --env-file local.env
+
+test: venv
+	$(BIN)/python -m pytest
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: venv
+	$(BIN)/python -m benchmarks
+
+# The locks are made here and nowhere else: requirements*.in say what is allowed, the locks say what is installed.
+lock: venv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+
+clean:
+	rm -rf .venv demo-output local.env

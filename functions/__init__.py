@@ -1,0 +1,1 @@
+"""Knows the platform: who woke us, and what becomes of a failure."""

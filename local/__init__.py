@@ -1,0 +1,1 @@
+"""A cloud in a box for one machine: emulators, event bridge, demo, predict. Not deployed."""

@@ -1,0 +1,1 @@
+"""Knows the problem: tenants, models, images and results."""
