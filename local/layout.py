@@ -1,0 +1,69 @@
+"""The names of all in the box: project, buckets, topics, subscriptions. Pure: it creates none of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+DEFAULT_PROJECT = "tenant-vision-local"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Topics and subscriptions by full name (`projects/P/topics/T`), as the stock clients take them."""
+
+    project: str
+    models_bucket: str
+    upload_bucket: str
+    results_bucket: str
+    upload_topic: str
+    image_topic: str
+    error_topic: str
+    dead_letter_topic: str
+    upload_subscription: str
+    image_subscription: str
+    error_subscription: str
+    dead_letter_subscription: str
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """Each once, although one bucket may have all three parts."""
+        return tuple(dict.fromkeys((self.models_bucket, self.upload_bucket, self.results_bucket)))
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return (self.upload_topic, self.image_topic, self.error_topic, self.dead_letter_topic)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Layout":
+        """Names that are set are kept; a GCS_BUCKET that is set is the default of the other two."""
+        project = environment.get("GOOGLE_CLOUD_PROJECT") or DEFAULT_PROJECT
+        models_bucket = environment.get("GCS_BUCKET")
+
+        def topic(variable: str, default: str) -> str:
+            return full_name(environment.get(variable) or default, "topics", project)
+
+        def subscription(variable: str, default: str) -> str:
+            return full_name(environment.get(variable) or default, "subscriptions", project)
+
+        return cls(
+            project=project,
+            models_bucket=models_bucket or f"{project}-models",
+            upload_bucket=environment.get("UPLOAD_BUCKET") or models_bucket or f"{project}-uploads",
+            results_bucket=environment.get("RESULTS_BUCKET") or models_bucket or f"{project}-results",
+            upload_topic=topic("UPLOAD_TOPIC", "uploads"),
+            image_topic=topic("IMAGE_TOPIC", "images"),
+            error_topic=topic("ERROR_TOPIC", "errors"),
+            dead_letter_topic=topic("DEAD_LETTER_TOPIC", "dead-letters"),
+            upload_subscription=subscription("UPLOAD_SUBSCRIPTION", "uploads-to-process-upload"),
+            image_subscription=subscription("IMAGE_SUBSCRIPTION", "images-to-process-message"),
+            error_subscription=subscription("ERROR_SUBSCRIPTION", "errors-to-read"),
+            dead_letter_subscription=subscription("DEAD_LETTER_SUBSCRIPTION", "dead-letters-to-read"),
+        )
+
+
+def full_name(name: str, kind: str, project: str) -> str:
+    """`errors` and `projects/P/topics/errors` are the same topic of project P."""
+    return name if name.startswith("projects/") else f"projects/{project}/{kind}/{name}"
+
+
+def short_name(name: str) -> str:
+    return name.rpartition("/")[2]

@@ -1,0 +1,91 @@
+"""Creates what a project has before its first event: buckets, topics, subscriptions. What is there stays."""
+
+import contextlib
+from dataclasses import dataclass
+
+from google.api_core.exceptions import AlreadyExists, Conflict, NotFound
+from google.cloud import pubsub_v1, storage
+from google.protobuf.duration_pb2 import Duration
+
+from local.layout import Layout
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How a push subscription delivers again: quick enough to watch (the platform: 10 s to 600 s)."""
+
+    ack_deadline_s: int = 60
+    min_backoff_s: float = 1.0
+    max_backoff_s: float = 10.0
+    max_delivery_attempts: int = 5
+
+
+def create_buckets(client: storage.Client, layout: Layout) -> None:
+    for name in layout.buckets:
+        with contextlib.suppress(Conflict):
+            client.create_bucket(name, timeout=TIMEOUT_S, retry=None)
+
+
+def create_topics(publisher: pubsub_v1.PublisherClient, layout: Layout) -> None:
+    for name in layout.topics:
+        with contextlib.suppress(AlreadyExists):
+            publisher.create_topic(name=name, timeout=TIMEOUT_S, retry=None)
+
+
+def create_subscriptions(
+    subscriber: pubsub_v1.SubscriberClient,
+    layout: Layout,
+    *,
+    upload_endpoint: str,
+    image_endpoint: str,
+    delivery: Delivery,
+) -> None:
+    """Two that push to the bridge (those of an earlier run push to nobody: replaced), two to be pulled."""
+    pushes = (
+        (layout.upload_subscription, layout.upload_topic, upload_endpoint),
+        (layout.image_subscription, layout.image_topic, image_endpoint),
+    )
+    remove_push_subscriptions(subscriber, layout)
+    for name, topic, endpoint in pushes:
+        subscriber.create_subscription(
+            request={
+                "name": name,
+                "topic": topic,
+                "push_config": {"push_endpoint": endpoint},
+                "ack_deadline_seconds": delivery.ack_deadline_s,
+                "retry_policy": {
+                    "minimum_backoff": _duration(delivery.min_backoff_s),
+                    "maximum_backoff": _duration(delivery.max_backoff_s),
+                },
+                "dead_letter_policy": {
+                    "dead_letter_topic": layout.dead_letter_topic,
+                    "max_delivery_attempts": delivery.max_delivery_attempts,
+                },
+            },
+            timeout=TIMEOUT_S,
+            retry=None,
+        )
+    pulls = (
+        (layout.error_subscription, layout.error_topic),
+        (layout.dead_letter_subscription, layout.dead_letter_topic),
+    )
+    for name, topic in pulls:
+        with contextlib.suppress(AlreadyExists):
+            subscriber.create_subscription(
+                request={"name": name, "topic": topic, "ack_deadline_seconds": delivery.ack_deadline_s},
+                timeout=TIMEOUT_S,
+                retry=None,
+            )
+
+
+def remove_push_subscriptions(subscriber: pubsub_v1.SubscriberClient, layout: Layout) -> None:
+    for name in (layout.upload_subscription, layout.image_subscription):
+        with contextlib.suppress(NotFound):
+            subscriber.delete_subscription(subscription=name, timeout=TIMEOUT_S, retry=None)
+
+
+def _duration(seconds: float) -> Duration:
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=round((seconds - whole) * 1_000_000_000))

@@ -1,0 +1,290 @@
+"""The cloud in a box: storage, Pub/Sub, the bridge and the functions, up together and gone together.
+
+    with Stack() as stack:
+        stack.storage.bucket(stack.layout.upload_bucket).blob("uploads/tenant-001/bed.jpg").upload_from_filename(…)
+
+It knows what runs and in which order; what each part is, the part says.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.cloud import pubsub_v1, storage
+from requests.exceptions import RequestException
+
+from local import clients, resources
+from local.bridge import Bridge, Route
+from local.envelope import message_envelope, upload_envelope
+from local.function_server import function_server
+from local.layout import Layout
+from local.leash import Leash
+from local.pubsub import PubSubServer
+from local.resources import Delivery
+from local.server_process import ServerProcess, StackError
+from local.storage_server import storage_server
+from local.supervisor import Supervisor
+from local.upload_watcher import UploadWatcher
+
+DEFAULT_SOURCE = Path(__file__).resolve().parent.parent / "main.py"
+UPLOAD, MESSAGE, REQUEST = TARGETS = ("process_upload", "process_message", "process_request")
+START_TIMEOUT_S = 60.0
+GRACE_S = 2.0
+
+
+class Stack:
+    """One cloud for one machine, on 127.0.0.1 only.
+
+    `environment` is what the functions inherit and where names and emulators are looked up; by default this
+    process's own. STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST in it are used instead of emulators of ours.
+    `targets` may leave functions out, for a source that does not have them all.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Path = DEFAULT_SOURCE,
+        targets: Sequence[str] = TARGETS,
+        environment: Mapping[str, str] | None = None,
+        delivery: Delivery | None = None,
+        remove_at_end: Sequence[Path] = (),
+    ) -> None:
+        self._source = source.resolve()
+        self._targets = tuple(targets)
+        self._environment = dict(os.environ if environment is None else environment)
+        self._delivery = delivery or Delivery()
+        self._remove_at_end = tuple(remove_at_end)
+        self._exit = ExitStack()
+        self._functions: dict[str, ServerProcess] = {}
+        self._supervisor: Supervisor | None = None
+        self.layout = Layout.from_environment(self._environment)
+        self.storage_url = _http(self._environment.get("STORAGE_EMULATOR_HOST", ""))
+        self.pubsub_host = self._environment.get("PUBSUB_EMULATOR_HOST", "")
+        self.folder = Path()
+
+    # Up and down
+
+    def start(self) -> Self:
+        """Return when everything answers, or raise StackError and leave nothing behind."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        self._exit.close()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Until a part that nothing works without has died (StackError), or the time is over."""
+        supervisor = self._running()
+        supervisor.failed.wait(timeout_s)
+        if supervisor.failure is not None:
+            raise supervisor.failure
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # What a caller does with it
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What `up` writes to its file: all that another process needs to use this stack."""
+        urls = {UPLOAD: "UPLOAD_URL", MESSAGE: "MESSAGE_URL", REQUEST: "REQUEST_URL"}
+        return {
+            **self._settings(),
+            "IMAGE_TOPIC": self.layout.image_topic,
+            "ERROR_SUBSCRIPTION": self.layout.error_subscription,
+            "DEAD_LETTER_SUBSCRIPTION": self.layout.dead_letter_subscription,
+            **{urls[target]: self.url(target) for target in self._targets},
+        }
+
+    @cached_property
+    def storage(self) -> storage.Client:
+        return clients.storage_client(self.storage_url, self.layout.project)
+
+    @cached_property
+    def publisher(self) -> pubsub_v1.PublisherClient:
+        return clients.publisher_client(self.pubsub_host)
+
+    @cached_property
+    def subscriber(self) -> pubsub_v1.SubscriberClient:
+        return clients.subscriber_client(self.pubsub_host)
+
+    def url(self, name: str) -> str:
+        return self._functions[name].url
+
+    def log_lines(self, name: str) -> list[dict[str, Any]]:
+        """The JSON lines that the function wrote, all its lives long."""
+        return self._functions[name].log.entries()
+
+    def fresh_lines(self) -> list[tuple[str, str]]:
+        """(function, line) of what was written since the last call."""
+        return [
+            (name, line) for name, process in self._functions.items() for line in process.log.fresh_lines()
+        ]
+
+    def function_pid(self, name: str) -> int | None:
+        return self._functions[name].pid
+
+    def kill_function(self, name: str) -> None:
+        """SIGKILL; it stays down until `start_function`."""
+        self._running().rest(name)
+
+    def start_function(self, name: str, timeout_s: float = START_TIMEOUT_S) -> None:
+        self._running().wake(name)
+        self._functions[name].wait_until_it_answers(timeout_s)
+
+    def restart_function(self, name: str) -> None:
+        """A new, cold instance at the same address."""
+        self.kill_function(name)
+        self.start_function(name)
+
+    # Step by step
+
+    def _start(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tenant-vision-"))
+        self._exit.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        leash = Leash()
+        self._exit.callback(leash.close)
+        for path in (self.folder, *self._remove_at_end):
+            leash.remove_at_end(path)
+        self._exit.callback(self._close_clients)
+        if not self.pubsub_host:
+            self.pubsub_host = self._exit.enter_context(PubSubServer(port=0)).host_port
+        own_storage = [] if self.storage_url else [self._start_storage(leash)]
+        self._start_functions(leash)
+        self._create_resources()
+        if not own_storage:
+            self._watch_uploads()
+        for process in self._functions.values():
+            process.wait_until_it_answers(START_TIMEOUT_S, moves=3)
+        self._open_the_bridge()
+        self._supervisor = Supervisor(restarted=self._functions.values(), needed=own_storage)
+        self._supervisor.start()
+        self._exit.callback(self._supervisor.stop)
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "STORAGE_EMULATOR_HOST": self.storage_url,
+            "PUBSUB_EMULATOR_HOST": self.pubsub_host,
+            "GOOGLE_CLOUD_PROJECT": self.layout.project,
+            "GCS_BUCKET": self.layout.models_bucket,
+            "UPLOAD_BUCKET": self.layout.upload_bucket,
+            "RESULTS_BUCKET": self.layout.results_bucket,
+            "ERROR_TOPIC": self.layout.error_topic,
+        }
+
+    def _start_storage(self, leash: Leash) -> ServerProcess:
+        process = storage_server(
+            self.layout,
+            pubsub_host=self.pubsub_host,
+            environment=self._environment,
+            folder=self.folder,
+            leash=leash,
+        )
+        self._exit.callback(_end, [process])
+        process.start()
+        process.wait_until_it_answers(START_TIMEOUT_S, moves=3)
+        self.storage_url = process.url
+        return process
+
+    def _start_functions(self, leash: Leash) -> None:
+        if not self._source.is_file():
+            raise StackError(f"there is no {self._source}")
+        environment = {**self._environment, **self._settings()}
+        self._functions = {
+            target: function_server(
+                target, source=self._source, environment=environment, folder=self.folder, leash=leash
+            )
+            for target in self._targets
+        }
+        self._exit.callback(_end, list(self._functions.values()))
+        for process in self._functions.values():
+            process.start()
+
+    def _create_resources(self) -> None:
+        try:
+            resources.create_buckets(self.storage, self.layout)
+        except (RequestException, GoogleAPICallError) as error:
+            raise StackError(f"storage at {self.storage_url} creates no buckets: {error}") from error
+        try:
+            resources.create_topics(self.publisher, self.layout)
+        except (GoogleAPICallError, RetryError) as error:
+            raise StackError(f"Pub/Sub at {self.pubsub_host} creates no topics: {error}") from error
+
+    def _watch_uploads(self) -> None:
+        watcher = UploadWatcher(
+            self.storage_url, self.layout.upload_bucket, self.publisher, self.layout.upload_topic
+        )
+        watcher.start()
+        self._exit.callback(watcher.stop)
+
+    def _open_the_bridge(self) -> None:
+        routes = {}
+        if UPLOAD in self._targets:
+            routes["/uploads"] = Route(upload_envelope, self.url(UPLOAD))
+        if MESSAGE in self._targets:
+            routes["/messages"] = Route(
+                partial(message_envelope, topic=self.layout.image_topic), self.url(MESSAGE)
+            )
+        bridge = self._exit.enter_context(Bridge(routes, timeout_s=self._delivery.ack_deadline_s))
+        resources.create_subscriptions(
+            self.subscriber,
+            self.layout,
+            upload_endpoint=bridge.url("/uploads"),
+            image_endpoint=bridge.url("/messages"),
+            delivery=self._delivery,
+        )
+        self._exit.callback(self._remove_push_subscriptions)
+
+    def _remove_push_subscriptions(self) -> None:
+        """In a Pub/Sub of others they would push to nobody for ever."""
+        with suppress(GoogleAPICallError, RetryError):
+            resources.remove_push_subscriptions(self.subscriber, self.layout)
+
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise StackError("the stack is not up")
+        return self._supervisor
+
+    def _close_clients(self) -> None:
+        """Those that were asked for: a cached property is in the instance's dictionary once it was."""
+        if "storage" in self.__dict__:
+            self.storage.close()
+        if "publisher" in self.__dict__:
+            self.publisher.stop()
+            self.publisher.transport.close()
+        if "subscriber" in self.__dict__:
+            self.subscriber.close()
+        for name in ("storage", "publisher", "subscriber"):
+            self.__dict__.pop(name, None)
+
+
+def _end(processes: Sequence[ServerProcess]) -> None:
+    deadline = time.monotonic() + GRACE_S
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.kill(grace_s=max(0.0, deadline - time.monotonic()))
+        process.release_port()
+
+
+def _http(host: str) -> str:
+    """STORAGE_EMULATOR_HOST is seen with and without its scheme; the Python client needs it."""
+    host = host.rstrip("/")
+    return host if not host or "://" in host else f"http://{host}"

