@@ -1,0 +1,180 @@
+"""Reads and writes whole objects in Cloud Storage, each call within a deadline, in our own words.
+
+It does not know what the objects are for: which tenant they belong to, or what a missing one means.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import google_crc32c
+import requests.exceptions
+import urllib3.exceptions
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from shared.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
+
+ATTEMPT_TIMEOUT_S: Final = 20.0
+CALL_DEADLINE_S: Final = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """An object's metadata: size in bytes, crc32c as storage writes it (base64, big-endian)."""
+
+    generation: int
+    size: int
+    crc32c: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object's bytes, verified, and the generation they are of. `data` None: over the size asked for."""
+
+    data: bytes | None
+    uri: str
+    generation: int
+    crc32c: str
+
+
+class ObjectStore:
+    """The storage client behind three verbs. One for all threads; the client is made on first use."""
+
+    def __init__(self, *, project: str | None = None, call_deadline_s: float = CALL_DEADLINE_S) -> None:
+        self._project = project
+        self._client: storage.Client | None = None
+        self._options: dict[str, Any] = {
+            "timeout": min(ATTEMPT_TIMEOUT_S, call_deadline_s),
+            "retry": DEFAULT_RETRY.with_timeout(call_deadline_s),
+        }
+
+    def stat(self, bucket: str, name: str, *, generation: int | None = None) -> ObjectStat:
+        """Read an object's metadata.
+
+        Raises:
+            ObjectNotFound: storage answered 404.
+            StorageUnavailable: it did not answer, or not in time, or forbade it.
+        """
+        blob = self._blob(bucket, name, generation)
+        with _our_words(bucket, name):
+            blob.reload(**self._options)
+        return _stat(blob)
+
+    def changed(self, bucket: str, name: str, *, generation: int) -> bool:
+        """Whether the live object is of another generation: one conditional read of its metadata.
+
+        Raises: as `stat`.
+        """
+        blob = self._blob(bucket, name)
+        with _our_words(bucket, name):
+            try:
+                blob.reload(if_generation_not_match=generation, **self._options)
+            except api.NotModified:
+                return False
+        return bool(int(blob.generation) != generation)
+
+    def read(
+        self, bucket: str, name: str, *, generation: int | None = None, max_bytes: int | None = None
+    ) -> StoredObject:
+        """Read an object in one request, and check its bytes against the crc32c storage has of them.
+
+        An object of more than `max_bytes` is not read to its end and comes without data.
+
+        Raises:
+            ObjectNotFound: storage answered 404.
+            StorageUnavailable: as `stat`, or the bytes are not those that were stored.
+        """
+        blob = self._blob(bucket, name, generation)
+        with _our_words(bucket, name):
+            try:
+                data: bytes = blob.download_as_bytes(
+                    end=max_bytes, raw_download=True, checksum=None, **self._options
+                )
+            except api.RequestRangeNotSatisfiable:  # an empty object has no first byte
+                data = b""
+            if not blob.generation or not blob.crc32c:  # not in the headers of this answer: ask once more
+                blob.reload(**self._options)
+        uri = f"gs://{bucket}/{name}"
+        if max_bytes is not None and len(data) > max_bytes:
+            return StoredObject(None, uri, int(blob.generation), blob.crc32c)
+        if crc32c(data) != blob.crc32c:
+            raise StorageUnavailable(f"The bytes of {uri} arrived damaged")
+        return StoredObject(data, uri, int(blob.generation), blob.crc32c)
+
+    def write(
+        self,
+        bucket: str,
+        name: str,
+        data: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        if_generation: int | None = None,
+    ) -> int:
+        """Write an object and give its generation; storage verifies the bytes by their crc32c.
+
+        `if_generation` writes only over that generation (0: only where there is none).
+
+        Raises:
+            ObjectChanged: the object is not at `if_generation`.
+            StorageUnavailable: as `stat`.
+        """
+        blob = self._blob(bucket, name)
+        blob.metadata = dict(metadata or {})
+        blob.cache_control = "no-cache"
+        with _our_words(bucket, name):
+            blob.upload_from_string(
+                data,
+                content_type=content_type,
+                checksum="crc32c",
+                if_generation_match=if_generation,
+                **self._options,
+            )
+        return int(blob.generation)
+
+    def _blob(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob:
+        if self._client is None:
+            with _our_words(bucket, name):
+                self._client = storage.Client(project=self._project)
+        return self._client.bucket(bucket).blob(name, generation=generation)
+
+
+def crc32c(data: bytes) -> str:
+    """The Castagnoli checksum of `data` as storage writes it: base64 of four big-endian bytes."""
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+
+
+def _stat(blob: storage.Blob) -> ObjectStat:
+    return ObjectStat(int(blob.generation), int(blob.size or 0), blob.crc32c or "", dict(blob.metadata or {}))
+
+
+@contextmanager
+def _our_words(bucket: str, name: str) -> Generator[None]:
+    """Only a 404 means "not there" and only a 412 means "changed"; everything else may heal with time."""
+    try:
+        yield
+    except api.NotFound as error:
+        raise ObjectNotFound(f"gs://{bucket}/{name}") from error
+    except api.PreconditionFailed as error:
+        raise ObjectChanged(f"gs://{bucket}/{name}") from error
+    except (api.NotModified, api.RequestRangeNotSatisfiable):
+        raise  # answers, not failures: their callers asked for them
+    except (
+        api.GoogleAPIError,
+        auth.GoogleAuthError,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        DataCorruption,
+        InvalidResponse,
+        OSError,
+    ) as error:
+        raise StorageUnavailable(f"Storage did not serve gs://{bucket}/{name}") from error

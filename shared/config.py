@@ -1,0 +1,109 @@
+"""Reads the environment once into a frozen Config, and refuses a value it cannot use by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Final
+
+from shared.errors import ConfigError
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_TOPIC: Final = re.compile(r"(?:projects/[a-z0-9.:-]{4,63}/topics/)?[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+_PROJECT: Final = re.compile(r"[a-z0-9.:-]{4,63}")
+_PIPELINE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+Parse = Callable[[str], Any]
+
+
+def _matching(pattern: re.Pattern[str]) -> Parse:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _number(kind: type[int | float], low: float, high: float) -> Parse:
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _level(text: str) -> str:
+    if text.upper() not in _LEVELS:
+        raise ValueError(text)
+    return text.upper()
+
+
+def _setting(name: str, takes: str, parse: Parse, default: Any = MISSING) -> Any:
+    metadata = {"name": name, "takes": takes, "parse": parse}
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+
+
+_BUCKET_TAKES: Final = "a bucket's name: no gs://, no path"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting, parsed. Field metadata carry the variable's `name`, what it `takes` and its parser.
+
+    Models, uploads and results lie under fixed prefixes (`models/`, `uploads/`, `results/`), and a bucket's
+    name cannot carry a path: so no setting can make results land where uploads are watched.
+    """
+
+    gcs_bucket: str = _setting("GCS_BUCKET", _BUCKET_TAKES, _matching(_BUCKET))
+    error_topic: str = _setting("ERROR_TOPIC", "a topic: NAME or projects/PROJECT/topics/NAME", _matching(_TOPIC))
+    upload_bucket: str = _setting("UPLOAD_BUCKET", _BUCKET_TAKES, _matching(_BUCKET), "")
+    results_bucket: str = _setting("RESULTS_BUCKET", _BUCKET_TAKES, _matching(_BUCKET), "")
+    project: str = _setting("GOOGLE_CLOUD_PROJECT", "a project's id", _matching(_PROJECT), "")
+    default_pipeline: str = _setting("DEFAULT_PIPELINE", "a pipeline's name", _matching(_PIPELINE), "detect")
+    confidence_threshold: float = _setting("CONFIDENCE_THRESHOLD", "0 to 1", _number(float, 0, 1), 0.25)
+    iou_threshold: float = _setting("IOU_THRESHOLD", "0 to 1", _number(float, 0, 1), 0.7)
+    max_detections: int = _setting("MAX_DETECTIONS", "1 to 30000", _number(int, 1, 30_000), 300)
+    max_image_bytes: int = _setting("MAX_IMAGE_BYTES", "bytes, 1 to 2**30", _number(int, 1, 2**30), 64 * 2**20)
+    max_image_pixels: int = _setting(
+        "MAX_IMAGE_PIXELS", "pixels, 1 to 178000000", _number(int, 1, 178_000_000), 64_000_000
+    )
+    model_refresh_s: float = _setting(
+        "MODEL_REFRESH_SECONDS", "seconds, 0 to 86400", _number(float, 0, 86_400), 60.0
+    )
+    ort_threads: int = _setting("ORT_THREADS", "0 (the CPUs this process may use) to 256", _number(int, 0, 256), 0)
+    event_deadline_s: float = _setting(
+        "EVENT_DEADLINE_SECONDS", "seconds, 1 to 3540", _number(float, 1, 3540), 480.0
+    )
+    max_event_age_s: float = _setting(
+        "MAX_EVENT_AGE", "seconds, 0 to 604800", _number(float, 0, 604_800), 21_600.0
+    )
+    log_level: str = _setting("LOG_LEVEL", ", ".join(_LEVELS), _level, "INFO")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Config:
+        """Parse `environment`; an empty value counts as absent.
+
+        Raises:
+            ConfigError: naming every variable that is missing or not what it takes.
+        """
+        values: dict[str, Any] = {}
+        mistakes: list[str] = []
+        for each in fields(cls):
+            name, takes = each.metadata["name"], each.metadata["takes"]
+            text = environment.get(name, "").strip()
+            if text:
+                try:
+                    values[each.name] = each.metadata["parse"](text)
+                except ValueError:
+                    mistakes.append(f"{name}={text!r} is refused: it takes {takes}")
+            elif each.default is MISSING:
+                mistakes.append(f"{name} is required: it takes {takes}")
+        if mistakes:
+            raise ConfigError("; ".join(mistakes))
+        bucket = values["gcs_bucket"]
+        return cls(**{"upload_bucket": bucket, "results_bucket": bucket, **values})

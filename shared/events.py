@@ -1,0 +1,241 @@
+"""Turns an Event, as the envelope gave it, into a Request for one image of one tenant. Pure.
+
+Everything in an event comes from a stranger: nothing of it reaches a path, a cache key or a log line but
+through the checks here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from shared.config import Config
+from shared.errors import Ignored, InvalidEvent, InvalidPipeline, TenantMismatch
+
+TENANT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+PIPELINE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+UPLOADS: Final = "uploads/"
+FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "request_id")
+
+_GENERATION: Final = re.compile(r"[0-9]{1,19}")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_MAX_NAME_BYTES: Final = 1024 - len("results//annotated.jpg")  # what storage takes, less what a result adds
+_MAX_TEXT: Final = 256
+_MAX_IMAGE: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFinalized:
+    """Storage says: this generation of this object is complete."""
+
+    bucket: str
+    name: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMessage:
+    """A publisher asks for an image, by attributes and an optional JSON body."""
+
+    attributes: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What woke us: `what`, and what the platform says about the delivery itself."""
+
+    what: ObjectFinalized | ImageMessage
+    event_id: str = ""
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """An image of a tenant in the upload bucket. `generation` None: the live one."""
+
+    bucket: str
+    name: str
+    generation: int | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One image, one tenant, one pipeline: every field checked."""
+
+    tenant_id: str
+    image: ImageRef
+    pipeline: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str | None = None
+    event_id: str = ""
+    by_upload: bool = False
+
+
+def parse(event: Event, config: Config) -> Request:
+    """Check an event and say what it asks for.
+
+    Raises:
+        Ignored: the object is not an upload.
+        InvalidEvent: a field is missing or not what the contract says.
+        TenantMismatch: the object named is not in the named tenant's uploads.
+    """
+    if isinstance(event.what, ObjectFinalized):
+        return _parse_upload(event, event.what, config)
+    return _parse_message(event, asked(event.what), config)
+
+
+def known(event: Event) -> dict[str, str]:
+    """The fields of an event that are safe to repeat, for logs and errors, however wrong the rest may be."""
+    fields: Mapping[str, Any]
+    if isinstance(event.what, ObjectFinalized):
+        fields = {"image": f"gs://{event.what.bucket}/{event.what.name}", "generation": event.what.generation}
+        parts = event.what.name.split("/")
+        if event.what.name.startswith(UPLOADS) and len(parts) > 2:
+            fields["tenant_id"] = parts[1]
+    else:
+        try:
+            fields = asked(event.what)
+        except InvalidEvent:
+            fields = event.what.attributes
+    checks: dict[str, Callable[[str], object]] = {
+        "tenant_id": TENANT_ID.fullmatch,
+        "image": _is_printable,
+        "generation": _GENERATION.fullmatch,
+        "pipeline": PIPELINE.fullmatch,
+        "request_id": _is_printable,
+    }
+    texts = {name: str(fields[name]) for name in checks if isinstance(fields.get(name), (str, int))}
+    safe = {name: text for name, text in texts.items() if checks[name](text)}
+    if _is_printable(event.event_id):
+        safe["event_id"] = event.event_id
+    return safe
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse a stranger's JSON: strict, and refused rather than crashing when it is deep, huge or not UTF-8.
+
+    Raises:
+        InvalidEvent: it is not JSON.
+    """
+    try:
+        return json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent("The body is not valid JSON") from error
+
+
+def asked(message: ImageMessage) -> dict[str, Any]:
+    """The fields a message carries: its body's, overruled by its attributes.
+
+    Raises:
+        InvalidEvent: the body is there and is not a JSON object.
+    """
+    body: Any = parse_json(message.body) if message.body.strip() else {}
+    if not isinstance(body, dict):
+        raise InvalidEvent("The body is JSON but not an object")
+    wanted = (*FIELDS, "options")
+    fields = {name: body[name] for name in wanted if body.get(name) is not None}
+    return fields | {name: message.attributes[name] for name in FIELDS if message.attributes.get(name)}
+
+
+def _parse_upload(event: Event, upload: ObjectFinalized, config: Config) -> Request:
+    if upload.bucket != config.upload_bucket:
+        raise Ignored("The object is not in the upload bucket")
+    if not upload.name.startswith(UPLOADS):
+        raise Ignored(f"The object is not under {UPLOADS}")
+    if upload.name.endswith("/"):
+        raise Ignored("The object is a folder marker")
+    tenant_id, slash, path = upload.name.removeprefix(UPLOADS).partition("/")
+    if not slash or not TENANT_ID.fullmatch(tenant_id):
+        raise InvalidEvent("An upload belongs under uploads/{tenant_id}/, with a valid tenant id")
+    return Request(
+        tenant_id=tenant_id,
+        image=ImageRef(upload.bucket, _image_name(tenant_id, path), upload.generation),
+        pipeline=config.default_pipeline,
+        event_id=event.event_id,
+        by_upload=True,
+    )
+
+
+def _parse_message(event: Event, fields: Mapping[str, Any], config: Config) -> Request:
+    tenant_id = _text(fields, "tenant_id")
+    if not TENANT_ID.fullmatch(tenant_id):
+        raise InvalidEvent("tenant_id is not a valid tenant id: 1 to 63 of a-z, 0-9 and inner hyphens")
+    pipeline = _text(fields, "pipeline", config.default_pipeline)
+    if not PIPELINE.fullmatch(pipeline):
+        raise InvalidPipeline("pipeline is not a valid name: a-z, then up to 62 of a-z, 0-9, _ and -")
+    options = fields.get("options", {})
+    if not isinstance(options, dict):
+        raise InvalidEvent("options is not a JSON object")
+    return Request(
+        tenant_id=tenant_id,
+        image=ImageRef(
+            config.upload_bucket, _named_image(tenant_id, _text(fields, "image"), config), _generation(fields)
+        ),
+        pipeline=pipeline,
+        options=options,
+        request_id=_text(fields, "request_id", "") or None,
+        event_id=event.event_id,
+    )
+
+
+def _text(fields: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = fields.get(name, default)
+    if value is None:
+        raise InvalidEvent(f"{name} is missing")
+    limit = _MAX_IMAGE if name == "image" else _MAX_TEXT
+    if not isinstance(value, str) or len(value) > limit or _UNPRINTABLE.search(value):
+        raise InvalidEvent(f"{name} is not a text of at most {limit} printable characters")
+    return value
+
+
+def _generation(fields: Mapping[str, Any]) -> int | None:
+    value = fields.get("generation")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not _GENERATION.fullmatch(str(value)):
+        raise InvalidEvent("generation is not a generation's number")
+    return int(value)
+
+
+def _named_image(tenant_id: str, image: str, config: Config) -> str:
+    """The object a message names: a gs:// URI, an object name under uploads/, or a path below the tenant's."""
+    if image.startswith("gs://"):
+        bucket, _, name = image.removeprefix("gs://").partition("/")
+        if bucket != config.upload_bucket:
+            raise TenantMismatch(f"The image is not in the uploads of tenant '{tenant_id}'")
+    elif image.startswith(UPLOADS):
+        name = image
+    else:
+        name = f"{UPLOADS}{tenant_id}/{image}"
+    own = f"{UPLOADS}{tenant_id}/"
+    if not name.startswith(own):
+        raise TenantMismatch(f"The image is not in the uploads of tenant '{tenant_id}'")
+    return _image_name(tenant_id, name.removeprefix(own))
+
+
+def _image_name(tenant_id: str, path: str) -> str:
+    name = f"{UPLOADS}{tenant_id}/{path}"
+    if not path or path.endswith("/"):
+        raise InvalidEvent("The image's name is empty or a folder's")
+    if _UNPRINTABLE.search(name) or len(name.encode(errors="replace")) > _MAX_NAME_BYTES:
+        raise InvalidEvent(f"The image's name has unprintable characters or over {_MAX_NAME_BYTES} bytes")
+    if any(part in {".", ".."} for part in path.split("/")):
+        raise InvalidEvent("The image's name has a . or .. part")
+    return name
+
+
+def _is_printable(text: str) -> bool:
+    return 0 < len(text) <= _MAX_IMAGE and not _UNPRINTABLE.search(text)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)

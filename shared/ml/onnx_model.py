@@ -1,0 +1,95 @@
+"""A session made of one ONNX file, with what the file says of itself. Knows no tenant and no storage."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from shared.errors import InvalidModel
+from shared.ml.export import Export, ModelType, Tensor, read_export
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Which file a model was made of: what a result says of its origin."""
+
+    uri: str
+    generation: int
+    crc32c: str
+
+
+class OnnxModel:
+    """May be run by many threads at once; keeps nothing of a run."""
+
+    def __init__(self, data: bytes, *, model_type: ModelType, source: ModelSource, threads: int = 0) -> None:
+        """Make a session from memory: nothing is written to disk.
+
+        Args:
+            data: the file.
+            model_type: what it must be.
+            source: where it came from.
+            threads: of one run; 0: as many as this process has CPUs.
+
+        Raises:
+            InvalidModel: it is not a model of that type which can be served.
+        """
+        self.source = source
+        self.size = len(data)
+        try:
+            self._session = ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise InvalidModel("The file is not an ONNX model that can be loaded") from error
+        self._session._model_bytes = None  # noqa: SLF001 - kept for a fallback to other providers: a second copy
+        self.export: Export = read_export(
+            model_type,
+            self._session.get_modelmeta().custom_metadata_map,
+            [_tensor(each) for each in self._session.get_inputs()],
+            [_tensor(each) for each in self._session.get_outputs()],
+        )
+
+    def run(self, batch: npt.NDArray[np.floating]) -> list[npt.NDArray[np.floating]]:
+        """Run (B, 3, H, W) in the export's dtype and give its outputs in their order.
+
+        Raises:
+            InvalidModel: the model fails on an input of the shape it declares.
+        """
+        try:
+            outputs: list[npt.NDArray[np.floating]] = self._session.run(None, {self.export.input_name: batch})
+        except Exception as error:
+            raise InvalidModel("The model failed on its input") from error
+        return outputs
+
+
+def available_cpus() -> int:
+    """CPUs this process may use, not those of the host; ONNX Runtime would take the latter."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, _quota() or allowed))
+
+
+def _quota() -> int | None:
+    """CPUs the container's cgroup grants, rounded up; None where there is no limit (cgroup v2: `cpu.max`)."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123 - one line, no path to speak of
+            quota, period = file.read().split()
+        return None if quota == "max" else -(-int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or available_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Idle pools of other tenants' sessions would spin on the CPUs that this run needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _tensor(node: ort.NodeArg) -> Tensor:
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
+    return Tensor(node.name, node.type, shape)

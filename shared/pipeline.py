@@ -1,0 +1,262 @@
+"""The journey of one request: what is already done, read, the steps, write. Knows no envelope and no arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final, Protocol
+
+from shared import documents
+from shared.cloud.object_store import ObjectStat, StoredObject
+from shared.config import Config
+from shared.errors import (
+    DeadlineExceeded,
+    Ignored,
+    ImageNotFound,
+    ImageTooLarge,
+    InvalidPipeline,
+    ObjectChanged,
+    ObjectNotFound,
+    StorageUnavailable,
+)
+from shared.events import Request
+from shared.ml.export import ModelType
+from shared.ml.model_cache import ModelCache
+from shared.processing_context import ProcessingContext
+from shared.processors.detector_processor import DetectionOptions
+from shared.steps.detection_step import DetectionStep
+from shared.summary import current as summary
+from shared.summary import stage
+from shared.vision import images
+from shared.vision.drawing import annotate
+
+# Keys of a result's object metadata: which work it is the result of.
+_IMAGE_GENERATION: Final = "tenant-vision-image-generation"
+_WORK: Final = "tenant-vision-work"
+
+
+class Store(Protocol):
+    """What a pipeline needs of a store of objects; see `shared.cloud.object_store`."""
+
+    def stat(self, bucket: str, name: str, *, generation: int | None = None) -> ObjectStat: ...
+    def read(
+        self, bucket: str, name: str, *, generation: int | None = None, max_bytes: int | None = None
+    ) -> StoredObject: ...
+    def write(
+        self,
+        bucket: str,
+        name: str,
+        data: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        if_generation: int | None = None,
+    ) -> int: ...
+
+
+class Step(Protocol):
+    """A part of a pipeline; `model_types` are those of the models it asks for."""
+
+    model_types: ClassVar[tuple[ModelType, ...]]
+
+    def execute(self, ctx: ProcessingContext) -> ProcessingContext: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A complete result lies in storage. `duplicate`: it did so before, and its document was not read again."""
+
+    duplicate: bool
+    document: bytes | None = None
+
+
+class Pipeline:
+    """Built once an instance; keeps nothing of a request."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._config = config
+
+    def run(self, request: Request) -> Outcome:
+        """Process one image, and write its result last.
+
+        Raises:
+            TenantVisionError: any of its leaves; nothing is written then, or only the picture.
+        """
+        steps = self._steps(request)
+        request = self._at_generation(request)
+        earlier = self._earlier(request)
+        if earlier and self._is_done(request, steps, earlier):
+            return Outcome(duplicate=True)
+        ctx = self._read(request)
+        for step in steps:
+            self._check_deadline()
+            ctx = step.execute(ctx)
+        self._check_deadline()
+        return self._write(request, ctx, earlier)
+
+    def run_and_read(self, request: Request) -> Outcome:
+        """As `run`, with the document of a duplicate too."""
+        outcome = self.run(request)
+        if outcome.document is not None:
+            return outcome
+        name = f"{documents.result_prefix(request)}/result.json"
+        try:
+            return Outcome(outcome.duplicate, self._store.read(self._config.results_bucket, name).data)
+        except ObjectNotFound as error:
+            raise StorageUnavailable("The result was there and is gone") from error
+
+    def _steps(self, request: Request) -> Sequence[Step]:
+        config = self._config
+        options = DetectionOptions(
+            confidence_threshold=config.confidence_threshold,
+            iou_threshold=config.iou_threshold,
+            max_detections=config.max_detections,
+        )
+        if request.pipeline not in PIPELINES:
+            raise InvalidPipeline(
+                f"There is no pipeline '{request.pipeline}'; there are: {', '.join(sorted(PIPELINES))}"
+            )
+        return PIPELINES[request.pipeline](checked(options, request.options))
+
+    def _at_generation(self, request: Request) -> Request:
+        """The request with the generation of its image: the live one where it named none."""
+        if request.image.generation is not None:
+            return request
+        with stage("lookup"):
+            try:
+                stat = self._store.stat(request.image.bucket, request.image.name)
+            except ObjectNotFound as error:
+                raise ImageNotFound(f"There is no image {request.image.uri}") from error
+        return replace(request, image=replace(request.image, generation=stat.generation))
+
+    def _earlier(self, request: Request) -> ObjectStat | None:
+        """What is known of a result that is already there."""
+        with stage("lookup"):
+            try:
+                name = f"{documents.result_prefix(request)}/result.json"
+                return self._store.stat(self._config.results_bucket, name)
+            except ObjectNotFound:
+                return None
+
+    def _is_done(self, request: Request, steps: Sequence[Step], earlier: ObjectStat) -> bool:
+        done = earlier.metadata.get(_IMAGE_GENERATION, "")
+        if done.isdecimal() and int(done) > (request.image.generation or 0):
+            raise Ignored("A newer generation of the image is already done")
+        if done != str(request.image.generation):
+            return False
+        with stage("lookup"):
+            generations: dict[str, int] = {
+                model_type: ModelCache.generation(tenant_id=request.tenant_id, model_type=model_type)
+                for step in steps
+                for model_type in step.model_types
+            }
+        return earlier.metadata.get(_WORK) == _work(request, generations)
+
+    def _read(self, request: Request) -> ProcessingContext:
+        image, config = request.image, self._config
+        with stage("download"):
+            try:
+                stored = self._store.read(
+                    image.bucket, image.name, generation=image.generation, max_bytes=config.max_image_bytes
+                )
+            except ObjectNotFound as error:
+                raise self._gone(request) from error
+        if stored.data is None:
+            raise ImageTooLarge(f"The image has more than {config.max_image_bytes} bytes")
+        with stage("decode"):
+            pixels = images.decode(stored.data, max_pixels=config.max_image_pixels)
+        return ProcessingContext(tenant_id=request.tenant_id, image=pixels)
+
+    def _gone(self, request: Request) -> Ignored | ImageNotFound:
+        """An upload that is gone before we came needs no answer; who asked for an image by name does."""
+        if request.by_upload:
+            return Ignored("The image, or this generation of it, is gone")
+        return ImageNotFound(f"There is no image {request.image.uri} of generation {request.image.generation}")
+
+    def _write(self, request: Request, ctx: ProcessingContext, earlier: ObjectStat | None) -> Outcome:
+        """The picture, then the result: a reader who sees the result sees all of it."""
+        prefix, bucket = documents.result_prefix(request), self._config.results_bucket
+        with stage("draw"):
+            picture = images.encode_jpeg(draw(ctx))
+        generation = request.image.generation or 0
+        work = _work(request, {name: model.source.generation for name, model in ctx.models.items()})
+        metadata = {_IMAGE_GENERATION: str(generation), _WORK: work}
+        with stage("write"):
+            self._store.write(
+                bucket, f"{prefix}/annotated.jpg", picture, content_type="image/jpeg", metadata=metadata
+            )
+        document = documents.result(
+            request,
+            ctx,
+            generation=generation,
+            created_at=datetime.now(UTC),
+            timings_ms=summary().timings_ms,
+        )
+        data = documents.to_json(document)
+        with stage("write"):
+            try:
+                self._store.write(
+                    bucket,
+                    f"{prefix}/result.json",
+                    data,
+                    content_type="application/json",
+                    metadata=metadata,
+                    if_generation=earlier.generation if earlier else 0,
+                )
+            except ObjectChanged as error:
+                raise StorageUnavailable("Another delivery wrote this result meanwhile") from error
+        summary().note(counts=document["counts"])
+        return Outcome(duplicate=False, document=data)
+
+    def _check_deadline(self) -> None:
+        if summary().elapsed_s > self._config.event_deadline_s:
+            raise DeadlineExceeded(f"Not done within {self._config.event_deadline_s:g} s")
+
+
+def draw(ctx: ProcessingContext) -> images.Pixels:
+    """The picture of what a pipeline found."""
+    if ctx.detections is None:
+        return ctx.image
+    return annotate(
+        ctx.image, ctx.detections, labels=ctx.models["detect"].export.labels, counts=documents.counts(ctx)
+    )
+
+
+def checked(options: DetectionOptions, asked: Mapping[str, Any]) -> DetectionOptions:
+    """`options` with what a request asked for instead.
+
+    Raises:
+        InvalidPipeline: an option that there is not, or not of its range.
+    """
+    limits: dict[str, tuple[tuple[type, ...], float, float]] = {
+        "confidence_threshold": ((int, float), 0, 1),
+        "iou_threshold": ((int, float), 0, 1),
+        "max_detections": ((int,), 1, 30_000),
+    }
+    for name, value in asked.items():
+        if name not in limits:
+            known = ", ".join(each.name for each in fields(options))
+            raise InvalidPipeline(f"There is no such option; there are: {known}")
+        kind, low, high = limits[name]
+        if type(value) not in kind or not low <= value <= high:
+            raise InvalidPipeline(f"{name} takes a number from {low:g} to {high:g}")
+    return replace(options, **asked)
+
+
+def _work(request: Request, generations: Mapping[str, int]) -> str:
+    """The identity of a piece of work: same image, pipeline, options and models, same result."""
+    identity = {
+        "image": [request.image.uri, request.image.generation],
+        "pipeline": [request.pipeline, dict(request.options)],
+        "models": dict(generations),
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+PIPELINES: Final[Mapping[str, Callable[[DetectionOptions], Sequence[Step]]]] = {
+    "detect": lambda options: (DetectionStep(options=options),),
+}

@@ -1,0 +1,1 @@
+"""Processors: what is in these pixels, by this tenant's model?"""

@@ -1,0 +1,35 @@
+"""Boxes with their confidences and classes: the arrays that detectors give, filter and sort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """n objects: `boxes_xyxy` (n, 4) float32 px, `confidences` (n,) float32, `class_ids` (n,) int64."""
+
+    boxes_xyxy: Floats
+    confidences: Floats
+    class_ids: Integers
+
+    @classmethod
+    def none(cls) -> Detections:
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    def __getitem__(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Detections:
+        return Detections(self.boxes_xyxy[index], self.confidences[index], self.class_ids[index])
+
+    def sorted(self) -> Detections:
+        """Strongest first; ties by x1, y1, x2, y2, then class: the same objects always in the same order."""
+        x1, y1, x2, y2 = self.boxes_xyxy.T
+        return self[np.lexsort((self.class_ids, y2, x2, y1, x1, -self.confidences))]
