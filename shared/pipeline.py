@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Protocol
 
 from shared import documents
-from shared.cloud.object_store import ObjectStat, StoredObject
+from shared.cloud.objects import ObjectStat, StoredObject
 from shared.config import Config
 from shared.errors import (
     DeadlineExceeded,

@@ -5,13 +5,10 @@ It does not know what the objects are for: which tenant they belong to, or what 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-import google_crc32c
 import requests.exceptions
 import urllib3.exceptions
 from google.api_core import exceptions as api
@@ -20,30 +17,11 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from shared.cloud.objects import ObjectStat, StoredObject, crc32c
 from shared.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 
 ATTEMPT_TIMEOUT_S: Final = 20.0
 CALL_DEADLINE_S: Final = 45.0
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectStat:
-    """An object's metadata: size in bytes, crc32c as storage writes it (base64, big-endian)."""
-
-    generation: int
-    size: int
-    crc32c: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object's bytes, verified, and the generation they are of. `data` None: over the size asked for."""
-
-    data: bytes | None
-    uri: str
-    generation: int
-    crc32c: str
 
 
 class ObjectStore:
@@ -146,11 +124,6 @@ class ObjectStore:
             with _our_words(bucket, name):
                 self._client = storage.Client(project=self._project)
         return self._client.bucket(bucket).blob(name, generation=generation)
-
-
-def crc32c(data: bytes) -> str:
-    """The Castagnoli checksum of `data` as storage writes it: base64 of four big-endian bytes."""
-    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
 def _stat(blob: storage.Blob) -> ObjectStat:

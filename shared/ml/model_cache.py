@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Protocol, get_args
 
-from shared.cloud.object_store import ObjectStat, StoredObject
+from shared.cloud.objects import ObjectStat, StoredObject
 from shared.errors import ModelNotFound, ObjectNotFound, TenantVisionError
 from shared.ml.export import ModelType
 from shared.ml.onnx_model import ModelSource, OnnxModel
