@@ -16,6 +16,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from local.pubsub.errors import InvalidArgument
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,6 +41,8 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
+    """One holder's hold on a message. `attempt` is 0 where nothing is dead-lettered, as Pub/Sub has it."""
+
     ack_id: str
     message: Message
     attempt: int
@@ -91,7 +95,8 @@ class Backlog:
             entry.attempt += 1
             entry.leased = True
             self._set_timer(entry, now + (self.policy.ack_deadline_s if deadline_s is None else deadline_s))
-            return Delivery(f"{self._name}:{message_id}:{entry.attempt}", entry.message, entry.attempt)
+            ack_id = f"{self._name}:{message_id}:{entry.attempt}"
+            return Delivery(ack_id, entry.message, entry.attempt if self.policy.max_attempts else 0)
         return None
 
     def acknowledge(self, ack_id: str) -> None:
@@ -168,9 +173,9 @@ class Backlog:
         heapq.heappush(self._timers, (at, entry.message.message_id))
 
     def _delivered(self, ack_id: str) -> _Entry | None:
-        """The entry whose latest delivery this is. ValueError if it is no ack id of this subscription."""
-        name, message_id, attempt = (ack_id.rsplit(":", 2) + ["", ""])[:3]
+        """The entry whose latest delivery this is. InvalidArgument if it is no ack id of this subscription."""
+        name, message_id, attempt = [*ack_id.rsplit(":", 2), "", ""][:3]
         if name != self._name or not attempt.isdigit():
-            raise ValueError(ack_id)
+            raise InvalidArgument(f"Invalid ack id (ack_id={ack_id})")
         entry = self._entries.get(message_id)
         return entry if entry is not None and entry.attempt == int(attempt) else None

@@ -13,20 +13,18 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
+from local.pubsub.errors import InvalidArgument
+
 Predicate = Callable[[Mapping[str, str]], bool]
 
 _TOKENS = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^\W\d][\w-]*|!=|[-=:.,()]|\S)')
 _MAX_BYTES = 256
 
 
-class FilterError(ValueError):
-    """The text is not a filter; the message says where it stops being one."""
-
-
 def predicate(text: str) -> Predicate:
-    """What the filter accepts; an empty one accepts everything. Raises FilterError."""
+    """What the filter accepts; an empty one accepts everything. Raises InvalidArgument."""
     if len(text.encode()) > _MAX_BYTES:
-        raise FilterError(f"the filter is longer than {_MAX_BYTES} bytes")
+        raise InvalidArgument(f"Invalid filter: it is longer than {_MAX_BYTES} bytes")
     if not text.strip():
         return lambda _: True
     parser = _Parser(text)
@@ -39,7 +37,7 @@ class _Parser:
     """Recursive descent. The next token is `self._tokens[0]`; the empty one marks the end."""
 
     def __init__(self, text: str) -> None:
-        self._tokens = [*_TOKENS.findall(text), ""]
+        self._tokens: list[str] = [*_TOKENS.findall(text), ""]
 
     def expression(self) -> Predicate:
         terms = [self._term()]
@@ -48,7 +46,7 @@ class _Parser:
             self.take()
             terms.append(self._term())
         if self._tokens[0] in {"AND", "OR"}:
-            raise FilterError("AND and OR are mixed without parentheses")
+            raise InvalidArgument("Invalid filter: AND and OR are mixed without parentheses")
         if joint == "OR":
             return lambda attributes: any(term(attributes) for term in terms)
         return lambda attributes: all(term(attributes) for term in terms)
@@ -57,8 +55,7 @@ class _Parser:
         """The next token, which is one of those expected (any, if none is named)."""
         token = self._tokens[0]
         if expected and token not in expected:
-            wanted = " or ".join(name or "the end" for name in expected)
-            raise FilterError(f"found {token or 'the end'!r} where {wanted} is expected")
+            raise _unexpected(token, " or ".join(name or "the end" for name in expected))
         if token:
             del self._tokens[0]
         return token
@@ -101,7 +98,7 @@ class _Parser:
         if token.startswith('"'):
             return self._string()
         if not token[:1].isidentifier():
-            raise FilterError(f"found {token or 'the end'!r} where an attribute's key is expected")
+            raise _unexpected(token, "a key")
         return self.take()
 
     def _string(self) -> str:
@@ -109,6 +106,8 @@ class _Parser:
         try:
             return str(json.loads(token if token.startswith('"') else ""))
         except ValueError:
-            raise FilterError(
-                f"found {token or 'the end'!r} where a string in double quotes is expected"
-            ) from None
+            raise _unexpected(token, "a string in double quotes") from None
+
+
+def _unexpected(token: str, wanted: str) -> InvalidArgument:
+    return InvalidArgument(f"Invalid filter: found {token or 'the end'!r} where {wanted} is expected")

@@ -1,9 +1,9 @@
-"""What is published: an immutable message, and the copy of it that goes to a dead letter topic."""
+"""What is published, and the copy of it that goes to a dead letter topic."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,27 +20,21 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Bytes of data, attributes and key: what flow control and the limits count."""
-        return (
-            len(self.data)
-            + len(self.ordering_key.encode())
-            + sum(len(key.encode()) + len(value.encode()) for key, value in self.attributes.items())
-        )
+        """Bytes, as flow control counts them."""
+        texts = (self.ordering_key, *self.attributes, *self.attributes.values())
+        return len(self.data) + sum(len(text.encode()) for text in texts)
 
     @property
     def published_rfc3339(self) -> str:
-        return (
-            self.published.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        )
+        return self.published.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-
-def dead_letter_attributes(message: Message, *, subscription: str, attempts: int) -> dict[str, str]:
-    """The message's own attributes and those that Pub/Sub adds when it forwards to a dead letter topic."""
-    _, project, _, subscription_id = subscription.split("/")
-    return {
-        **message.attributes,
-        "CloudPubSubDeadLetterSourceDeliveryCount": str(attempts),
-        "CloudPubSubDeadLetterSourceSubscription": subscription_id,
-        "CloudPubSubDeadLetterSourceSubscriptionProject": project,
-        "CloudPubSubDeadLetterSourceTopicPublishTime": message.published_rfc3339,
-    }
+    def dead_letter_attributes(self, *, subscription: str, attempts: int) -> dict[str, str]:
+        """Its own, and those that Pub/Sub adds when it forwards to a dead letter topic."""
+        _, project, _, subscription_id = subscription.split("/")
+        return {
+            **self.attributes,
+            "CloudPubSubDeadLetterSourceDeliveryCount": str(attempts),
+            "CloudPubSubDeadLetterSourceSubscription": subscription_id,
+            "CloudPubSubDeadLetterSourceSubscriptionProject": project,
+            "CloudPubSubDeadLetterSourceTopicPublishTime": self.published_rfc3339,
+        }

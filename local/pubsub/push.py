@@ -19,12 +19,13 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from local.pubsub.broker import Broker, Push
+    from local.pubsub.broker import Broker
+    from local.pubsub.subscription import Push
 
 logger = logging.getLogger(__name__)
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
 _REST_S = 5.0  # for what an endpoint says after its status
-_OURS = re.compile(r"host|connection|content-length|transfer-encoding|x-goog-.*", re.IGNORECASE)
+_OURS = re.compile(r"host|connection|user-agent|content-length|transfer-encoding|x-goog-.*", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -44,7 +45,7 @@ def body(push: Push) -> bytes:
         "message": {name: value for name, value in fields.items() if value},
         "subscription": push.subscription,
     }
-    if push.counted:
+    if push.delivery.attempt:
         envelope["deliveryAttempt"] = push.delivery.attempt
     return json.dumps(envelope).encode()
 
@@ -70,7 +71,7 @@ def headers(push: Push) -> dict[str, str]:
 def request(push: Push) -> bytes:
     """The whole HTTP request."""
     url = urlsplit(push.config.push_endpoint)
-    unwrapped = push.config.HasField("no_wrapper")
+    unwrapped = "no_wrapper" in push.config
     content = push.delivery.message.data if unwrapped else body(push)
     own: Mapping[str, str] = {} if unwrapped else {"Content-Type": "application/json"}
     if unwrapped and push.config.no_wrapper.write_metadata:
@@ -123,8 +124,9 @@ class Pusher:
     def stop(self) -> None:
         """Pushes under way are cut off."""
         self._stopped = True
-        self._broker.wake()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._broker.wake()
+            self._thread.join()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
