@@ -68,8 +68,7 @@ def hose(rng: np.random.Generator, canvas: Canvas, unit_px: float) -> None:
     pen.line(points, colour, thick, "curve")
     shine = tuple(min(255, c + 60) for c in colour)
     upper = [
-        (x + thick * 0.18 * math.cos(canvas.light), y + thick * 0.18 * math.sin(canvas.light))
-        for x, y in points
+        (x + thick * 0.18 * math.cos(canvas.light), y + thick * 0.18 * math.sin(canvas.light)) for x, y in points
     ]
     pen.line(upper, shine, max(1, thick // 5), "curve")
 

@@ -147,7 +147,6 @@ def _bank(rng: np.random.Generator, kind: Species, plant_px: float, light: float
         pictures = [rosette(rng, kind, state, side, light) for _ in range(masters)]
         sizes = np.sort(rng.uniform(0.68, 1.14, copies)) * plant_px
         bank[state] = [
-            sprite(pictures[i % masters], float(size), rng.uniform(0, 360), 0.05)
-            for i, size in enumerate(sizes)
+            sprite(pictures[i % masters], float(size), rng.uniform(0, 360), 0.05) for i, size in enumerate(sizes)
         ]
     return bank

@@ -153,8 +153,7 @@ def _bank(
     for stage in (IN_BLOOM, IN_BUD):
         for state, masters, copies in zip(STATES, (6, 2, 2), (26, 6, 6), strict=True):
             pictures = [
-                potted(rng, kind, state, side, light, blooming=stage == IN_BLOOM, pot=pot)
-                for _ in range(masters)
+                potted(rng, kind, state, side, light, blooming=stage == IN_BLOOM, pot=pot) for _ in range(masters)
             ]
             bank[stage, state] = [
                 sprite(pictures[i % masters], plant_px * size, rng.uniform(0, 360), 0.05)

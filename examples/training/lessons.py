@@ -1,0 +1,63 @@
+"""What is taught for each task: the model, its batches and its loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from examples.scenes import TENANTS
+from examples.training.batches import batch as cut
+from examples.training.dataset import load
+from examples.training.losses import detection_loss
+from examples.training.network import Detector
+from examples.training.trainer import train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+
+def learn(  # the options of the command line, one by one
+    task: str,
+    tenant_id: str,
+    folder: Path,
+    weights: Path,
+    *,
+    start: Path | None,
+    steps: int,
+    batch: int,
+    crop_px: int,
+    rate: float,
+    seed: int,
+) -> None:
+    """Train the tenant's model of that task and write its weights."""
+    torch.manual_seed(seed)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    dataset = load(folder)
+    model = new(task, tenant_id)
+    if start is not None:
+        begin(model, start)
+
+    def loss_of(network: nn.Module) -> Tensor:
+        images, targets = cut(rng, dataset, batch, crop_px)
+        return detection_loss(network(images), targets, crop_px)[0]
+
+    train(model, loss_of, steps=steps, rate=rate, keep=weights)
+
+
+def new(task: str, tenant_id: str) -> nn.Module:
+    """An untrained model of the tenant."""
+    if task == "detect":
+        return Detector(len(TENANTS[tenant_id].labels))
+    raise ValueError(f"no lessons for {task}")
+
+
+def begin(model: nn.Module, weights: Path) -> None:
+    """Take over from other weights whatever has the same name and shape."""
+    own = model.state_dict()
+    given = torch.load(weights, weights_only=True)
+    own.update({name: value for name, value in given.items() if name in own and own[name].shape == value.shape})
+    model.load_state_dict(own)
