@@ -1,0 +1,110 @@
+import os
+
+import pytest
+
+from local.folder_store import FolderStore
+from shared.cloud.objects import crc32c
+from shared.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
+
+MODEL = "models/tenant-001/detect.onnx"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FolderStore({"models/": tmp_path / "mine", "uploads/tenant-001/bed.jpg": tmp_path / "photo.jpg"})
+
+
+def put(path, data, mtime_ns=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    if mtime_ns is not None:
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", [MODEL, "models/", "models", "models/tenant-001", "uploads/tenant-002/bed.jpg", ""]
+)
+@pytest.mark.parametrize("ask", ["read", "stat"])
+def test_what_is_not_there_or_a_folder_is_not_found(store, tmp_path, name, ask):
+    (tmp_path / "mine" / "tenant-001").mkdir(parents=True)
+
+    with pytest.raises(ObjectNotFound):
+        getattr(store, ask)("local", name)
+    with pytest.raises(ObjectNotFound):
+        FolderStore({}).changed("local", name, generation=1)
+
+
+def test_an_object_is_a_file_under_the_folder_of_its_prefix(store, tmp_path):
+    put(tmp_path / "mine" / "tenant-001" / "detect.onnx", b"model", mtime_ns=1_700_000_000_123_456_789)
+
+    stored = store.read("local", MODEL)
+
+    assert stored.data == b"model"
+    assert stored.uri == f"gs://local/{MODEL}"
+    assert stored.generation == 1_700_000_000_123_456
+    assert stored.crc32c == crc32c(b"model")
+    stat = store.stat("local", MODEL)
+    assert (stat.size, stat.crc32c, stat.generation) == (5, stored.crc32c, stored.generation)
+    assert not stat.metadata
+
+
+def test_an_object_can_be_one_file_of_another_name(store, tmp_path):
+    put(tmp_path / "photo.jpg", b"pixels")
+
+    assert store.read("local", "uploads/tenant-001/bed.jpg").data == b"pixels"
+
+
+@pytest.mark.parametrize(("max_bytes", "data"), [(0, None), (4, None), (5, b"bytes"), (6, b"bytes")])
+def test_a_file_over_the_limit_comes_without_its_bytes(store, tmp_path, max_bytes, data):
+    put(tmp_path / "photo.jpg", b"bytes")
+
+    assert store.read("local", "uploads/tenant-001/bed.jpg", max_bytes=max_bytes).data == data
+
+
+def test_a_file_written_again_is_of_another_generation(store, tmp_path):
+    path = put(tmp_path / "mine" / "tenant-001" / "detect.onnx", b"old", mtime_ns=1_000_000)
+    first = store.read("local", MODEL).generation
+    assert not store.changed("local", MODEL, generation=first)
+
+    put(path, b"new", mtime_ns=2_000_000)
+
+    assert store.changed("local", MODEL, generation=first)
+    assert store.read("local", MODEL, generation=2_000).data == b"new"
+    with pytest.raises(ObjectNotFound):
+        store.read("local", MODEL, generation=first)
+
+
+def test_a_file_of_1970_has_a_generation_too(store, tmp_path):
+    put(tmp_path / "photo.jpg", b"", mtime_ns=0)
+
+    assert store.stat("local", "uploads/tenant-001/bed.jpg").generation == 1
+
+
+def test_a_write_is_held_to_the_generation_it_was_made_for(store, tmp_path):
+    def write(data, if_generation=None):
+        return store.write("local", MODEL, data, content_type="", if_generation=if_generation)
+
+    with pytest.raises(ObjectChanged):
+        write(b"first", if_generation=17)
+    first = write(b"first", if_generation=0)
+    with pytest.raises(ObjectChanged):
+        write(b"second", if_generation=0)
+    write(b"second", if_generation=first)
+    write(b"third")
+
+    folder = tmp_path / "mine" / "tenant-001"
+    assert (folder / "detect.onnx").read_bytes() == b"third"
+    assert [path.name for path in folder.iterdir()] == ["detect.onnx"], "no drafts stay"
+
+
+def test_what_cannot_be_read_or_written_says_which_file(store, tmp_path):
+    put(tmp_path / "mine", b"a file where the folder should be")
+
+    with pytest.raises(StorageUnavailable, match=r"detect\.onnx cannot be written"):
+        store.write("local", MODEL, b"", content_type="")
+
+    loop = tmp_path / "photo.jpg"
+    loop.symlink_to(loop)
+    with pytest.raises(StorageUnavailable, match=r"photo\.jpg cannot be read"):
+        store.read("local", "uploads/tenant-001/bed.jpg")

@@ -1,0 +1,268 @@
+"""The command as a tenant types it, with a real (small) model: it finds two boxes in any image."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from local.__main__ import main
+from local.predict import Prediction, table
+from shared.cloud.objects import crc32c
+from shared.ml.model_cache import ModelCache
+
+ROOT = Path(__file__).resolve().parents[2]
+VOLATILE = ("created_at", "timings_ms", "event_id")
+
+
+def detect_model(labels):
+    """Answers with two boxes of the first label (0.9 and 0.6) on a canvas of 64 px, whatever it sees."""
+    answer = np.zeros((1, 4 + len(labels), 8), np.float32)
+    answer[0, :5, 0] = 16, 16, 10, 10, 0.9
+    answer[0, :5, 1] = 48, 40, 8, 12, 0.6
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "answer"], ["output0"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "two_boxes",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 64, 64])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, list(answer.shape))],
+        [
+            numpy_helper.from_array(np.zeros(1, np.float32), "zero"),
+            numpy_helper.from_array(answer, "answer"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    helper.set_model_props(
+        model, {"task": "detect", "stride": "32", "names": str(dict(enumerate(labels))), "imgsz": "[64, 64]"}
+    )
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.fixture
+def models(tmp_path):
+    path = tmp_path / "models" / "tenant-001" / "detect.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(detect_model(("plant", "weed")))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two images that can be read, and between them one that cannot."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (128, 64), "green").save(folder / "bed.jpg")
+    (folder / "broken.jpg").write_bytes((folder / "bed.jpg").read_bytes()[:200])
+    Image.new("RGB", (32, 48), "brown").save(folder / "tray.png")
+    return folder
+
+
+@pytest.fixture
+def predict(tmp_path, models, capsys, monkeypatch):
+    """Runs the command in this process: (exit code, stdout, stderr). Results go to `out`."""
+    for name in ("GCS_BUCKET", "ERROR_TOPIC", "DEFAULT_PIPELINE", "CONFIDENCE_THRESHOLD"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*words, tenant="tenant-001", out=tmp_path / "out"):
+        asked = ["predict", "--models", str(models), "--tenant", tenant, "--out", str(out)]
+        try:
+            status = main([*asked, *map(str, words)])
+        except SystemExit as stop:
+            status = stop.code
+        return (status, *capsys.readouterr())
+
+    yield run
+    ModelCache.clear_cache()
+
+
+def documents(out):
+    return {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/result.json"))}
+
+
+def test_no_image_is_not_a_command(predict):
+    status, _, said = predict()
+
+    assert status == 2
+    assert "IMAGE" in said
+
+
+def test_each_image_gets_its_result_and_its_picture(predict, photos, models, tmp_path):
+    status, shown, said = predict(photos / "bed.jpg", photos / "tray.png")
+
+    assert (status, said) == (0, "")
+    found = documents(tmp_path / "out")
+    assert list(found) == ["bed.jpg", "tray.png"]
+    schema = json.loads((ROOT / "shared" / "schemas" / "result.schema.json").read_text())
+    for document in found.values():
+        jsonschema.validate(document, schema)
+        assert document["tenant_id"] == "tenant-001"
+        assert document["counts"] == {"plant": 2}
+        assert document["models"]["detect"]["crc32c"] == crc32c(
+            (models / "tenant-001" / "detect.onnx").read_bytes()
+        )
+    assert found["bed.jpg"]["detections"][0]["box"] == [22, 0, 42, 10]  # 128x64 lies in rows 16 to 48 of 64
+    for name, size in {"bed.jpg": (128, 64), "tray.png": (32, 48)}.items():
+        picture = Image.open(io.BytesIO((tmp_path / "out" / name / "annotated.jpg").read_bytes()))
+        assert (picture.format, picture.size) == ("JPEG", size)
+    assert [line.split()[:3] for line in shown.splitlines()[1:3]] == [
+        ["bed.jpg", "2", "plant"],
+        ["tray.png", "2", "plant"],
+    ]
+
+
+def test_again_with_another_model_overwrites(predict, photos, models, tmp_path):
+    predict(photos / "bed.jpg")
+    first = documents(tmp_path / "out")["bed.jpg"]
+    predict(photos / "bed.jpg")
+    second = documents(tmp_path / "out")["bed.jpg"]
+    (models / "tenant-001" / "detect.onnx").write_bytes(detect_model(("seedling",)))
+    predict(photos / "bed.jpg")
+    third = documents(tmp_path / "out")["bed.jpg"]
+
+    assert second["created_at"] > first["created_at"]
+    for key in VOLATILE:
+        first.pop(key), second.pop(key)
+    assert second == first
+    assert third["counts"] == {"seedling": 2}
+    assert third["models"]["detect"]["generation"] > first["models"]["detect"]["generation"]
+
+
+def test_a_missing_model_is_said_in_the_contracts_words(predict, photos, tmp_path):
+    status, shown, said = predict(photos / "bed.jpg", photos / "tray.png", tenant="tenant-003")
+
+    assert status == 1
+    assert "Model 'detect' not found for tenant 'tenant-003'" in said
+    assert str(tmp_path / "models" / "tenant-003" / "detect.onnx") in said
+    assert len(said.splitlines()) == 1
+    assert shown == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_no_use_ends_the_run(predict, photos, models):
+    (models / "tenant-001" / "detect.onnx").write_bytes(b"not a model")
+
+    status, shown, said = predict(photos / "bed.jpg")
+
+    assert (status, shown) == (1, "")
+    assert "not an ONNX model" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("broken.jpg", "truncated or corrupt"), ("gone.jpg", "there is no such file")]
+)
+def test_an_image_that_cannot_be_read_is_named_and_the_others_go_on(predict, photos, tmp_path, name, why):
+    status, shown, said = predict(photos / name, photos / "bed.jpg")
+
+    assert status == 1
+    assert str(photos / name) in said
+    assert why in said
+    assert list(documents(tmp_path / "out")) == ["bed.jpg"]
+    assert "1 of 2 images done" in shown
+
+
+def test_a_folder_or_a_text_is_not_an_image(predict, photos):
+    (photos / "notes.txt").write_text("water the plants")
+
+    status, _, said = predict(photos, photos / "notes.txt")
+
+    assert status == 1
+    assert f"{photos}: there is no such file" in said
+    assert "notes.txt: The file is not one of the accepted formats" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "tenant", "said"),
+    [
+        (["--pipeline", "detekt"], "tenant-001", "There is no pipeline 'detekt'; there are: "),
+        (["--pipeline", "../detect"], "tenant-001", "pipeline is not a valid name"),
+        ([], "../tenant-001", "tenant_id is not a valid tenant id"),
+        ([], "Tenant", "tenant_id is not a valid tenant id"),
+    ],
+)
+def test_what_nobody_may_ask_for_ends_the_run(predict, photos, words, tenant, said):
+    status, shown, stderr = predict(photos / "bed.jpg", *words, tenant=tenant)
+
+    assert (status, shown) == (1, "")
+    assert said in stderr
+
+
+def test_two_images_of_one_name_are_refused_before_anything_runs(predict, photos, tmp_path):
+    (photos / "more").mkdir()
+    other = photos / "more" / "bed.jpg"
+    other.write_bytes((photos / "bed.jpg").read_bytes())
+
+    status, _, said = predict(photos / "tray.png", photos / "bed.jpg", other)
+
+    assert status == 1
+    assert f"{photos / 'bed.jpg'} and {other} have the same name" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_image_named_twice_is_one_image(predict, photos):
+    status, shown, _ = predict(photos / "bed.jpg", photos / "." / "more" / ".." / "bed.jpg")
+
+    assert status == 0
+    assert "1 of 1 images done" in shown
+
+
+def test_results_do_not_go_where_the_images_are(predict, photos):
+    status, _, said = predict(photos / "bed.jpg", out=photos)
+
+    assert status == 1
+    assert f"{photos / 'bed.jpg'} is a file" in said
+    assert sorted(path.name for path in photos.iterdir()) == ["bed.jpg", "broken.jpg", "tray.png"]
+
+
+@pytest.mark.parametrize(("value", "found"), [("0.5", "2 plant"), ("0.75", "1 plant"), ("0.95", "nothing")])
+def test_settings_of_the_environment_apply(predict, photos, monkeypatch, value, found):
+    monkeypatch.setenv("CONFIDENCE_THRESHOLD", value)
+
+    status, shown, _ = predict(photos / "bed.jpg")
+
+    assert status == 0
+    assert shown.splitlines()[1].startswith(f"bed.jpg  {found} ")
+
+
+def test_a_setting_of_no_use_is_refused_by_name(predict, photos, monkeypatch):
+    monkeypatch.setenv("CONFIDENCE_THRESHOLD", "high")
+
+    status, _, said = predict(photos / "bed.jpg")
+
+    assert status == 1
+    assert "CONFIDENCE_THRESHOLD='high' is refused: it takes 0 to 1" in said
+
+
+@pytest.mark.parametrize(
+    ("done", "lines"),
+    [
+        ([], ["image  found  ms"]),
+        ([Prediction(Path("a/bed.jpg"), {}, 8.4)], ["image    found    ms", "bed.jpg  nothing   8"]),
+        (
+            [Prediction(Path("b.jpg"), {"plant": 212, "weed": 3}, 84.2), Prediction(Path("c.jpg"), error="why")],
+            ["image  found              ms", "b.jpg  212 plant, 3 weed  84", "c.jpg  failed              -"],
+        ),
+    ],
+)
+def test_the_table_has_a_line_an_image(done, lines):
+    assert table(done).splitlines() == lines
+
+
+def test_neither_googles_clients_nor_a_progress_bar_are_imported():
+    script = "import sys, local.predict; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert not {"google.cloud.storage", "google.auth", "grpc", "requests", "flask", "tqdm"} & set(
+        done.stdout.split()
+    )
