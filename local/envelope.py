@@ -32,7 +32,7 @@ class Envelope:
 def upload_envelope(push: bytes) -> Envelope | None:
     """A storage notification in a push -> the finalized event. None for any other kind of notification."""
     message = _push(push)["message"]
-    attributes = message.get("attributes") or {}
+    attributes = message.get("attributes", {})
     try:
         event_type, bucket, name = (attributes[key] for key in ("eventType", "bucketId", "objectId"))
     except KeyError as error:
@@ -85,7 +85,7 @@ def _push(body: bytes) -> dict[str, Any]:
         if not isinstance(value, str):
             raise NotAPushError(f"a message has a {camel}")
         message[camel] = value
-    if not isinstance(message.get("attributes") or {}, dict):
+    if not isinstance(message.get("attributes", {}), dict):
         raise NotAPushError("attributes are an object")
     return dict(push)
 

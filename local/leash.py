@@ -1,7 +1,7 @@
-"""A leash on the processes of the stack: when it dies, however it dies, they do. It starts none itself.
+"""A leash on the processes of the stack: when it dies, however it dies, they do. It starts none of them.
 
-The other end of the leash is a small process that waits for its standard input to end, which the kernel sees
-to even after `kill -9`. Run as a script, this file is that process.
+The other end is a small process that waits for its standard input to end, which the kernel sees to even after
+`kill -9`. Every process of the stack is born into the group it leads. Run as a script, this file is that process.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class Leash:
-    """Holds process groups by their id, and folders or files to take away with them."""
+    """Start processes with `process_group=leash.group`, and there is no moment at which they could get away."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -25,51 +25,30 @@ class Leash:
             text=True,
             process_group=0,  # a Ctrl-C in the terminal is for the stack, which then stops in order
         )
-
-    def hold(self, group: int) -> None:
-        self._say(f"hold {group}")
-
-    def let_go(self, group: int) -> None:
-        """The group is gone: its number may soon be another's."""
-        self._say(f"let_go {group}")
+        self.group = self._process.pid
 
     def remove_at_end(self, path: Path) -> None:
-        self._say(f"remove {path.absolute()}")
+        """A file or a folder to take away with the processes."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # somebody killed the leash: the stack goes on without
+                self._process.stdin.write(f"{path.absolute()}\n")
+                self._process.stdin.flush()
 
     def close(self) -> None:
-        """Kill what is still held. Only after an unclean end is there anything left to do."""
+        """Kill the group. After an end in order there is only the leash itself in it."""
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
         self._process.wait()
 
-    def _say(self, line: str) -> None:
-        if self._process.stdin is None or self._process.stdin.closed:
-            return
-        with contextlib.suppress(OSError):  # somebody killed the leash: the stack goes on without
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
 
-
-def wait_and_kill(lines: Iterable[str]) -> None:
-    groups: set[int] = set()
-    paths: list[Path] = []
-    for line in lines:
-        verb, _, value = line.rstrip("\n").partition(" ")
-        if verb == "hold":
-            groups.add(int(value))
-        elif verb == "let_go":
-            groups.discard(int(value))
-        elif verb == "remove":
-            paths.append(Path(value))
-    for group in groups:
-        with contextlib.suppress(OSError):
-            os.killpg(group, signal.SIGKILL)
-    for path in paths:
+def wait_and_kill(paths: Iterable[str]) -> None:
+    for path in [Path(line.rstrip("\n")) for line in paths]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 import contextlib
 import http.client
-import os
-import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from local.leash import Leash
 from local.log import Log
@@ -21,7 +22,7 @@ class StackError(RuntimeError):
 
 
 class ServerProcess:
-    """One server in a process group of its own, so that its workers go when it goes."""
+    """One server with the workers it has, on a leash."""
 
     def __init__(
         self,
@@ -53,7 +54,8 @@ class ServerProcess:
         return self._process.pid if self._process else None
 
     def is_alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        process = self._process
+        return process is not None and process.poll() is None
 
     def start(self) -> None:
         """Start, and return before it answers."""
@@ -65,9 +67,8 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 cwd=self._folder,
-                process_group=0,
+                process_group=self._leash.group,
             )
-        self._leash.hold(self._process.pid)
 
     def wait_until_it_answers(self, timeout_s: float, moves: int = 0) -> None:
         """Any HTTP status will do. `moves`: how often it may change its port, if that was taken meanwhile."""
@@ -78,9 +79,7 @@ class ServerProcess:
                 self._move()
             elif not self.is_alive():
                 code = self._process.returncode if self._process else None
-                raise StackError(
-                    f"{self.name} ended with exit code {code}. Its last lines:\n{self.log.tail()}"
-                )
+                raise StackError(f"{self.name} ended with exit code {code}. Its last lines:\n{self.log.tail()}")
             elif time.monotonic() > deadline:
                 raise StackError(
                     f"{self.name} did not answer within {timeout_s:g} s. Its last lines:\n{self.log.tail()}"
@@ -94,15 +93,16 @@ class ServerProcess:
                 self._process.terminate()
 
     def kill(self, grace_s: float = 0.0) -> None:
-        """SIGKILL to the whole group, after `grace_s` if it has not ended by then."""
+        """SIGKILL to it and its workers, after `grace_s` if it has not ended by then."""
         if self._process is None:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        for member in _family(self._process.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
         self._process.wait()
-        self._leash.let_go(self._process.pid)
+        self._wait_until_nobody_listens()
         self._process = None
 
     def release_port(self) -> None:
@@ -120,9 +120,26 @@ class ServerProcess:
         finally:
             connection.close()
 
+    def _wait_until_nobody_listens(self, timeout_s: float = 2.0) -> None:
+        """A worker may outlive its parent for a moment (a second, if that was killed alone), and has the port."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            with socket.socket() as asking:
+                if asking.connect_ex((LOOPBACK, self._port.number)) != 0:
+                    return
+            time.sleep(0.005)
+
     def _move(self) -> None:
         self.kill()
         self.log.path.write_bytes(b"")
         self._port.release()
         self._port = Port()
         self.start()
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

@@ -7,6 +7,7 @@ It knows what runs and in which order; what each part is, the part says.
 """
 
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -125,6 +126,12 @@ class Stack:
     def subscriber(self) -> pubsub_v1.SubscriberClient:
         return clients.subscriber_client(self.pubsub_host)
 
+    def read(
+        self, subscription: str, *, count: int = 1, timeout_s: float = 10.0
+    ) -> list[pubsub_v1.types.PubsubMessage]:
+        """Take and acknowledge `count` messages of a pull subscription; fewer when the time is over."""
+        return clients.read(self.subscriber, subscription, count=count, timeout_s=timeout_s)
+
     def url(self, name: str) -> str:
         return self._functions[name].url
 
@@ -134,9 +141,7 @@ class Stack:
 
     def fresh_lines(self) -> list[tuple[str, str]]:
         """(function, line) of what was written since the last call."""
-        return [
-            (name, line) for name, process in self._functions.items() for line in process.log.fresh_lines()
-        ]
+        return [(name, line) for name, process in self._functions.items() for line in process.log.fresh_lines()]
 
     def function_pid(self, name: str) -> int | None:
         return self._functions[name].pid
@@ -157,15 +162,20 @@ class Stack:
     # Step by step
 
     def _start(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="tenant-vision-"))
+        # What must be undone is noted before it is done: a signal may raise between any two lines.
+        self.folder = Path(tempfile.gettempdir()) / f"tenant-vision-{secrets.token_hex(4)}"
         self._exit.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.folder.mkdir(mode=0o700)
         leash = Leash()
         self._exit.callback(leash.close)
         for path in (self.folder, *self._remove_at_end):
             leash.remove_at_end(path)
-        self._exit.callback(self._close_clients)
         if not self.pubsub_host:
-            self.pubsub_host = self._exit.enter_context(PubSubServer(port=0)).host_port
+            server = PubSubServer(port=0)
+            self._exit.callback(server.stop)
+            server.start()
+            self.pubsub_host = server.host_port
+        self._exit.callback(self._close_clients)
         own_storage = [] if self.storage_url else [self._start_storage(leash)]
         self._start_functions(leash)
         self._create_resources()
@@ -175,8 +185,8 @@ class Stack:
             process.wait_until_it_answers(START_TIMEOUT_S, moves=3)
         self._open_the_bridge()
         self._supervisor = Supervisor(restarted=self._functions.values(), needed=own_storage)
-        self._supervisor.start()
         self._exit.callback(self._supervisor.stop)
+        self._supervisor.start()
 
     def _settings(self) -> dict[str, str]:
         return {
@@ -231,8 +241,8 @@ class Stack:
         watcher = UploadWatcher(
             self.storage_url, self.layout.upload_bucket, self.publisher, self.layout.upload_topic
         )
-        watcher.start()
         self._exit.callback(watcher.stop)
+        watcher.start()
 
     def _open_the_bridge(self) -> None:
         routes = {}
@@ -243,14 +253,17 @@ class Stack:
                 partial(message_envelope, topic=self.layout.image_topic), self.url(MESSAGE)
             )
         bridge = self._exit.enter_context(Bridge(routes, timeout_s=self._delivery.ack_deadline_s))
-        resources.create_subscriptions(
-            self.subscriber,
-            self.layout,
-            upload_endpoint=bridge.url("/uploads"),
-            image_endpoint=bridge.url("/messages"),
-            delivery=self._delivery,
-        )
         self._exit.callback(self._remove_push_subscriptions)
+        try:
+            resources.create_subscriptions(
+                self.subscriber,
+                self.layout,
+                upload_endpoint=bridge.url("/uploads"),
+                image_endpoint=bridge.url("/messages"),
+                delivery=self._delivery,
+            )
+        except (GoogleAPICallError, RetryError) as error:
+            raise StackError(f"Pub/Sub at {self.pubsub_host} creates no subscriptions: {error}") from error
 
     def _remove_push_subscriptions(self) -> None:
         """In a Pub/Sub of others they would push to nobody for ever."""

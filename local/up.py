@@ -27,13 +27,9 @@ class Stopped(BaseException):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = Delivery()
     parser.add_argument("--env-file", type=Path, help="KEY=VALUE lines go here once everything answers")
-    parser.add_argument(
-        "--source", type=Path, help="the functions' source (default: this repository's main.py)"
-    )
+    parser.add_argument("--source", type=Path, help="the functions' source (default: this repository's main.py)")
     parser.add_argument("--quiet", action="store_true", help="do not show what the functions log")
-    delivery = parser.add_argument_group(
-        "delivery", "how Pub/Sub delivers again what a function did not take"
-    )
+    delivery = parser.add_argument_group("delivery", "how Pub/Sub delivers again what a function did not take")
     delivery.add_argument("--ack-deadline", type=int, default=usual.ack_deadline_s, metavar="SECONDS")
     delivery.add_argument("--min-backoff", type=float, default=usual.min_backoff_s, metavar="SECONDS")
     delivery.add_argument("--max-backoff", type=float, default=usual.max_backoff_s, metavar="SECONDS")
@@ -45,16 +41,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class StopSignals:
+    """Raises Stopped in the main thread, once: stopping takes its two seconds at most, however impatient."""
+
+    def __init__(self) -> None:
+        self.received = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._stop)
+
+    def _stop(self, _number: int, _frame: object) -> NoReturn:
+        self.received = True
+        self.ignore()
+        raise Stopped
+
+    def ignore(self) -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def run(arguments: argparse.Namespace) -> int:
-    for number in STOP_SIGNALS:
-        signal.signal(number, _stop)
+    signals = StopSignals()
     try:
-        return _run(arguments)
+        return _run(arguments, signals)
     except Stopped:
         return 0
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, signals: StopSignals) -> int:
     env_file: Path | None = arguments.env_file
     began = time.monotonic()
     stack = Stack(
@@ -76,16 +89,18 @@ def _run(arguments: argparse.Namespace) -> int:
         _introduce(stack, env_file, time.monotonic() - began)
         if not arguments.quiet:
             threading.Thread(target=_show, args=(stack,), name="show", daemon=True).start()
-        stack.wait()
+        while not signals.received:  # an exception raised inside a destructor, say, is not passed on
+            stack.wait(timeout_s=1)
     except StackError as error:
         print(f"local up: {error}", file=sys.stderr)
         return 1
     finally:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # stopping takes its two seconds at most, however impatient
-        if env_file:
-            env_file.unlink(missing_ok=True)
-        stack.stop()
+        try:
+            signals.ignore()
+        finally:  # a first signal may come this late; there is no second
+            if env_file:
+                env_file.unlink(missing_ok=True)
+            stack.stop()
     return 0
 
 
@@ -126,7 +141,3 @@ def _show(stack: Stack) -> None:
         except OSError:  # nobody there any more: the stack does not need them
             return
         time.sleep(SHOW_EVERY_S)
-
-
-def _stop(_number: int, _frame: object) -> NoReturn:
-    raise Stopped

@@ -23,9 +23,7 @@ TIMEOUT_S = 10.0
 class UploadWatcher:
     """What is in the bucket when it starts is not news."""
 
-    def __init__(
-        self, storage_url: str, bucket: str, publisher: pubsub_v1.PublisherClient, topic: str
-    ) -> None:
+    def __init__(self, storage_url: str, bucket: str, publisher: pubsub_v1.PublisherClient, topic: str) -> None:
         self._storage_url = storage_url
         self._bucket = bucket
         self._publisher = publisher

@@ -1,0 +1,147 @@
+"""What Pub/Sub pushes and what Eventarc makes of it, side by side."""
+
+import base64
+import json
+
+import pytest
+
+from local.envelope import NotAPushError, message_envelope, upload_envelope
+
+TOPIC = "projects/p/topics/images"
+
+
+def push(message, **others):
+    return json.dumps({"message": message, "subscription": "projects/p/subscriptions/s", **others}).encode()
+
+
+def b64(value):
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def notification(name="uploads/t/a.jpg", event_type="OBJECT_FINALIZE", resource=None, **attributes):
+    message = {
+        "messageId": "17",
+        "publishTime": "2026-01-02T03:04:06.5Z",
+        "attributes": {
+            "eventType": event_type,
+            "bucketId": "up",
+            "objectId": name,
+            "objectGeneration": "1700000000000001",
+            "eventTime": "2026-01-02T03:04:05Z",
+            **attributes,
+        },
+    }
+    if resource is not None:
+        message["data"] = b64(resource)
+    return push(message)
+
+
+def test_a_notification_becomes_the_finalized_event():
+    resource = {"name": "uploads/t/a.jpg", "bucket": "up", "generation": 1700000000000001, "size": 5}
+    envelope = upload_envelope(notification(resource=resource))
+    assert envelope.headers == {
+        "content-type": "application/json",
+        "ce-specversion": "1.0",
+        "ce-id": "17",
+        "ce-type": "google.cloud.storage.object.v1.finalized",
+        "ce-source": "//storage.googleapis.com/projects/_/buckets/up",
+        "ce-subject": "objects/uploads/t/a.jpg",
+        "ce-time": "2026-01-02T03:04:05Z",
+        "ce-bucket": "up",
+    }
+    assert json.loads(envelope.body) == {
+        "kind": "storage#object",
+        "id": "up/uploads/t/a.jpg/1700000000000001",
+        "name": "uploads/t/a.jpg",
+        "bucket": "up",
+        "generation": "1700000000000001",
+        "metageneration": "1",
+        "size": "5",
+    }
+
+
+def test_a_notification_without_the_resource_has_what_its_attributes_say():
+    body = json.loads(upload_envelope(notification()).body)
+    assert (body["bucket"], body["name"], body["generation"]) == ("up", "uploads/t/a.jpg", "1700000000000001")
+
+
+@pytest.mark.parametrize("event_type", ["OBJECT_DELETE", "OBJECT_METADATA_UPDATE", "OBJECT_ARCHIVE"])
+def test_other_notifications_wake_nobody(event_type):
+    assert upload_envelope(notification(event_type=event_type)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        ("uploads/t/a b.jpg", "objects/uploads/t/a%20b.jpg"),
+        ("uploads/t/é.jpg", "objects/uploads/t/%C3%A9.jpg"),
+        ('uploads/t/"50%".jpg', "objects/uploads/t/%2250%25%22.jpg"),
+        ("uploads/t/a\r\nce-type: x", "objects/uploads/t/a%0D%0Ace-type:%20x"),
+    ],
+)
+def test_a_name_goes_into_a_header_percent_encoded_and_into_the_body_as_it_is(name, subject):
+    envelope = upload_envelope(notification(name))
+    assert envelope.headers["ce-subject"] == subject
+    assert json.loads(envelope.body)["name"] == name
+
+
+def test_a_message_becomes_the_published_event():
+    message = {
+        "data": "aGk=",
+        "attributes": {"tenant_id": "t"},
+        "messageId": "18",
+        "publishTime": "2026-01-02T03:04:05.678Z",
+        "orderingKey": "k",
+    }
+    envelope = message_envelope(push(message, deliveryAttempt=2), TOPIC)
+    assert envelope.headers == {
+        "content-type": "application/json",
+        "ce-specversion": "1.0",
+        "ce-id": "18",
+        "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+        "ce-source": "//pubsub.googleapis.com/projects/p/topics/images",
+        "ce-time": "2026-01-02T03:04:05.678Z",
+    }
+    assert json.loads(envelope.body) == {
+        "message": message | {"message_id": "18", "publish_time": "2026-01-02T03:04:05.678Z"},
+        "subscription": "projects/p/subscriptions/s",
+        "deliveryAttempt": 2,
+    }
+
+
+def test_an_attribute_only_message_stays_without_data():
+    envelope = message_envelope(push({"messageId": "1", "publishTime": "x", "attributes": {"a": "b"}}), TOPIC)
+    assert "data" not in json.loads(envelope.body)["message"]
+
+
+def test_ids_in_snake_case_only_are_understood():
+    envelope = message_envelope(push({"message_id": "1", "publish_time": "x"}), TOPIC)
+    assert (envelope.headers["ce-id"], envelope.headers["ce-time"]) == ("1", "x")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"message": 1}',
+        b'{"message": {}}',
+        b'{"message": {"messageId": 1, "publishTime": "x"}}',
+        b'{"message": {"messageId": "1", "publishTime": "x", "attributes": []}}',
+    ],
+)
+def test_what_is_not_a_push_is_refused(body):
+    for envelope in (upload_envelope, lambda push: message_envelope(push, TOPIC)):
+        with pytest.raises(NotAPushError):
+            envelope(body)
+
+
+@pytest.mark.parametrize("data", ["not base64!", "e30", b64([]), 5])
+def test_a_notification_with_a_broken_resource_is_refused(data):
+    body = json.loads(notification())
+    body["message"]["data"] = data
+    with pytest.raises(NotAPushError):
+        upload_envelope(json.dumps(body).encode())

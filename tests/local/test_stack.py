@@ -1,0 +1,224 @@
+"""The stack as a library: events reach functions, and what is not taken is delivered again."""
+
+import http.client
+import json
+import os
+import time
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from local.resources import Delivery
+from local.server_process import StackError
+from local.stack import Stack
+
+pytestmark = pytest.mark.stack
+
+PATIENT = Delivery(min_backoff_s=0.1, max_backoff_s=0.2, max_delivery_attempts=100)
+IMPATIENT = Delivery(min_backoff_s=0.1, max_backoff_s=0.4, max_delivery_attempts=5)
+
+
+def environment(**settings):
+    without = {key: value for key, value in os.environ.items() if not key.endswith("EMULATOR_HOST")}
+    return without | settings
+
+
+def eventually(ask, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not (answer := ask()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def stack(source):
+    with Stack(source=source, environment=environment(), delivery=PATIENT) as stack:
+        yield stack
+
+
+def post(url, text):
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    try:
+        connection.request("POST", "/", body=text.encode())
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def events(stack, name, word):
+    return [line for line in stack.log_lines(name) if word in line["body"]]
+
+
+def test_an_object_uploaded_reaches_process_upload_alone(stack):
+    bucket = stack.storage.bucket(stack.layout.upload_bucket)
+    blob = bucket.blob("uploads/tenant-001/a b/é.jpg")
+    blob.upload_from_string(b"12345", content_type="image/jpeg")
+    (event,) = eventually(lambda: events(stack, "process_upload", "tenant-001"))
+    assert event["headers"]["Ce-Type"] == "google.cloud.storage.object.v1.finalized"
+    resource = json.loads(event["body"])
+    assert resource["name"] == blob.name
+    assert resource["bucket"] == blob.bucket.name
+    assert resource["generation"] == str(blob.generation)
+    assert resource["size"] == "5"
+    assert resource["contentType"] == "image/jpeg"
+    assert not events(stack, "process_message", "tenant-001")
+
+
+def test_a_resumable_upload_is_one_event(stack):
+    blob = stack.storage.bucket(stack.layout.upload_bucket).blob("uploads/tenant-001/large")
+    blob.chunk_size = 256 * 1024
+    with blob.open("wb") as file:
+        file.write(bytes(1_000_000))
+    assert eventually(lambda: events(stack, "process_upload", "tenant-001/large"))
+    assert len(blob.download_as_bytes()) == 1_000_000
+    assert len(events(stack, "process_upload", "tenant-001/large")) == 1
+
+
+def test_other_buckets_wake_nobody(stack):
+    for name in (stack.layout.models_bucket, stack.layout.results_bucket):
+        stack.storage.bucket(name).blob("uploads/elsewhere").upload_from_string(b"1")
+    stack.storage.bucket(stack.layout.upload_bucket).blob("uploads/after").upload_from_string(b"1")
+    assert eventually(lambda: events(stack, "process_upload", "uploads/after"))
+    assert not events(stack, "process_upload", "uploads/elsewhere")
+
+
+def test_a_message_reaches_process_message_alone(stack):
+    message_id = stack.publisher.publish(stack.layout.image_topic, b"", tenant_id="tenant-002").result(timeout=5)
+    (event,) = eventually(lambda: events(stack, "process_message", "tenant-002"))
+    body = json.loads(event["body"])
+    assert event["headers"]["Ce-Source"] == f"//pubsub.googleapis.com/{stack.layout.image_topic}"
+    assert event["headers"]["Ce-Id"] == message_id
+    assert body["message"]["attributes"] == {"tenant_id": "tenant-002"}
+    assert body["subscription"] == stack.layout.image_subscription
+    assert not events(stack, "process_upload", "tenant-002")
+
+
+def test_each_function_answers_at_its_own_address(stack):
+    for variable, name in (("UPLOAD_URL", "process_upload"), ("REQUEST_URL", "process_request")):
+        assert post(stack.env[variable], variable) == 200
+        assert eventually(lambda name=name, word=variable: events(stack, name, word))
+
+
+def test_an_error_published_can_be_read_back(stack):
+    stack.publisher.publish(stack.layout.error_topic, b"{}", status="400").result(timeout=5)
+    (message,) = stack.read(stack.layout.error_subscription)
+    assert dict(message.attributes) == {"status": "400"}
+    assert stack.read(stack.layout.error_subscription, timeout_s=0.1) == []
+
+
+def test_a_message_for_a_dead_function_waits_for_it(stack):
+    stack.kill_function("process_message")
+    with pytest.raises(ConnectionRefusedError):
+        post(stack.url("process_message"), "")
+    stack.publisher.publish(stack.layout.image_topic, b"", tenant_id="patient").result(timeout=5)
+    stack.start_function("process_message")
+    event = eventually(lambda: events(stack, "process_message", "patient"))[0]
+    assert json.loads(event["body"])["deliveryAttempt"] > 1
+
+
+def test_a_function_that_dies_is_started_again_at_the_same_address(stack):
+    url, pid = stack.url("process_request"), stack.function_pid("process_request")
+    psutil.Process(pid).kill()
+    assert eventually(lambda: stack.function_pid("process_request") not in {pid, None})
+    stack.start_function("process_request")  # that is: wait until it answers
+    assert stack.url("process_request") == url
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_restarted_function_is_another_instance(stack):
+    instances = set()
+    for word in ("first", "second"):
+        assert post(stack.url("process_request"), word) == 200
+        (event,) = eventually(lambda word=word: events(stack, "process_request", word))
+        instances.add(event["instance"])
+        stack.restart_function("process_request")
+    assert len(instances) == 2
+
+
+def test_503_and_silence_are_delivered_again_later_and_later_then_to_the_dead_letters(source):
+    with Stack(
+        source=source,
+        targets=["process_message"],
+        environment=environment(ANSWER="503"),
+        delivery=IMPATIENT,
+    ) as stack:
+        stack.publisher.publish(stack.layout.image_topic, b"never", tenant_id="t").result(timeout=5)
+        (letter,) = stack.read(stack.layout.dead_letter_subscription)
+        attempts = stack.log_lines("process_message")
+        stack.kill_function("process_message")
+        stack.publisher.publish(stack.layout.image_topic, b"nobody there", tenant_id="t").result(timeout=5)
+        (dead_letter,) = stack.read(stack.layout.dead_letter_subscription)
+    assert letter.data == b"never"
+    assert [json.loads(attempt["body"])["deliveryAttempt"] for attempt in attempts] == [1, 2, 3, 4, 5]
+    times = [attempt["at"] for attempt in attempts]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    for pause, least in zip(pauses, [0.1, 0.2, 0.4, 0.4], strict=True):
+        assert pause > 0.9 * least
+    assert dead_letter.data == b"nobody there"
+    assert dead_letter.attributes["tenant_id"] == "t"
+    assert dead_letter.attributes["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"
+
+
+def test_names_in_the_environment_are_used_and_one_bucket_may_be_all_three(source):
+    given = environment(GCS_BUCKET="one-for-all", ERROR_TOPIC="failures", CONFIDENCE_THRESHOLD="0.5")
+    with Stack(source=source, targets=["process_upload"], environment=given) as stack:
+        stack.storage.bucket("one-for-all").blob("results/written").upload_from_string(b"1")
+        assert eventually(lambda: events(stack, "process_upload", "results/written"))
+        variables = psutil.Process(stack.function_pid("process_upload")).environ()
+    assert {variables[name] for name in ("GCS_BUCKET", "UPLOAD_BUCKET", "RESULTS_BUCKET")} == {"one-for-all"}
+    assert variables["ERROR_TOPIC"] == "projects/tenant-vision-local/topics/failures"
+    assert variables["CONFIDENCE_THRESHOLD"] == "0.5"
+
+
+def test_storage_that_dies_ends_the_stack_with_a_reason(source):
+    before = psutil.Process().children()
+    with Stack(source=source, targets=["process_request"], environment=environment()) as stack:
+        children = [child for child in psutil.Process().children() if child not in before]
+        (storage,) = [child for child in children if "fake-gcs-server" in child.name()]
+        stack.wait(timeout_s=0)
+        storage.kill()
+        with pytest.raises(StackError, match="storage died"):
+            stack.wait(timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import a_module_that_is_not_there\n", "No module named 'a_module_that_is_not_there'"),
+        ("def something_else(request): pass\n", "process_upload"),
+    ],
+)
+def test_a_source_that_cannot_be_loaded_is_shown(tmp_path, text, reason):
+    path = tmp_path / "main.py"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(StackError, match=reason):
+        Stack(source=path, targets=["process_upload"], environment=environment()).start()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"STORAGE_EMULATOR_HOST": "127.0.0.1:9"}, r"storage at http://127\.0\.0\.1:9"),
+        ({"PUBSUB_EMULATOR_HOST": "127.0.0.1:9"}, r"Pub/Sub at 127\.0\.0\.1:9"),
+    ],
+)
+def test_an_emulator_of_the_environment_that_is_not_there_is_named(source, settings, reason):
+    with pytest.raises(StackError, match=reason):
+        Stack(source=source, targets=[], environment=environment(**settings)).start()
+
+
+def test_a_source_that_is_not_there_is_named():
+    with pytest.raises(StackError, match=r"there is no .*nowhere\.py"):
+        Stack(source=Path("nowhere.py"), environment=environment()).start()
+
+
+def test_nothing_is_left_behind(source):
+    before = set(psutil.Process().children(recursive=True))
+    with Stack(source=source, targets=["process_request"], environment=environment()) as stack:
+        folder = stack.folder
+        assert set(psutil.Process().children(recursive=True)) - before
+    assert set(psutil.Process().children(recursive=True)) <= before
+    assert not folder.exists()

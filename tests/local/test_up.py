@@ -1,0 +1,203 @@
+"""`python -m local up` as another process sees it: the file, the signals, and what is left afterwards."""
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from local import up
+from local.bridge import Bridge
+from local.leash import Leash
+from local.port import Port
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMISED = [
+    "STORAGE_EMULATOR_HOST",
+    "PUBSUB_EMULATOR_HOST",
+    "GOOGLE_CLOUD_PROJECT",
+    "GCS_BUCKET",
+    "UPLOAD_BUCKET",
+    "RESULTS_BUCKET",
+    "IMAGE_TOPIC",
+    "ERROR_TOPIC",
+    "ERROR_SUBSCRIPTION",
+    "DEAD_LETTER_SUBSCRIPTION",
+    "UPLOAD_URL",
+    "MESSAGE_URL",
+    "REQUEST_URL",
+]
+
+
+def start(source, env_file, **settings):
+    without = {key: value for key, value in os.environ.items() if not key.endswith("EMULATOR_HOST")}
+    command = [sys.executable, "-m", "local", "up", "--source", str(source), "--env-file", str(env_file)]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=without | {"TMPDIR": str(env_file.parent)} | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(env_file, process, timeout_s=20):
+    deadline = time.monotonic() + timeout_s
+    while not env_file.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return dict(line.split("=", 1) for line in env_file.read_text(encoding="utf-8").splitlines())
+
+
+@contextlib.contextmanager
+def running(source, env_file, **settings):
+    """The process once the file is there, what the file says, and every process that came with it."""
+    with start(source, env_file, **settings) as process:
+        try:
+            variables = wait_for(env_file, process)
+            yield process, variables, psutil.Process(process.pid).children(recursive=True)
+        finally:
+            process.kill()
+
+
+def ended(processes, timeout_s=3.0):
+    """Gone, or a zombie that only its new parent can bury."""
+    deadline = time.monotonic() + timeout_s
+    while any(is_alive(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not any(is_alive(process) for process in processes)
+
+
+def is_alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.stack
+def test_it_runs_until_it_is_told_to_stop_and_leaves_nothing(source, tmp_path):
+    env_file = tmp_path / "local.env"
+    with running(source, env_file) as (process, variables, children):
+        assert sorted(variables) == sorted(PROMISED)
+        assert variables["STORAGE_EMULATOR_HOST"].startswith("http://127.0.0.1:")
+        assert len(children) >= 5  # storage, three functions, the leash
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert errors == ""
+    assert "Up in" in output
+    assert ended(children)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.stack
+def test_neither_impatience_nor_a_reader_that_does_not_read_keeps_it_from_stopping(source, tmp_path):
+    with running(source, tmp_path / "local.env") as (process, variables, children):
+        ask(variables["REQUEST_URL"], b"x" * 200_000)  # logged, and shown: more than a pipe holds
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            time.sleep(0.05)
+        assert process.wait(timeout=10) == 0
+    assert ended(children)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.stack
+def test_killed_it_takes_its_children_and_its_files_along(source, tmp_path):
+    env_file = tmp_path / "local.env"
+    with running(source, env_file) as (process, _, children):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=10)
+        assert ended(children)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.stack
+def test_stopped_while_it_starts_it_leaves_nothing(source, tmp_path):
+    env_file = tmp_path / "local.env"
+    with start(source, env_file) as process:
+        myself = psutil.Process(process.pid)
+        while len(children := myself.children(recursive=True)) < 3:
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert ended(children)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.stack
+def test_a_source_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path):
+    source = tmp_path / "main.py"
+    source.write_text("import a_module_that_is_not_there\n", encoding="utf-8")
+    env_file = tmp_path / "local.env"
+    env_file.write_text("stale\n", encoding="utf-8")
+    with start(source, env_file) as process:
+        _, errors = process.communicate(timeout=15)
+    assert process.returncode == 1
+    assert "No module named 'a_module_that_is_not_there'" in errors
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def ask(url, body):
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    connection.request("POST", "/", body=body)
+    connection.getresponse().read()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('{"severity": "INFO", "message": "done"}', "process_upload   INFO     done\n"),
+        ("Traceback", "process_upload   Traceback\n"),
+        ('{"severity": "INFO"}', 'process_upload   {"severity": "INFO"}\n'),
+        ("[1]", "process_upload   [1]\n"),
+    ],
+)
+def test_a_log_line_is_shown_short(line, shown):
+    assert up.summary("process_upload", line) == shown
+
+
+def test_the_env_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "new folder" / "local.env"
+    up.write_env_file(path, {"A": "1"})
+    up.write_env_file(path, {"B": "x=y"})
+    assert path.read_text(encoding="utf-8") == "B=x=y\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_on_a_leash_dies_with_it(tmp_path):
+    leash = Leash()
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    held, free = (subprocess.Popen(sleeper, process_group=group) for group in (leash.group, 0))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for name in ("folder", "file", "absent"):
+        leash.remove_at_end(tmp_path / name)
+    leash.close()
+    assert held.wait(timeout=5) == -signal.SIGKILL
+    assert free.poll() is None
+    assert list(tmp_path.iterdir()) == []
+    free.kill()
+    free.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept")
+def test_a_kept_port_is_given_to_nobody_else():
+    port = Port()
+    with Bridge({}, timeout_s=1) as bridge:
+        assert bridge.url("") != f"http://127.0.0.1:{port.number}"
+    port.release()
