@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,6 +111,7 @@ def record(tmp_path_factory):
 def run_step(build, values, record):
     """Gives a function: a step's id -> the commands that step runs, with the default substitutions."""
 
+    @cache
     def run(name, **environment):
         step = build.steps[name]
         if "args" in step:
