@@ -32,6 +32,7 @@ from shared.summary import current as summary
 from shared.summary import stage
 from shared.vision import images
 from shared.vision.drawing import annotate
+from shared.vision.pixels import Pixels
 
 # Keys of a result's object metadata: which work it is the result of.
 _IMAGE_GENERATION: Final = "tenant-vision-image-generation"
@@ -217,7 +218,7 @@ class Pipeline:
             raise DeadlineExceeded(f"Not done within {self._config.event_deadline_s:g} s")
 
 
-def draw(ctx: ProcessingContext) -> images.Pixels:
+def draw(ctx: ProcessingContext) -> Pixels:
     """The picture of what a pipeline found."""
     if ctx.detections is None:
         return ctx.image

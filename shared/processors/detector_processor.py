@@ -13,9 +13,8 @@ from shared.summary import stage
 from shared.vision.detections import Detections
 from shared.vision.letterbox import Letterbox, least_canvas, letterbox
 from shared.vision.nms import nms
+from shared.vision.pixels import Pixels
 from shared.vision.yolo import decode_raw
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +57,9 @@ class DetectorProcessor(BaseProcessor):
 
 def to_batch(box: Letterbox, image: Pixels, export: Export) -> npt.NDArray[np.floating]:
     """(h, w, 3) uint8 to (B, 3, H, W) in 0 to 1; of a model with a fixed batch the rest stays empty."""
-    canvas = box.draw(image)
-    batch = np.zeros((export.batch or 1, 3, *box.canvas_hw), np.float32)
-    np.multiply(canvas.transpose(2, 0, 1), np.float32(1 / 255), out=batch[0])
+    shape = export.batch or 1, 3, *box.canvas_hw
+    batch = np.zeros(shape, np.float32) if shape[0] > 1 else np.empty(shape, np.float32)
+    box.draw(image, batch[0])
     return batch.astype(export.dtype, copy=False)
 
 

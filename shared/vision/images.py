@@ -7,17 +7,16 @@ import warnings
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
-
-Pixels = npt.NDArray[np.uint8]
+from shared.vision.pixels import Pixels, rgb_view, rgbx
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
+# How accepted files begin: one that does and cannot be opened is damaged rather than something else.
+_MAGIC: Final = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
 _ORIENTATION: Final = 0x0112  # EXIF tag
-_UPRIGHT: Final = (0, 1)
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
@@ -39,6 +38,8 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
         except UnidentifiedImageError as error:
             if not data:
                 raise InvalidImage("The image is empty") from error
+            if data.startswith(_MAGIC):
+                raise InvalidImage("The image is truncated or corrupt") from error
             raise UnsupportedImage(f"The file is not one of the accepted formats: {', '.join(FORMATS)}") from error
         except Image.DecompressionBombError as error:
             raise ImageTooLarge(f"The image has more than {max_pixels} pixels") from error
@@ -58,7 +59,11 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
 def encode_jpeg(image: Pixels, *, quality: int = 85) -> bytes:
     """(h, w, 3) RGB as a JPEG file."""
     data: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(image), quality=quality, colorspace="RGB", colorsubsampling="420", fastdct=False
+        np.ascontiguousarray(rgbx(image)),
+        quality=quality,
+        colorspace="RGBX",
+        colorsubsampling="420",
+        fastdct=False,
     )
     return data
 
@@ -67,38 +72,36 @@ def _decode_opened(image: Image.Image, data: bytes, max_pixels: int) -> Pixels:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}")
-    orientation = image.getexif().get(_ORIENTATION, 1)
     if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
         pixels = _decode_jpeg(data)
-        if pixels is not None and orientation in _UPRIGHT:
-            return pixels
         if pixels is not None:
-            return np.asarray(ImageOps.exif_transpose(_with_orientation(pixels, orientation)))
+            return _upright(pixels, image.getexif().get(_ORIENTATION, 1))
     if image.mode.startswith("I;16"):
-        wide = np.asarray(image)
-        high = (wide >> 8).astype(np.uint8)
-        image = _with_orientation(np.repeat(high[..., None], 3, axis=2), orientation)
+        high = (np.asarray(image) >> 8).astype(np.uint8)
+        return _upright(np.repeat(high[..., None], 4, axis=2), image.getexif().get(_ORIENTATION, 1))
     upright = ImageOps.exif_transpose(image)
-    if upright.mode == "P":
-        upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
-    elif upright.mode in {"LA", "PA"}:
+    if upright.mode in {"LA", "PA"} or (upright.mode == "P" and "transparency" in upright.info):
         upright = upright.convert("RGBA")
-    return np.array(upright.convert("RGB"))
+    return rgb_view(np.asarray(upright if upright.mode == "RGBA" else upright.convert("RGB").convert("RGBX")))
 
 
-def _with_orientation(pixels: Pixels, orientation: int) -> Image.Image:
-    image = Image.fromarray(pixels)
-    image.getexif()[_ORIENTATION] = orientation
-    return image
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo one of EXIF's eight orientations of (h, w, 4), and give the view of three."""
+    turned = pixels.swapaxes(0, 1) if orientation in {5, 6, 7, 8} else pixels
+    if orientation in {3, 4, 7, 8}:
+        turned = turned[::-1]
+    if orientation in {2, 3, 6, 7}:
+        turned = turned[:, ::-1]
+    return rgb_view(np.ascontiguousarray(turned))
 
 
 def _decode_jpeg(data: bytes) -> Pixels | None:
-    """simplejpeg's pixels are Pillow's at a third of the time: it writes 3-byte pixels straight away.
+    """(h, w, 4). Pillow's pixels at a third of the time: they are written where they stay.
 
     None where it finds fault with the file: Pillow forgives more, and knows what is truncated.
     """
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=False, fastupsample=False)
+        pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace="RGBX", fastdct=False, fastupsample=False)
     except ValueError:
         return None
     return pixels

@@ -1,0 +1,129 @@
+"""Reading images: every mode and orientation to upright RGB; what is no image has its own error."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.vision import images
+
+RED, GREEN = (220, 30, 20), (20, 200, 40)
+
+
+def picture(mode="RGB", size_wh=(24, 16)):
+    """Red, with a green block in the upper left quarter."""
+    image = Image.new("RGB", size_wh, RED)
+    image.paste(GREEN, (0, 0, size_wh[0] // 2, size_wh[1] // 2))
+    return image.convert(mode)
+
+
+def saved(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decode(data, max_pixels=10**6):
+    return images.decode(data, max_pixels=max_pixels)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF"])
+def test_every_accepted_format_is_read(kind):
+    if kind == "AVIF" and not features.check("avif"):
+        assert kind not in images.FORMATS
+        return
+    options = {"quality": 95} if kind in {"JPEG", "WEBP", "AVIF"} else {}
+    pixels = decode(saved(picture(), kind, **options))
+    assert pixels.shape == (16, 24, 3)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels[3, 3], GREEN, atol=30)
+    np.testing.assert_allclose(pixels[13, 20], RED, atol=30)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "F", "I;16"])
+def test_every_mode_becomes_rgb(mode):
+    if mode == "I;16":
+        source = Image.fromarray(np.full((16, 24), 0xC8FF, np.uint16))
+        expected = (0xC8, 0xC8, 0xC8)
+    else:
+        source = picture(mode)
+        expected = tuple(np.asarray(source.convert("RGB"))[3, 3])
+    kind = "PNG" if mode in {"RGB", "RGBA", "P", "L", "LA", "1", "I;16"} else "TIFF"
+    np.testing.assert_allclose(decode(saved(source, kind))[3, 3], expected, atol=1)
+
+
+def test_alpha_is_dropped_not_composited():
+    image = picture("RGBA")
+    image.putalpha(0)
+    assert tuple(decode(saved(image, "PNG"))[3, 3]) == GREEN
+
+
+def test_a_transparent_palette_keeps_its_colours():
+    image = picture("P")
+    data = saved(image, "PNG", transparency=0)
+    np.testing.assert_array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., :3])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_every_orientation_ends_upright(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(picture(size_wh=(32, 16)), kind, exif=exif, **({} if kind == "PNG" else {"quality": 95}))
+    from PIL import ImageOps  # noqa: PLC0415 - the reference, and only here
+
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    np.testing.assert_array_equal(decode(data), upright)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_pixels_are_pillows(subsampling, progressive):
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (61, 83, 3), np.uint8))
+    data = saved(noise, "JPEG", subsampling=subsampling, progressive=progressive, quality=90)
+    np.testing.assert_array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data))))
+
+
+def test_only_the_first_frame_counts():
+    frames = [Image.new("RGB", (8, 8), RED), Image.new("RGB", (8, 8), GREEN)]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    np.testing.assert_allclose(decode(data)[0, 0], RED, atol=8)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", InvalidImage),
+        (b"hello, this is text", UnsupportedImage),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", UnsupportedImage),
+        (saved(picture(), "PPM"), UnsupportedImage),
+        (b"\xff\xd8\xff\xe0", InvalidImage),
+        (saved(picture(), "JPEG")[:200], InvalidImage),
+        (saved(picture(), "PNG")[:60], InvalidImage),
+        (saved(picture(size_wh=(200, 200)), "JPEG", quality=95)[:-600], InvalidImage),
+    ],
+    ids=["empty", "text", "EPS", "PPM", "JPEG of 4 bytes", "JPEG cut early", "PNG cut", "JPEG cut late"],
+)
+def test_what_is_no_image_is_refused(data, error):
+    with pytest.raises(error):
+        decode(data)
+
+
+def test_too_many_pixels_are_refused_from_the_header():
+    with pytest.raises(ImageTooLarge, match="24 x 16"):
+        decode(saved(picture(), "PNG"), max_pixels=24 * 16 - 1)
+    assert decode(saved(picture(), "PNG"), max_pixels=24 * 16).shape == (16, 24, 3)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded():
+    header_only = saved(Image.new("1", (30_000, 30_000)), "PNG")
+    assert len(header_only) < 200_000
+    with pytest.raises(ImageTooLarge):
+        decode(header_only, max_pixels=64_000_000)
+
+
+def test_a_written_jpeg_reads_back():
+    gradient = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (1, 48, 3))
+    np.testing.assert_allclose(decode(images.encode_jpeg(gradient)), gradient, atol=6)

@@ -1,0 +1,126 @@
+"""Letterbox: geometry there and back, and resampling against the formula written out pixel by pixel."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.vision.letterbox import Letterbox, least_canvas, letterbox, resize
+from shared.vision.pixels import rgb_view
+
+SIDES = st.integers(1, 3000)
+
+
+def written_out(image, size_hw):
+    """OpenCV's bilinear fixed point, one output pixel at a time, in Python's own integers."""
+
+    def taps(length, target):
+        for index in range(target):
+            centre = np.float32((index + 0.5) * (length / target) - 0.5)
+            first = int(np.floor(centre))
+            weight = round(float((centre - np.float32(first)) * 2048))
+            if first < 0 or first >= length - 1:
+                first, weight = min(max(first, 0), length - 1), 0
+            yield first, min(first + 1, length - 1), weight
+
+    out = np.zeros((*size_hw, 3), np.uint8)
+    columns = list(taps(image.shape[1], size_hw[1]))
+    for y, (y0, y1, b) in enumerate(taps(image.shape[0], size_hw[0])):
+        for x, (x0, x1, a) in enumerate(columns):
+            for c in range(3):
+                upper = (int(image[y0, x0, c]) * (2048 - a) + int(image[y0, x1, c]) * a) >> 4
+                lower = (int(image[y1, x0, c]) * (2048 - a) + int(image[y1, x1, c]) * a) >> 4
+                out[y, x, c] = (((upper * (2048 - b)) >> 16) + ((lower * b) >> 16) + 2) >> 2
+    return out
+
+
+def resized(image, size_hw):
+    planes = np.full((3, *size_hw), np.nan, np.float32)
+    resize(image, planes)
+    return np.rint(planes.transpose(1, 2, 0) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "canvas_hw", "inner_hw", "top", "left"),
+    [
+        ((1, 1), (640, 640), (640, 640), 0, 0),
+        ((640, 640), (640, 640), (640, 640), 0, 0),
+        ((720, 1280), (640, 640), (360, 640), 140, 0),
+        ((1280, 720), (640, 640), (640, 360), 0, 140),
+        ((31, 33), (640, 640), (601, 640), 19, 0),  # 39 px to share: the odd one goes below
+        ((100, 3000), (640, 640), (21, 640), 309, 0),
+        ((1, 5000), (640, 640), (1, 640), 319, 0),  # never thinner than a pixel
+        ((480, 640), (320, 448), (320, 427), 0, 10),
+    ],
+)
+def test_an_image_is_fitted_and_centred(image_hw, canvas_hw, inner_hw, top, left):
+    assert letterbox(image_hw, canvas_hw) == Letterbox(image_hw, canvas_hw, inner_hw, top, left)
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "canvas_hw", "least_hw"),
+    [
+        ((640, 640), (640, 640), (640, 640)),
+        ((720, 1280), (640, 640), (384, 640)),
+        ((1280, 720), (640, 640), (640, 384)),
+        ((100, 3000), (640, 640), (32, 640)),
+        ((480, 640), (640, 640), (480, 640)),
+    ],
+)
+def test_a_dynamic_canvas_is_padded_to_the_stride_only(image_hw, canvas_hw, least_hw):
+    assert least_canvas(image_hw, canvas_hw) == least_hw
+
+
+@given(image_hw=st.tuples(SIDES, SIDES), canvas_hw=st.sampled_from([(640, 640), (320, 448), (1280, 736)]))
+def test_boxes_come_back_from_where_they_went(image_hw, canvas_hw):
+    box = letterbox(image_hw, canvas_hw)
+    height, width = image_hw
+    corners = np.array([[0, 0, width, height], [width / 4, height / 3, width / 2, height / 1.5]], np.float32)
+    scale = np.array([box.inner_hw[1] / width, box.inner_hw[0] / height] * 2, np.float32)
+    there = corners * scale + np.array([box.left, box.top] * 2, np.float32)
+    np.testing.assert_allclose(box.undo(there), corners, atol=0.002 * max(1, *image_hw) / 640 + 0.002)
+
+
+def test_boxes_beyond_the_image_are_clipped_to_it():
+    box = letterbox((720, 1280), (640, 640))
+    back = box.undo(np.array([[-50, 0, 700, 640]], np.float32))
+    assert back.tolist() == [[0, 0, 1280, 720]]
+
+
+def test_no_boxes_come_back_as_no_boxes():
+    assert letterbox((720, 1280), (640, 640)).undo(np.empty((0, 4), np.float32)).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape_hw", "size_hw"),
+    [
+        ((1, 1), (1, 1)),
+        ((1, 1), (3, 2)),
+        ((2, 3), (7, 5)),
+        ((5, 7), (5, 7)),
+        ((13, 9), (6, 9)),
+        ((64, 48), (32, 24)),
+        ((90, 160), (36, 64)),
+        ((33, 31), (70, 66)),  # more than one band of rows
+        ((7, 100), (1, 64)),
+    ],
+)
+def test_resampling_is_the_fixed_point_to_the_last_bit(shape_hw, size_hw):
+    image = np.random.default_rng(7).integers(0, 256, (*shape_hw, 3), np.uint8)
+    np.testing.assert_array_equal(resized(image, size_hw), written_out(image, size_hw))
+
+
+def test_a_view_into_four_byte_pixels_is_resampled_alike():
+    stored = np.random.default_rng(8).integers(0, 256, (60, 80, 4), np.uint8)
+    tile = rgb_view(stored)[11:51, 7:67]
+    np.testing.assert_array_equal(resized(tile, (24, 36)), resized(tile.copy(), (24, 36)))
+
+
+def test_padding_is_grey_on_every_side():
+    out = np.full((3, 64, 96), np.nan, np.float32)
+    box = Letterbox((10, 10), (64, 96), (20, 30), top=8, left=11)
+    box.draw(np.zeros((10, 10, 3), np.uint8), out)
+    inside = np.zeros((64, 96), bool)
+    inside[8:28, 11:41] = True
+    assert (out[:, inside] == 0).all()
+    np.testing.assert_array_equal(np.rint(out[:, ~inside] * 255), 114)
