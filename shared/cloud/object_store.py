@@ -104,19 +104,22 @@ class ObjectStore:
 
         Raises:
             ObjectChanged: the object is not at `if_generation`.
-            StorageUnavailable: as `stat`.
+            StorageUnavailable: as `stat`, or there is no such bucket.
         """
         blob = self._blob(bucket, name)
         blob.metadata = dict(metadata or {})
         blob.cache_control = "no-cache"
-        with _our_words(bucket, name):
-            blob.upload_from_string(
-                data,
-                content_type=content_type,
-                checksum="crc32c",
-                if_generation_match=if_generation,
-                **self._options,
-            )
+        try:
+            with _our_words(bucket, name):
+                blob.upload_from_string(
+                    data,
+                    content_type=content_type,
+                    checksum="crc32c",
+                    if_generation_match=if_generation,
+                    **self._options,
+                )
+        except ObjectNotFound as error:
+            raise StorageUnavailable(f"There is no bucket {bucket} to write to") from error
         return int(blob.generation)
 
     def _blob(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob:
