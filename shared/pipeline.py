@@ -97,7 +97,7 @@ class Pipeline:
             self._check_deadline()
             ctx = step.execute(ctx)
         self._check_deadline()
-        return self._write(request, ctx, earlier)
+        return self._write(request, steps, ctx, earlier)
 
     def run_and_read(self, request: Request) -> Outcome:
         """As `run`, with the document of a duplicate too."""
@@ -155,7 +155,7 @@ class Pipeline:
                 for step in steps
                 for model_type in step.model_types
             }
-        return earlier.metadata.get(_WORK) == _work(request, generations)
+        return earlier.metadata.get(_WORK) == _work(request, steps, generations)
 
     def _read(self, request: Request) -> ProcessingContext:
         image, config = request.image, self._config
@@ -178,13 +178,15 @@ class Pipeline:
             return Ignored("The image, or this generation of it, is gone")
         return ImageNotFound(f"There is no image {request.image.uri} of generation {request.image.generation}")
 
-    def _write(self, request: Request, ctx: ProcessingContext, earlier: ObjectStat | None) -> Outcome:
+    def _write(
+        self, request: Request, steps: Sequence[Step], ctx: ProcessingContext, earlier: ObjectStat | None
+    ) -> Outcome:
         """The picture, then the result: a reader who sees the result sees all of it."""
         prefix, bucket = documents.result_prefix(request), self._config.results_bucket
         with stage("draw"):
             picture = images.encode_jpeg(draw(ctx))
         generation = request.image.generation or 0
-        work = _work(request, {name: model.source.generation for name, model in ctx.models.items()})
+        work = _work(request, steps, {name: model.source.generation for name, model in ctx.models.items()})
         metadata = {_IMAGE_GENERATION: str(generation), _WORK: work}
         with stage("write"):
             self._store.write(
@@ -248,11 +250,11 @@ def checked(options: DetectionOptions, asked: Mapping[str, Any]) -> DetectionOpt
     return replace(options, **asked)
 
 
-def _work(request: Request, generations: Mapping[str, int]) -> str:
-    """The identity of a piece of work: same image, pipeline, options and models, same result."""
+def _work(request: Request, steps: Sequence[Step], generations: Mapping[str, int]) -> str:
+    """The identity of a piece of work: same image, steps (with the options they run with) and models."""
     identity = {
         "image": [request.image.uri, request.image.generation],
-        "pipeline": [request.pipeline, dict(request.options)],
+        "pipeline": [request.pipeline, [repr(step) for step in steps]],
         "models": dict(generations),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
