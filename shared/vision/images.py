@@ -17,6 +17,7 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if fe
 # How accepted files begin: one that does and cannot be opened is damaged rather than something else.
 _MAGIC: Final = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
 _ORIENTATION: Final = 0x0112  # EXIF tag
+_MAX_SIDE: Final = 65_500  # of a JPEG: the picture of the result could not be written
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
@@ -27,7 +28,7 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
 
     Raises:
         UnsupportedImage: not one of FORMATS.
-        ImageTooLarge: more than `max_pixels`.
+        ImageTooLarge: more than `max_pixels`, or a side that no JPEG can have.
         InvalidImage: truncated or corrupt.
     """
     with warnings.catch_warnings():
@@ -72,6 +73,8 @@ def _decode_opened(image: Image.Image, data: bytes, max_pixels: int) -> Pixels:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}")
+    if max(width, height) > _MAX_SIDE:
+        raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit of a side is {_MAX_SIDE}")
     if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
         pixels = _decode_jpeg(data)
         if pixels is not None:
