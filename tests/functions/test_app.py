@@ -1,0 +1,422 @@
+"""What becomes of an event: its verdict, what the platform is told, what is published and what is logged."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.ml.model_cache import ModelCache
+from tests.support import faults, models, posted
+from tests.support.pictures import picture
+
+BEARER = "Bearer ya29.a-token-of-the-sender"
+WHISPER = "what-the-sender-wrote"
+PUSH = {"content-type": "application/json", "authorization": BEARER}
+FINALIZED = PUSH | {"ce-type": "google.cloud.storage.object.v1.finalized", "ce-id": "1", "ce-specversion": "1.0"}
+PUBLISHED = PUSH | {"ce-type": "google.cloud.pubsub.topic.v1.messagePublished", "ce-id": "1"}
+STRUCTURED = PUSH | {"content-type": "application/cloudevents+json"}
+
+
+def push(attributes=None, data=None, **message):
+    body = {"attributes": attributes or {}, "messageId": "m-1", **message}
+    if data is not None:
+        body["data"] = posted.encode(data if isinstance(data, str) else json.dumps(data))
+    return json.dumps({"message": body, "subscription": "s"}).encode()
+
+
+def asking(path="a.jpg", tenant_id="tenant-001", **others):
+    return push({"tenant_id": tenant_id, "image": path, **others})
+
+
+def finalized(**resource):
+    return json.dumps(resource).encode()
+
+
+def ago(seconds):
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+NOT_EVENTS = {
+    "nothing at all": ({}, b""),
+    "an empty body": (PUSH, b""),
+    "not JSON": (PUSH, WHISPER.encode()),
+    "not UTF-8": (PUSH, b'{"message": "\xff\xfe"}'),
+    "a list": (PUSH, b"[]"),
+    "no message": (PUSH, b"{}"),
+    "a message that is a text": (PUSH, json.dumps({"message": WHISPER}).encode()),
+    "a null message": (PUSH, b'{"message": null}'),
+    "deep nesting": (PUSH, b"[" * 100_000),
+    "a number too long to be read": (PUSH, b'{"message": ' + b"9" * 5000 + b"}"),
+    "a constant that JSON has not": (PUSH, b'{"message": {"attributes": {}, "data": NaN}}'),
+    "attributes that are a list": (PUSH, b'{"message": {"attributes": ["tenant_id"]}}'),
+    "attributes that are numbers": (PUSH, b'{"message": {"attributes": {"tenant_id": 1}}}'),
+    "data that is not base64": (PUSH, json.dumps({"message": {"data": WHISPER}}).encode()),
+    "data that is a number": (PUSH, b'{"message": {"data": 5}}'),
+    "data that is not JSON": (PUSH, push(data=WHISPER)),
+    "data that is a list": (PUSH, push(data=[WHISPER])),
+    "no fields": (PUSH, push()),
+    "no image": (PUSH, push({"tenant_id": "tenant-001"})),
+    "no tenant": (PUSH, push({"image": WHISPER})),
+    "an object without a name": (FINALIZED, finalized(bucket="b", generation="1")),
+    "an object without a generation": (FINALIZED, finalized(bucket="b", name="uploads/t/a.jpg")),
+    "an object that is a list": (FINALIZED, b"[]"),
+    "a finalized event without data": (FINALIZED, b""),
+    "an event of another type": (PUSH | {"ce-type": WHISPER}, b"{}"),
+    "a published event without a message": (PUBLISHED, b"{}"),
+    "a structured event without type": (STRUCTURED, b"{}"),
+    "a structured event that is a list": (STRUCTURED, b"[]"),
+    "a structured event without data": (STRUCTURED, json.dumps({"type": FINALIZED["ce-type"]}).encode()),
+    "a structured event with broken base64": (
+        STRUCTURED,
+        json.dumps({"type": FINALIZED["ce-type"], "data_base64": "%" + WHISPER}).encode(),
+    ),
+    "a notification without an object": (PUSH, push({"eventType": "OBJECT_FINALIZE", "bucketId": "b"})),
+    "an unwrapped push of nothing": ({"x-goog-pubsub-message-id": "7"}, b""),
+    "an unwrapped push that is not JSON": ({"x-goog-pubsub-message-id": "7"}, WHISPER.encode()),
+}
+
+
+@pytest.mark.parametrize("entry_point", ["process_upload", "process_message"])
+def test_what_is_not_an_event_is_rejected_published_and_acknowledged(entry_point, cloud, serve, lines):
+    client = serve(entry_point, cloud.settings)
+    for what, (headers, body) in NOT_EVENTS.items():
+        answer = client.post("/", headers=headers, data=body)
+        assert (answer.status_code, answer.text) == (200, "rejected\n"), what
+        assert not repeats(answer), what
+    errors = cloud.errors(len(NOT_EVENTS))
+    assert len(errors) == len(NOT_EVENTS)
+    for attributes, data in errors:
+        assert (attributes["status"], attributes["error"]) == ("400", "invalid_event")
+        assert (data["status"], data["error"]) == (400, "invalid_event")
+        assert BEARER not in str((attributes, data))
+    summaries = lines().summaries
+    assert [line["verdict"] for line in summaries] == ["rejected"] * len(NOT_EVENTS)
+    assert BEARER not in str(summaries)
+
+
+def repeats(answer):
+    said = str(answer.headers) + answer.text
+    return BEARER in said or WHISPER in said
+
+
+IGNORED = {
+    "another bucket": (FINALIZED, finalized(bucket="other-bucket", name="uploads/t/a.jpg", generation="1")),
+    "a result": (FINALIZED, finalized(bucket="UPLOADS", name="results/t/a.jpg/result.json", generation="1")),
+    "a model": (FINALIZED, finalized(bucket="UPLOADS", name="models/t/detect.onnx", generation="1")),
+    "a folder marker": (FINALIZED, finalized(bucket="UPLOADS", name="uploads/t/", generation="1")),
+    "a root folder marker": (FINALIZED, finalized(bucket="UPLOADS", name="uploads/", generation="1")),
+    "a name that only begins alike": (FINALIZED, finalized(bucket="UPLOADS", name="uploads2/t/a", generation="1")),
+    "a deletion": (PUSH | {"ce-type": "google.cloud.storage.object.v1.deleted"}, b"{}"),
+    "a notice of new metadata": (
+        PUSH,
+        push({"eventType": "OBJECT_METADATA_UPDATE", "bucketId": "b", "objectId": "o", "objectGeneration": "1"}),
+    ),
+    "an upload that is gone": (FINALIZED, finalized(bucket="UPLOADS", name="uploads/t/gone.jpg", generation="1")),
+}
+
+
+@pytest.mark.parametrize("what", IGNORED)
+def test_what_is_not_for_us_is_acknowledged_and_not_published(what, cloud, serve, lines):
+    headers, body = IGNORED[what]
+    body = body.replace(b"UPLOADS", cloud.uploads.name.encode())
+    cloud.put_model("t", models.detect())
+    answer = serve("process_upload", cloud.settings).post("/", headers=headers, data=body)
+    assert (answer.status_code, answer.text) == (200, "ignored\n")
+    assert cloud.errors(timeout_s=0.05) == []
+    assert cloud.names_written() == []
+    assert [line["verdict"] for line in lines().summaries] == ["ignored"]
+
+
+# what happens: (message's fields, status, error, part of the sentence)
+REJECTED = {
+    "no model": (
+        {"tenant_id": "tenant-003"},
+        400,
+        "model_not_found",
+        "Model 'detect' not found for tenant 'tenant-003'",
+    ),
+    "an unknown pipeline": ({"pipeline": "astrology"}, 400, "invalid_pipeline", "no pipeline 'astrology'"),
+    "a pipeline that is no name": ({"pipeline": "../detect"}, 400, "invalid_pipeline", "not a valid name"),
+    "a tenant that is no name": ({"tenant_id": "../tenant-001"}, 400, "invalid_event", "tenant_id"),
+    "another's image": ({"image": "uploads/tenant-002/a.jpg"}, 403, "tenant_mismatch", "tenant-001"),
+    "another bucket": ({"image": "gs://elsewhere/uploads/tenant-001/a.jpg"}, 403, "tenant_mismatch", "tenant-001"),
+    "an image that is not there": ({"image": "gone.jpg"}, 404, "image_not_found", "gone.jpg"),
+    "a generation that is not there": ({"generation": "1"}, 404, "image_not_found", "generation 1"),
+    "a text": ({"image": "text.jpg"}, 415, "unsupported_image", "accepted formats"),
+    "an empty image": ({"image": "empty.jpg"}, 422, "invalid_image", "empty"),
+    "half an image": ({"image": "half.png"}, 422, "invalid_image", "truncated or corrupt"),
+    "too many pixels": ({"image": "vast.png"}, 413, "image_too_large", "pixels"),
+    "too many bytes": ({"image": "heavy.bmp"}, 413, "image_too_large", "bytes"),
+    "a broken model": ({"tenant_id": "tenant-004"}, 422, "invalid_model", "not an ONNX model"),
+    "a model that fails": ({"tenant_id": "tenant-005"}, 422, "invalid_model", "failed"),
+}
+
+
+@pytest.fixture
+def nursery(cloud):
+    """One tenant with a model, one without, two with broken ones; good and bad images."""
+    cloud.put_model("tenant-001", models.detect())
+    cloud.put_model("tenant-004", b"no model")
+    cloud.put_model("tenant-005", models.failing())
+    for tenant_id in ("tenant-001", "tenant-002", "tenant-003", "tenant-004", "tenant-005"):
+        cloud.put_image(tenant_id, "a.jpg", picture())
+    cloud.put_image("tenant-001", "text.jpg", b"no picture")
+    cloud.put_image("tenant-001", "empty.jpg", b"")
+    cloud.put_image("tenant-001", "half.png", picture((300, 300), kind="PNG")[:-100])
+    cloud.put_image("tenant-001", "vast.png", picture((2001, 1000), kind="PNG"))
+    cloud.put_image("tenant-001", "heavy.bmp", picture((400, 400), kind="BMP"))
+    return cloud
+
+
+@pytest.fixture
+def limits(nursery):
+    return nursery.settings | {"MAX_IMAGE_PIXELS": "2000000", "MAX_IMAGE_BYTES": "400000"}
+
+
+@pytest.mark.parametrize("what", REJECTED)
+def test_a_message_in_vain_is_published_with_its_status_and_acknowledged(what, nursery, limits, serve, lines):
+    asked, status, name, sentence = REJECTED[what]
+    fields = {"tenant_id": "tenant-001", "image": "a.jpg", "request_id": "order-7", **asked}
+    answer = serve("process_message", limits).post("/", headers=PUSH, data=push(fields))
+    assert (answer.status_code, answer.text) == (200, "rejected\n")
+    [(attributes, data)] = nursery.errors()
+    assert (attributes["status"], attributes["error"]) == (str(status), name)
+    assert (data["status"], data["error"]) == (status, name)
+    assert sentence in data["message"]
+    assert (attributes["request_id"], attributes["event_id"]) == ("order-7", "m-1")
+    assert {each: str(value) for each, value in data.items() if each in attributes} == attributes
+    assert set(data) - set(attributes) == {"message", "occurred_at"}
+    [summary] = lines().summaries
+    assert (summary["verdict"], summary["status"], summary["error"]) == ("rejected", status, name)
+    assert nursery.names_written() == []
+
+
+def test_a_missing_model_names_its_type(nursery, serve):
+    client = serve("process_message", nursery.settings)
+    client.post("/", headers=PUSH, data=asking(tenant_id="tenant-003"))
+    [(attributes, _)] = nursery.errors()
+    assert (attributes["model_type"], attributes["tenant_id"]) == ("detect", "tenant-003")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"), [("text.jpg", "415", "unsupported_image"), ("empty.jpg", "422", "invalid_image")]
+)
+def test_a_bad_upload_is_published_like_a_bad_message(path, status, error, nursery, serve):
+    generation = nursery.uploads.get_blob(f"uploads/tenant-001/{path}").generation
+    body = finalized(bucket=nursery.uploads.name, name=f"uploads/tenant-001/{path}", generation=str(generation))
+    answer = serve("process_upload", nursery.settings).post("/", headers=FINALIZED, data=body)
+    assert (answer.status_code, answer.text) == (200, "rejected\n")
+    [(attributes, _)] = nursery.errors()
+    assert (attributes["status"], attributes["error"]) == (status, error)
+    assert attributes["image"] == f"gs://{nursery.uploads.name}/uploads/tenant-001/{path}"
+    assert attributes["generation"] == str(generation)
+
+
+def test_an_upload_to_no_tenant_is_rejected(nursery, serve):
+    body = finalized(bucket=nursery.uploads.name, name="uploads/stray.jpg", generation="1")
+    answer = serve("process_upload", nursery.settings).post("/", headers=FINALIZED, data=body)
+    assert answer.text == "rejected\n"
+    [(attributes, _)] = nursery.errors()
+    assert attributes["error"] == "invalid_event"
+
+
+def test_an_older_generation_than_the_one_done_is_ignored(nursery, serve):
+    old = nursery.put_image("tenant-001", "b.jpg", picture())
+    new = nursery.put_image("tenant-001", "b.jpg", picture(colour="grey"))
+    client = serve("process_upload", nursery.settings)
+    bodies = [
+        finalized(bucket=nursery.uploads.name, name="uploads/tenant-001/b.jpg", generation=str(each))
+        for each in (new, old)
+    ]
+    assert [client.post("/", headers=FINALIZED, data=body).text for body in bodies] == ["done\n", "ignored\n"]
+    assert nursery.result("tenant-001", "b.jpg")["image"]["generation"] == new
+
+
+def test_a_new_generation_of_the_model_is_other_work(nursery, serve):
+    client = serve("process_message", nursery.settings | {"MODEL_REFRESH_SECONDS": "0"})
+    assert client.post("/", headers=PUSH, data=asking()).text == "done\n"
+    assert client.post("/", headers=PUSH, data=asking()).text == "duplicate\n"
+    generation = nursery.put_model("tenant-001", models.detect(labels=("weed", "pot")))
+    assert client.post("/", headers=PUSH, data=asking()).text == "done\n"
+    result = nursery.result("tenant-001", "a.jpg")
+    assert result["models"]["detect"]["generation"] == generation
+    assert result["counts"] == {"weed": 1, "pot": 1}
+
+
+def test_other_options_are_other_work(nursery, serve):
+    client = serve("process_message", nursery.settings)
+    bodies = [
+        push({"tenant_id": "tenant-001", "image": "a.jpg"}, {"options": {"confidence_threshold": threshold}})
+        for threshold in (0.25, 0.85)
+    ]
+    assert [client.post("/", headers=PUSH, data=body).text for body in bodies] == ["done\n", "done\n"]
+    assert nursery.result("tenant-001", "a.jpg")["counts"] == {"plant": 1}
+
+
+def test_other_thresholds_of_the_deployment_are_other_work(nursery, serve):
+    for threshold, counts in (("0.25", {"plant": 1, "tray": 1}), ("0.85", {"plant": 1})):
+        client = serve("process_message", nursery.settings | {"CONFIDENCE_THRESHOLD": threshold})
+        assert client.post("/", headers=PUSH, data=asking()).text == "done\n"
+        assert nursery.result("tenant-001", "a.jpg")["counts"] == counts
+
+
+def test_a_black_image_has_an_empty_result(nursery, serve):
+    nursery.put_image("tenant-001", "night.png", picture(colour="black", kind="PNG"))
+    assert (
+        serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking("night.png")).text
+        == "done\n"
+    )
+    result = nursery.result("tenant-001", "night.png")
+    assert (result["detections"], result["counts"]) == ([], {})
+
+
+# Storage or Pub/Sub in trouble
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 409])
+def test_storage_that_refuses_defers(status, cloud, serve, lines):
+    with faults.storage_that_answers(faults.Answer(status)) as (url, _):
+        client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url})
+        answer = client.post("/", headers=PUSH, data=asking())
+    assert (answer.status_code, answer.text) == (503, "deferred\n")
+    assert cloud.errors(timeout_s=0.05) == []
+    [summary] = lines().summaries
+    assert (summary["verdict"], summary["status"], summary["error"]) == ("deferred", 503, "storage_unavailable")
+    assert url not in str(summary)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "answer", "published"), [(59, (503, "deferred\n"), 0), (61, (200, "rejected\n"), 1)]
+)
+def test_what_was_deferred_too_long_is_published_and_acknowledged(age_s, answer, published, cloud, serve):
+    with faults.storage_that_answers(faults.Answer(403)) as (url, _):
+        client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
+        body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=ago(age_s))
+        got = client.post("/", headers=PUSH, data=body)
+    assert (got.status_code, got.text) == answer
+    errors = cloud.errors(timeout_s=2 if published else 0.05)
+    assert [attributes["status"] for attributes, _ in errors] == ["503"] * published
+
+
+@pytest.mark.parametrize(
+    "time", ["", "yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-20", 5, None, {}]
+)
+def test_a_time_that_says_nothing_makes_no_trouble(time, nursery, serve):
+    body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=time)
+    assert serve("process_message", nursery.settings).post("/", headers=PUSH, data=body).text == "done\n"
+
+
+def test_an_event_without_a_time_waits(cloud, serve):
+    with faults.storage_that_answers(faults.Answer(403)) as (url, _):
+        client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "0"})
+        assert client.post("/", headers=PUSH, data=asking()).status_code == 503
+
+
+def test_an_error_that_cannot_be_published_is_deferred(cloud, serve, lines):
+    missing = cloud.settings["ERROR_TOPIC"] + "-that-is-not-there"
+    client = serve("process_message", cloud.settings | {"ERROR_TOPIC": missing})
+    answer = client.post("/", headers=PUSH, data=push())
+    assert (answer.status_code, answer.text) == (503, "deferred\n")
+    written = lines()
+    [summary] = written.summaries
+    assert (summary["verdict"], summary["error"]) == ("deferred", "publish_failed")
+    assert any("@type" in line for line in written.all), "the cause is reported"
+
+
+def test_results_that_cannot_be_written_are_deferred(nursery, serve, lines):
+    client = serve("process_message", nursery.settings | {"RESULTS_BUCKET": "there-is-no-such-bucket"})
+    answer = client.post("/", headers=PUSH, data=asking())
+    assert (answer.status_code, answer.text) == (503, "deferred\n")
+    assert lines().summaries[0]["error"] == "storage_unavailable"
+
+
+# A bug of ours
+
+
+def test_a_bug_is_told_to_the_log_and_published_as_500_without_its_cause(nursery, serve, lines, monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError(WHISPER)
+
+    monkeypatch.setattr("simplejpeg.encode_jpeg", broken)  # a library that does what none of ours expects
+    answer = serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking(request_id="order-9"))
+    assert (answer.status_code, answer.text) == (200, "rejected\n")
+    [(attributes, data)] = nursery.errors()
+    assert (attributes["status"], attributes["error"], attributes["request_id"]) == (
+        "500",
+        "internal_error",
+        "order-9",
+    )
+    assert WHISPER not in str(data)
+    assert "Traceback" not in str(data)
+    report, summary = lines().all
+    assert "ZeroDivisionError" in report["message"]
+    assert WHISPER in report["message"]
+    assert (report["severity"], summary["severity"]) == ("ERROR", "ERROR")
+    assert report["tenant_id"] == "tenant-001"
+    assert (summary["verdict"], summary["status"]) == ("rejected", 500)
+    assert nursery.result("tenant-001", "a.jpg") is None
+
+
+# Unlikely images
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (1, 3000), (3000, 1), (65501, 1), (1, 70000)])
+def test_an_image_of_any_proportions_has_a_result_or_a_reason(size_wh, nursery, serve):
+    nursery.put_image("tenant-001", "odd.png", picture(size_wh, kind="PNG"))
+    answer = serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking("odd.png"))
+    if answer.text == "done\n":
+        image = nursery.result("tenant-001", "odd.png")["image"]
+        assert (image["width"], image["height"]) == size_wh
+    else:
+        [(attributes, _)] = nursery.errors()
+        assert attributes["error"] == "image_too_large"
+
+
+# Logs
+
+
+def test_a_summary_says_whose_event_what_became_of_it_and_how_long_it_took(nursery, serve, lines):
+    client = serve("process_message", nursery.settings)
+    trace = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+    client.post("/", headers=PUSH | trace, data=asking(request_id="order-7"))
+    client.post("/", headers=PUSH, data=asking(request_id="order-8", generation="0" * 18 + "1"))
+    cold, warm = lines().summaries
+    project = nursery.settings["GOOGLE_CLOUD_PROJECT"]
+    assert cold["severity"] == "INFO"
+    assert cold["logging.googleapis.com/trace"] == f"projects/{project}/traces/{'ab' * 16}"
+    assert cold["logging.googleapis.com/labels"] == {"tenant_id": "tenant-001"}
+    assert (cold["tenant_id"], cold["request_id"], cold["event_id"]) == ("tenant-001", "order-7", "m-1")
+    assert (cold["verdict"], cold["status"], cold["model_cache"]) == ("done", 200, "miss")
+    assert cold["counts"] == {"plant": 1, "tray": 1}
+    assert (cold["cold_start"], warm["cold_start"]) == (True, False)
+    stages = {"lookup", "download", "decode", "model", "preprocess", "infer", "postprocess", "draw", "write"}
+    assert stages | {"total"} <= set(cold["timings_ms"])
+    assert "logging.googleapis.com/trace" not in warm
+
+
+def test_no_header_and_no_body_reaches_the_log(nursery, serve, lines):
+    client = serve("process_message", nursery.settings)
+    for headers, body in NOT_EVENTS.values():
+        client.post("/", headers=headers, data=body)
+    assert not [line for line in lines().all if BEARER in str(line)]
+
+
+@pytest.mark.parametrize("method", ["get", "head", "put", "delete", "patch", "options"])
+@pytest.mark.parametrize("entry_point", ["process_upload", "process_message", "process_request"])
+def test_only_post_carries_an_event(entry_point, method, cloud, serve, lines):
+    answer = getattr(serve(entry_point, cloud.settings), method)("/", headers={"authorization": BEARER})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert BEARER not in answer.text
+    assert cloud.errors(timeout_s=0.01) == []
+
+
+def test_a_body_of_more_than_16_mb_is_not_read(cloud, serve):
+    answer = serve("process_message", cloud.settings).post("/", headers=PUSH, data=b" " * (16 * 2**20 + 1))
+    assert (answer.status_code, answer.text) == (200, "rejected\n")
+    [(attributes, _)] = cloud.errors()
+    assert attributes["error"] == "invalid_event"
+
+
+def test_instances_share_the_model_cache_s_key(nursery, serve):
+    serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking())
+    assert ModelCache.keys() == ["tenant-001_detect_worker_0"]

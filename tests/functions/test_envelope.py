@@ -1,0 +1,195 @@
+"""Bytes and headers to an Event: what the tables of tests/events do not say, and what no envelope may do."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions import envelope
+from shared.errors import Ignored, InvalidEvent
+from shared.events import Event, ImageMessage, ObjectFinalized
+from tests.support.posted import encode
+
+STORAGE = "google.cloud.storage.object.v1.finalized"
+PUBSUB = "google.cloud.pubsub.topic.v1.messagePublished"
+
+
+def finalized(headers=(), **data):
+    body = json.dumps({"bucket": "b", "name": "n", "generation": "1"} | data).encode()
+    return envelope.parse({"ce-type": STORAGE} | dict(headers), body)
+
+
+def wrapped(**message):
+    return envelope.parse({}, json.dumps({"message": message}).encode())
+
+
+@pytest.mark.parametrize("generation", ["1", 1, "1795380285104925", 1795380285104925, str(2**63 - 1)])
+def test_a_generation_is_a_text_or_a_number(generation):
+    assert finalized(generation=generation).what == ObjectFinalized("b", "n", int(generation))
+
+
+@pytest.mark.parametrize(
+    "generation",
+    ["", "0", 0, -1, "-1", "1.0", 1.5, "1e3", " 1", "+1", "\u0661", "x", None, True, [], {}, 2**63, "9" * 30],
+)
+def test_what_is_no_generation_is_refused(generation):
+    with pytest.raises(InvalidEvent):
+        finalized(generation=generation)
+
+
+@pytest.mark.parametrize("key", ["bucket", "name"])
+@pytest.mark.parametrize("value", ["", None, 5, [], {}, True])
+def test_an_object_has_a_bucket_and_a_name(key, value):
+    with pytest.raises(InvalidEvent):
+        finalized(**{key: value})
+
+
+def test_bucket_and_name_come_from_the_data_and_never_from_headers():
+    event = finalized({"ce-subject": "objects/other", "ce-bucket": "other"})
+    assert event.what == ObjectFinalized("b", "n", 1)
+
+
+@pytest.mark.parametrize("kind", ["deleted", "archived", "metadataUpdated"])
+def test_other_storage_events_are_ignored_whatever_they_carry(kind):
+    with pytest.raises(Ignored):
+        envelope.parse({"ce-type": f"google.cloud.storage.object.v1.{kind}"}, b"{}")
+
+
+@pytest.mark.parametrize(
+    "kind", ["OBJECT_DELETE", "OBJECT_ARCHIVE", "OBJECT_METADATA_UPDATE", "", "object_finalize"]
+)
+def test_other_notifications_are_ignored(kind):
+    with pytest.raises(Ignored):
+        wrapped(attributes={"eventType": kind})
+
+
+@pytest.mark.parametrize(
+    ("message", "attributes", "body"),
+    [
+        ({}, {}, b""),
+        ({"attributes": None, "data": None}, {}, b""),
+        ({"attributes": {}, "data": ""}, {}, b""),
+        ({"attributes": {"a": "b"}}, {"a": "b"}, b""),
+        ({"data": "aGk="}, {}, b"hi"),
+    ],
+)
+def test_attributes_and_data_may_be_missing(message, attributes, body):
+    assert wrapped(**message).what == ImageMessage(attributes, body)
+
+
+@pytest.mark.parametrize("data", [5, [], {}, True, "a", "a===", "aGk", "aGk=\n", "a-_=", "ä"])
+def test_data_that_is_not_base64_is_refused(data):
+    with pytest.raises(InvalidEvent):
+        wrapped(data=data)
+
+
+@pytest.mark.parametrize(
+    ("message", "event_id"),
+    [
+        ({}, ""),
+        ({"messageId": "1"}, "1"),
+        ({"message_id": "2"}, "2"),
+        ({"messageId": "1", "message_id": "2"}, "1"),
+        ({"messageId": 7}, ""),
+        ({"messageId": "x" * 1000}, "x" * 256),
+    ],
+)
+def test_the_message_s_id_is_the_event_s(message, event_id):
+    assert wrapped(**message).event_id == event_id
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-20T08:04:46Z", datetime(2026, 11, 20, 8, 4, 46, tzinfo=UTC)),
+        ("2026-11-20T08:04:46.5Z", datetime(2026, 11, 20, 8, 4, 46, 500_000, tzinfo=UTC)),
+        ("2026-11-20T08:04:46.123456789Z", datetime(2026, 11, 20, 8, 4, 46, 123_456, tzinfo=UTC)),
+        ("2026-11-20T09:04:46+01:00", datetime(2026, 11, 20, 8, 4, 46, tzinfo=UTC)),
+        ("2026-11-20T08:04:46", datetime(2026, 11, 20, 8, 4, 46, tzinfo=UTC)),
+        ("", None),
+        ("soon", None),
+        ("2026-13-20T08:04:46Z", None),
+        (17, None),
+        (None, None),
+    ],
+)
+def test_when_it_happened(text, moment):
+    assert wrapped(publishTime=text).occurred_at == moment
+    assert finalized({"ce-time": text} if isinstance(text, str) else {}).occurred_at in {moment, None}
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields"),
+    [
+        ({}, {}),
+        ({"tenant_id": "t"}, {"tenant_id": "t"}),
+        ({"tenant-id": "t", "request-id": "r"}, {"tenant_id": "t", "request_id": "r"}),
+        ({"image": "a.jpg", "host": "h", "authorization": "Bearer x"}, {"image": "a.jpg"}),
+    ],
+)
+def test_attributes_of_an_unwrapped_push_are_headers_and_other_headers_are_none(headers, fields):
+    event = envelope.parse({"x-goog-pubsub-message-id": "1", **headers}, b"{}")
+    assert event.what == ImageMessage(fields, b"{}")
+
+
+def test_a_published_event_s_id_is_its_message_s():
+    headers = {"ce-type": PUBSUB, "ce-id": "of-the-envelope"}
+    body = {"message": {"messageId": "of-the-message"}}
+    assert envelope.parse(headers, json.dumps(body).encode()).event_id == "of-the-message"
+    assert envelope.parse(headers, b'{"message": {}}').event_id == "of-the-envelope"
+
+
+KEYS = ("message", "attributes", "data", "data_base64", "messageId", "type", "id", "bucket", "name", "generation")
+VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        1.5,
+        2**70,
+        "",
+        "t",
+        "\ud800",
+        [],
+        [1],
+        {},
+        STORAGE,
+        PUBSUB,
+        encode("{}"),
+        encode("[]"),
+        "OBJECT_FINALIZE",
+    ]
+)
+ENVELOPES = st.recursive(
+    VALUES,
+    lambda inner: st.dictionaries(
+        st.sampled_from((*KEYS, "eventType", "bucketId", "objectId")), inner, max_size=4
+    ),
+    max_leaves=6,
+)
+HEADERS = st.sampled_from(
+    [
+        {},
+        {"ce-type": STORAGE},
+        {"ce-type": PUBSUB},
+        {"content-type": "application/cloudevents+json"},
+        {"x-goog-pubsub-message-id": "1"},
+    ]
+)
+
+
+@given(HEADERS, ENVELOPES.map(lambda body: json.dumps(body).encode()) | st.binary())
+def test_whatever_is_posted_is_an_event_or_one_of_two_refusals(headers, body):
+    try:
+        event = envelope.parse(headers, body)
+    except (InvalidEvent, Ignored):
+        return
+    assert isinstance(event, Event)
+    if isinstance(event.what, ObjectFinalized):
+        assert event.what.bucket
+        assert event.what.name
+        assert 0 < event.what.generation < 2**63
+    else:
+        assert all(isinstance(each, str) for each in event.what.attributes.values())

@@ -1,0 +1,138 @@
+"""process_request: a caller posts what it wants, and is answered with the result or with a problem."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.support import faults, models
+from tests.support.pictures import picture
+
+BEARER = "Bearer ya29.a-token-of-the-caller"
+JSON = {"content-type": "application/json", "authorization": BEARER}
+SCHEMA = json.loads((Path(__file__).parents[2] / "shared/schemas/result.schema.json").read_text())
+
+
+@pytest.fixture
+def nursery(cloud):
+    cloud.put_model("tenant-001", models.detect())
+    cloud.put_model("tenant-004", b"no model")
+    for tenant_id in ("tenant-001", "tenant-003", "tenant-004"):
+        cloud.put_image(tenant_id, "a.jpg", picture())
+    cloud.put_image("tenant-001", "text.jpg", b"no picture")
+    cloud.put_image("tenant-001", "half.png", picture((300, 300), kind="PNG")[:-100])
+    cloud.put_image("tenant-001", "vast.png", picture((2001, 1000), kind="PNG"))
+    return cloud
+
+
+@pytest.fixture
+def client(nursery, serve):
+    return serve("process_request", nursery.settings | {"MAX_IMAGE_PIXELS": "2000000"})
+
+
+def ask(client, **fields):
+    return client.post("/", headers=JSON, data=json.dumps({"tenant_id": "tenant-001", "image": "a.jpg", **fields}))
+
+
+def test_the_answer_is_the_result_document_that_lies_in_storage(client, nursery):
+    answer = ask(client, request_id="order-1")
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    jsonschema.validate(answer.json, SCHEMA)
+    assert answer.json == nursery.result("tenant-001", "a.jpg")
+    assert (answer.json["request_id"], answer.json["counts"]) == ("order-1", {"plant": 1, "tray": 1})
+
+
+def test_the_same_request_again_is_answered_with_the_same_document(client):
+    assert ask(client).data == ask(client).data
+
+
+PROBLEMS = {
+    "model_not_found": ({"tenant_id": "tenant-003"}, 400),
+    "invalid_event": ({"tenant_id": "Tenant 1"}, 400),
+    "invalid_pipeline": ({"pipeline": "astrology"}, 400),
+    "tenant_mismatch": ({"image": "uploads/tenant-003/a.jpg"}, 403),
+    "image_not_found": ({"image": "gone.jpg"}, 404),
+    "image_too_large": ({"image": "vast.png"}, 413),
+    "unsupported_image": ({"image": "text.jpg"}, 415),
+    "invalid_image": ({"image": "half.png"}, 422),
+    "invalid_model": ({"tenant_id": "tenant-004"}, 422),
+}
+
+
+@pytest.mark.parametrize("error", PROBLEMS)
+def test_a_failure_is_a_problem_document_with_the_true_status(error, client, nursery, lines):
+    fields, status = PROBLEMS[error]
+    answer = ask(client, request_id="order-1", **fields)
+    assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+    problem = answer.json
+    assert (problem["status"], problem["error"], problem["request_id"]) == (status, error, "order-1")
+    assert {"type", "title", "detail"} <= set(problem)
+    assert BEARER not in answer.text
+    assert nursery.errors(timeout_s=0.05) == [], "the caller is told: nothing is published"
+    [summary] = lines().summaries
+    assert (summary["verdict"], summary["status"]) == ("rejected", status)
+
+
+def test_a_missing_model_says_so_in_the_contract_s_words(client):
+    assert ask(client, tenant_id="tenant-003").json["detail"] == "Model 'detect' not found for tenant 'tenant-003'"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        "none",
+        {"confidence_threshold": "0.5"},
+        {"confidence_threshold": 2},
+        {"confidence_threshold": None},
+        {"confidence_threshold": True},
+        {"iou_threshold": -0.1},
+        {"max_detections": 0},
+        {"max_detections": 1.5},
+        {"max_detections": 10**30},
+        {"colour": "red"},
+        {"confidence_threshold": {}},
+    ],
+)
+def test_bad_options_are_named_and_refused(options, client):
+    answer = ask(client, options=options)
+    assert answer.status_code == 400
+    assert answer.json["error"] in {"invalid_pipeline", "invalid_event"}
+    assert len(answer.json["detail"]) > 20
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'"a text"', b"[" * 50_000])
+def test_a_body_that_asks_for_nothing_is_a_problem_of_status_400(body, client):
+    answer = client.post("/", headers=JSON, data=body)
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_event")
+
+
+def test_attributes_in_headers_ask_for_nothing(client):
+    """Only the body speaks here: a header of a proxy's is no message's attribute."""
+    assert client.post("/", headers=JSON | {"tenant-id": "tenant-001", "image": "a.jpg"}).status_code == 400
+
+
+def test_storage_that_refuses_is_a_problem_of_status_503(nursery, serve):
+    with faults.storage_that_answers(faults.Answer(403)) as (url, _):
+        answer = ask(serve("process_request", nursery.settings | {"STORAGE_EMULATOR_HOST": url}))
+    assert (answer.status_code, answer.json["error"]) == (503, "storage_unavailable")
+    assert url not in answer.text
+
+
+def test_a_bug_is_a_problem_of_status_500_without_its_cause(client, monkeypatch, lines):
+    def broken(*_, **__):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("simplejpeg.encode_jpeg", broken)
+    answer = ask(client)
+    assert (answer.status_code, answer.json["error"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+    assert any("secret" in line["message"] for line in lines().all)
+
+
+def test_a_newer_result_than_the_one_asked_for_is_a_conflict(client, nursery):
+    old = nursery.put_image("tenant-001", "b.jpg", picture())
+    nursery.put_image("tenant-001", "b.jpg", picture(colour="grey"))
+    assert ask(client, image="b.jpg").status_code == 200
+    assert ask(client, image="b.jpg", generation=old).status_code in {404, 409}

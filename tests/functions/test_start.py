@@ -1,0 +1,70 @@
+"""What happens when main.py is imported: no client, no thread, no Pub/Sub, and no start with a bad setting."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from shared.errors import ConfigError
+
+SETTINGS = {"GCS_BUCKET": "models", "ERROR_TOPIC": "errors"}
+LOOK = """
+import json, socket, sys, threading
+class NoNetwork(socket.socket):
+    def connect(self, *_): raise AssertionError("connects at import")
+socket.socket = NoNetwork
+import main
+from functions.app import APP
+from shared.cloud.object_store import ObjectStore
+stores = [each for each in vars(APP._pipeline).values() if isinstance(each, ObjectStore)]
+print(json.dumps({
+    "modules": [name for name in sys.modules if name.startswith("google.")],
+    "threads": [thread.name for thread in threading.enumerate()],
+    "clients": [store._client is not None for store in stores],
+    "exported": sorted(main.__all__),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(root):
+    environment = {"PATH": os.environ["PATH"], **SETTINGS}
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return json.loads(done.stdout)
+
+
+def test_the_import_loads_no_pub_sub(imported):
+    assert not [name for name in imported["modules"] if "pubsub" in name]
+
+
+def test_the_import_starts_no_thread_and_makes_no_client(imported):
+    assert imported["threads"] == ["MainThread"]
+    assert imported["clients"] == [False]
+
+
+def test_main_exports_the_three_entry_points_and_nothing_else(imported):
+    assert imported["exported"] == ["process_message", "process_request", "process_upload"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "GCS_BUCKET"),
+        ({"GCS_BUCKET": "models"}, "ERROR_TOPIC"),
+        (SETTINGS | {"GCS_BUCKET": "gs://models"}, "GCS_BUCKET"),
+        (SETTINGS | {"CONFIDENCE_THRESHOLD": "high"}, "CONFIDENCE_THRESHOLD"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_by_name(settings, name, serve):
+    with pytest.raises(ConfigError, match=name):
+        serve("process_upload", settings)
