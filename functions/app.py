@@ -119,7 +119,7 @@ class App:
             occurred_at = event.occurred_at
             summary.note(**events.known(event))
             request = events.parse(event, self._config)
-            summary.note(pipeline=request.pipeline)
+            summary.note(image=request.image.uri, pipeline=request.pipeline)
             outcome = run(request)
         except TenantVisionError as error:
             return End(error.verdict, error, occurred_at=occurred_at)

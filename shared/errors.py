@@ -11,12 +11,12 @@
     │   ├── ImageTooLarge        413  image_too_large
     │   ├── UnsupportedImage     415  unsupported_image
     │   ├── InvalidImage         422  invalid_image
-    │   └── InvalidModel         422  invalid_model
-    ├── Deferred                      trying again may help: answered 503, delivered again
-    │   ├── StorageUnavailable   503  storage_unavailable
-    │   ├── PublishFailed        503  publish_failed
-    │   └── DeadlineExceeded     504  deadline_exceeded
-    └── InternalError            500  internal_error         any other exception, wrapped by the one `except`
+    │   ├── InvalidModel         422  invalid_model
+    │   └── InternalError        500  internal_error         any other exception, as the one `except` calls it
+    └── Deferred                      trying again may help: answered 503, delivered again
+        ├── StorageUnavailable   503  storage_unavailable
+        ├── PublishFailed        503  publish_failed
+        └── DeadlineExceeded     504  deadline_exceeded
 
 Beside the tree stand two that never leave the seam they come from: ObjectNotFound and ObjectChanged, which
 the readers of a bucket turn into one of the above; and ConfigError, which ends the process before any event.
