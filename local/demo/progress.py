@@ -1,0 +1,38 @@
+"""Shows how far the demo is: a bar on a terminal, plain lines anywhere else."""
+
+import sys
+from types import TracebackType
+from typing import NoReturn, Self
+
+from tqdm import tqdm
+
+
+class Progress:
+    """One stretch of work in `total` steps."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title = title
+        self._total = total
+        self._done = 0
+        self._bar: tqdm[NoReturn] | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=self._total, desc=self._title, leave=False, dynamic_ncols=True)
+        else:
+            print(f"{self._title}: {self._total}", flush=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def step(self, what: str) -> None:
+        self._done += 1
+        if self._bar is not None:
+            self._bar.set_postfix_str(what, refresh=False)
+            self._bar.update()
+        else:
+            print(f"  {self._done:>2}/{self._total} {what}", flush=True)

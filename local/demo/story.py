@@ -1,0 +1,153 @@
+"""Plays the plan on a running stack: uploads models and images, sends messages, and waits for what comes of them.
+
+It judges nothing: that is for `expectations`.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from google.api_core.exceptions import NotFound
+
+from local.demo.answer import Answer, ErrorMessage, Sent
+from local.demo.comparison import compare
+from local.demo.drawings import Drawing
+from local.demo.plan import Ask, Plan, content_type
+from local.demo.progress import Progress
+from local.stack import MESSAGE, UPLOAD, Stack
+
+LOOK_EVERY_S = 0.05
+CALL_TIMEOUT_S = 20.0
+NOT_AN_IMAGE = b"200 trays of lettuce, 40 of beet. Received with thanks.\n"
+
+
+class Story:
+    """`timeout_s` is for all answers together, from now on."""
+
+    def __init__(self, stack: Stack, drawings: Iterable[Drawing], *, models: Path, timeout_s: float) -> None:
+        self._stack = stack
+        self._drawings = {(each.picture.tenant_id, each.picture.path): each for each in drawings}
+        self._models = models
+        self._deadline = time.monotonic() + timeout_s
+        self._generations: dict[str, int] = {}
+        self._errors: list[ErrorMessage] = []
+
+    def play(self, plan: Plan, say: Callable[[Sequence[Answer]], None]) -> list[Answer]:
+        """All answers in the order they were asked for; `say` gets those of each chapter when it is over."""
+        for tenant_id in plan.tenants:
+            self.upload_model(tenant_id)
+        told = self._ask("answers to uploads", plan.uploads)
+        self.upload_model(plan.renewed)
+        told += self._ask("answers to messages", plan.messages)
+        say(told)
+        self.upload_model(plan.late.tenant_id)
+        late = self._ask("the late model's answer", [plan.with_model])
+        say(late)
+        return told + late
+
+    def upload_model(self, tenant_id: str) -> None:
+        blob = self._stack.storage.bucket(self._stack.layout.models_bucket).blob(f"models/{tenant_id}/detect.onnx")
+        blob.upload_from_filename(self._models / tenant_id / "detect.onnx", timeout=CALL_TIMEOUT_S)
+        self._generations[tenant_id] = int(blob.generation)
+        print(f"{tenant_id} uploaded its model: generation {blob.generation}", flush=True)
+
+    def _ask(self, title: str, asks: Sequence[Ask]) -> list[Answer]:
+        with Progress(title, len(asks)) as progress:
+            waiting = [Answer(ask, self._send(ask)) for ask in asks]
+            answers = {}
+            for answer in self._settled(waiting):
+                whole = self._with_all_that_came(answer)
+                answers[whole.sent] = whole
+                progress.step(f"{whole.ask.tenant_id} {whole.ask.path}: {whole.verdict or 'no answer in time'}")
+        return [answers[each.sent] for each in waiting]
+
+    def _send(self, ask: Ask) -> Sent:
+        return self._send_upload(ask) if ask.by == "upload" else self._send_message(ask)
+
+    def _send_upload(self, ask: Ask) -> Sent:
+        drawing = self._drawings.get((ask.tenant_id, ask.path))
+        bucket = self._stack.layout.upload_bucket
+        blob = self._stack.storage.bucket(bucket).blob(ask.name)
+        blob.upload_from_string(
+            drawing.data if drawing else NOT_AN_IMAGE,
+            content_type=content_type(ask.path),
+            timeout=CALL_TIMEOUT_S,
+        )
+        return Sent(f"gs://{bucket}/{ask.name}", image_generation=str(blob.generation))
+
+    def _send_message(self, ask: Ask) -> Sent:
+        uri = f"gs://{self._stack.layout.upload_bucket}/{ask.name}"
+        body = json.dumps({"options": dict(ask.options)}).encode() if ask.options else b""
+        attributes = {"tenant_id": ask.tenant_id, "image": uri}
+        if ask.request_id:
+            attributes["request_id"] = ask.request_id
+        future = self._stack.publisher.publish(self._stack.layout.image_topic, body, **attributes)
+        return Sent(uri, event_id=future.result(timeout=CALL_TIMEOUT_S))
+
+    def _settled(self, waiting: Sequence[Answer]) -> Iterator[Answer]:
+        """Each answer as soon as its verdict is in the log, then those whose time is over."""
+        left = list(waiting)
+        while left and time.monotonic() < self._deadline:
+            self._stack.wait(LOOK_EVERY_S)  # raises if the stack itself is gone
+            lines = {name: self._stack.log_lines(name) for name in (UPLOAD, MESSAGE)}
+            for answer in tuple(left):
+                ours = lines[UPLOAD if answer.ask.by == "upload" else MESSAGE]
+                line = next((line for line in reversed(ours) if _ends(line, answer.sent)), None)
+                if line is not None:
+                    left.remove(answer)
+                    yield _noted(answer, line)
+        yield from left
+
+    def _with_all_that_came(self, answer: Answer) -> Answer:
+        ask = answer.ask
+        prefix = f"results/{ask.tenant_id}/{ask.path}"
+        result, annotated = self._result(f"{prefix}/result.json"), self._result(f"{prefix}/annotated.jpg")
+        document = json.loads(result) if result else None
+        drawing = self._drawings.get((ask.tenant_id, ask.path))
+        return replace(
+            answer,
+            model_generation=self._generations.get(ask.tenant_id),
+            document=document,
+            annotated=annotated,
+            error=self._error_about(answer.sent) if answer.verdict == "rejected" else None,
+            comparison=compare(document.get("detections", []), drawing.labels, drawing.boxes_xyxy)
+            if document and drawing
+            else None,
+        )
+
+    def _result(self, name: str) -> bytes | None:
+        blob = self._stack.storage.bucket(self._stack.layout.results_bucket).blob(name)
+        try:
+            data: bytes = blob.download_as_bytes(timeout=CALL_TIMEOUT_S)
+        except NotFound:
+            return None
+        return data
+
+    def _error_about(self, sent: Sent) -> ErrorMessage | None:
+        """Read the error topic until this one comes; it was published before the verdict was written."""
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        while True:
+            found = next((error for error in self._errors if sent.is_in(error.attributes)), None)
+            left_s = deadline - time.monotonic()
+            if found is not None or left_s <= 0:
+                return found
+            messages = self._stack.read(self._stack.layout.error_subscription, timeout_s=left_s)
+            self._errors += [ErrorMessage.parse(message) for message in messages]
+
+
+def _ends(line: Mapping[str, Any], sent: Sent) -> bool:
+    """Whether a log line says how this one ended; a deferred one is delivered again."""
+    return line.get("verdict", "deferred") != "deferred" and sent.is_in(line)
+
+
+def _noted(answer: Answer, line: Mapping[str, Any]) -> Answer:
+    return replace(
+        answer,
+        verdict=line["verdict"],
+        reason=line.get("reason", ""),
+        event_id=line.get("event_id", ""),
+        timings_ms=line.get("timings_ms", {}),
+    )
