@@ -3,6 +3,7 @@
 import time
 
 import grpc
+import requests
 from google.api_core.exceptions import DeadlineExceeded
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1, storage
@@ -14,7 +15,9 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 def storage_client(url: str, project: str) -> storage.Client:
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google.auth types some of itself
-    return storage.Client(project=project, credentials=nobody, client_options={"api_endpoint": url})
+    session = requests.Session()
+    session.trust_env = False  # no proxy of the environment stands between this machine and itself
+    return storage.Client(project=project, credentials=nobody, client_options={"api_endpoint": url}, _http=session)
 
 
 def publisher_client(host_port: str) -> pubsub_v1.PublisherClient:

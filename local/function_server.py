@@ -24,8 +24,6 @@ def function_server(
     target: str, *, source: Path, environment: Mapping[str, str], folder: Path, leash: Leash
 ) -> ServerProcess:
     """Without the current folder on sys.path (-P): functions-framework adds the source's folder, last."""
-    name = target.replace("_", "-")
-    inherited = {key: value for key, value in environment.items() if key not in NOT_FOR_FUNCTIONS}
 
     def command(port: int) -> list[str]:
         framework = [sys.executable, "-P", "-m", "functions_framework"]
@@ -45,8 +43,24 @@ def function_server(
         target,
         command,
         health_path="/robots.txt",  # answered by functions-framework itself: wakes no function
-        environment={**inherited, "K_SERVICE": name, "K_REVISION": f"{name}-local", "PYTHONUNBUFFERED": "1"},
+        environment=function_environment(target, environment),
         folder=source.parent,
         log=Log(folder / f"{target}.log"),
         leash=leash,
     )
+
+
+def function_environment(target: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the platform sets, and what this machine has, without what would come between."""
+    name = target.replace("_", "-")
+    own = {key: value for key, value in environment.items() if key not in NOT_FOR_FUNCTIONS}
+    # A proxy that the environment names is not for this machine's own emulators.
+    direct = [environment.get("no_proxy"), environment.get("NO_PROXY"), LOOPBACK, "localhost"]
+    no_proxy = ",".join(filter(None, direct))
+    return own | {
+        "K_SERVICE": name,
+        "K_REVISION": f"{name}-local",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+        "PYTHONUNBUFFERED": "1",
+    }

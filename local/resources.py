@@ -1,6 +1,7 @@
 """Creates what a project has before its first event: buckets, topics, subscriptions. What is there stays."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.api_core.exceptions import AlreadyExists, Conflict, NotFound
@@ -22,6 +23,15 @@ class Delivery:
     max_delivery_attempts: int = 5
 
 
+@dataclass(frozen=True)
+class Push:
+    """A subscription that posts what is published to `topic` to an endpoint."""
+
+    subscription: str
+    topic: str
+    endpoint: str
+
+
 def create_buckets(client: storage.Client, layout: Layout) -> None:
     for name in layout.buckets:
         with contextlib.suppress(Conflict):
@@ -35,25 +45,16 @@ def create_topics(publisher: pubsub_v1.PublisherClient, layout: Layout) -> None:
 
 
 def create_subscriptions(
-    subscriber: pubsub_v1.SubscriberClient,
-    layout: Layout,
-    *,
-    upload_endpoint: str,
-    image_endpoint: str,
-    delivery: Delivery,
+    subscriber: pubsub_v1.SubscriberClient, layout: Layout, pushes: Sequence[Push], delivery: Delivery
 ) -> None:
-    """Two that push to the bridge (those of an earlier run push to nobody: replaced), two to be pulled."""
-    pushes = (
-        (layout.upload_subscription, layout.upload_topic, upload_endpoint),
-        (layout.image_subscription, layout.image_topic, image_endpoint),
-    )
-    remove_push_subscriptions(subscriber, layout)
-    for name, topic, endpoint in pushes:
+    """Those that push (where one is of an earlier run it pushes to nobody: replaced), and two to be pulled."""
+    remove_pushes(subscriber, pushes)
+    for push in pushes:
         subscriber.create_subscription(
             request={
-                "name": name,
-                "topic": topic,
-                "push_config": {"push_endpoint": endpoint},
+                "name": push.subscription,
+                "topic": push.topic,
+                "push_config": {"push_endpoint": push.endpoint},
                 "ack_deadline_seconds": delivery.ack_deadline_s,
                 "retry_policy": {
                     "minimum_backoff": _duration(delivery.min_backoff_s),
@@ -80,10 +81,10 @@ def create_subscriptions(
             )
 
 
-def remove_push_subscriptions(subscriber: pubsub_v1.SubscriberClient, layout: Layout) -> None:
-    for name in (layout.upload_subscription, layout.image_subscription):
+def remove_pushes(subscriber: pubsub_v1.SubscriberClient, pushes: Sequence[Push]) -> None:
+    for push in pushes:
         with contextlib.suppress(NotFound):
-            subscriber.delete_subscription(subscription=name, timeout=TIMEOUT_S, retry=None)
+            subscriber.delete_subscription(subscription=push.subscription, timeout=TIMEOUT_S, retry=None)
 
 
 def _duration(seconds: float) -> Duration:

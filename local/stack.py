@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,21 +24,20 @@ from requests.exceptions import RequestException
 
 from local import clients, resources
 from local.bridge import Bridge, Route
-from local.envelope import message_envelope, upload_envelope
 from local.function_server import function_server
 from local.layout import Layout
 from local.leash import Leash
 from local.pubsub import PubSubServer
-from local.resources import Delivery
+from local.resources import Delivery, Push
 from local.server_process import ServerProcess, StackError
 from local.storage_server import storage_server
 from local.supervisor import Supervisor
+from local.trigger import MESSAGE, REQUEST, TARGETS, UPLOAD, triggers
 from local.upload_watcher import UploadWatcher
 
 DEFAULT_SOURCE = Path(__file__).resolve().parent.parent / "main.py"
-UPLOAD, MESSAGE, REQUEST = TARGETS = ("process_upload", "process_message", "process_request")
 START_TIMEOUT_S = 60.0
-GRACE_S = 2.0
+GRACE_S = 1.0
 
 
 class Stack:
@@ -179,11 +178,11 @@ class Stack:
         own_storage = [] if self.storage_url else [self._start_storage(leash)]
         self._start_functions(leash)
         self._create_resources()
-        if not own_storage:
-            self._watch_uploads()
         for process in self._functions.values():
             process.wait_until_it_answers(START_TIMEOUT_S, moves=3)
         self._open_the_bridge()
+        if not own_storage:
+            self._watch_uploads()
         self._supervisor = Supervisor(restarted=self._functions.values(), needed=own_storage)
         self._exit.callback(self._supervisor.stop)
         self._supervisor.start()
@@ -245,30 +244,22 @@ class Stack:
         watcher.start()
 
     def _open_the_bridge(self) -> None:
-        routes = {}
-        if UPLOAD in self._targets:
-            routes["/uploads"] = Route(upload_envelope, self.url(UPLOAD))
-        if MESSAGE in self._targets:
-            routes["/messages"] = Route(
-                partial(message_envelope, topic=self.layout.image_topic), self.url(MESSAGE)
-            )
-        bridge = self._exit.enter_context(Bridge(routes, timeout_s=self._delivery.ack_deadline_s))
-        self._exit.callback(self._remove_push_subscriptions)
+        """Each function that is here gets what its subscription is pushed."""
+        here = [trigger for trigger in triggers(self.layout) if trigger.function in self._functions]
+        routes = {f"/{one.function}": Route(one.envelope, self.url(one.function)) for one in here}
+        bridge = Bridge(routes, timeout_s=self._delivery.ack_deadline_s)
+        self._exit.enter_context(bridge)
+        pushes = [Push(one.subscription, one.topic, bridge.url(f"/{one.function}")) for one in here]
+        self._exit.callback(self._remove_pushes, pushes)
         try:
-            resources.create_subscriptions(
-                self.subscriber,
-                self.layout,
-                upload_endpoint=bridge.url("/uploads"),
-                image_endpoint=bridge.url("/messages"),
-                delivery=self._delivery,
-            )
+            resources.create_subscriptions(self.subscriber, self.layout, pushes, self._delivery)
         except (GoogleAPICallError, RetryError) as error:
             raise StackError(f"Pub/Sub at {self.pubsub_host} creates no subscriptions: {error}") from error
 
-    def _remove_push_subscriptions(self) -> None:
+    def _remove_pushes(self, pushes: Sequence[Push]) -> None:
         """In a Pub/Sub of others they would push to nobody for ever."""
         with suppress(GoogleAPICallError, RetryError):
-            resources.remove_push_subscriptions(self.subscriber, self.layout)
+            resources.remove_pushes(self.subscriber, pushes)
 
     def _running(self) -> Supervisor:
         if self._supervisor is None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from google.cloud import pubsub_v1
 
@@ -28,6 +28,7 @@ class UploadWatcher:
         self._bucket = bucket
         self._publisher = publisher
         self._topic = topic
+        self._opener = build_opener(ProxyHandler({}))
         self._seen: dict[str, str] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="upload-watcher", daemon=True)
@@ -62,7 +63,7 @@ class UploadWatcher:
         query: dict[str, str] = {}
         while True:
             url = f"{self._storage_url}/storage/v1/b/{quote(self._bucket, safe='')}/o?{urlencode(query)}"
-            with urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 - an emulator's http address
+            with self._opener.open(url, timeout=TIMEOUT_S) as response:
                 page = json.load(response)
             yield from page.get("items", [])
             if not page.get("nextPageToken"):

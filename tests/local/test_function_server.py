@@ -1,0 +1,22 @@
+"""What a function's process is given of this machine's environment."""
+
+import pytest
+
+from local.function_server import function_environment
+
+
+def test_settings_pass_and_what_would_change_the_framework_does_not():
+    given = {"CONFIDENCE_THRESHOLD": "0.5", "DEBUG": "1", "PORT": "80", "FUNCTION_SIGNATURE_TYPE": "event"}
+    environment = function_environment("process_upload", given)
+    assert environment["CONFIDENCE_THRESHOLD"] == "0.5"
+    assert environment["K_SERVICE"] == "process-upload"
+    assert not environment.keys() & {"DEBUG", "PORT", "FUNCTION_SIGNATURE_TYPE"}
+
+
+@pytest.mark.parametrize(
+    ("given", "no_proxy"),
+    [({}, "127.0.0.1,localhost"), ({"NO_PROXY": "a,b"}, "a,b,127.0.0.1,localhost")],
+)
+def test_no_proxy_stands_between_a_function_and_the_emulators(given, no_proxy):
+    environment = function_environment("process_upload", given)
+    assert environment["no_proxy"] == environment["NO_PROXY"] == no_proxy

@@ -1,0 +1,119 @@
+"""Emulators that the environment names are used instead of ours, and left as they were found."""
+
+import json
+import os
+import time
+
+import psutil
+import pytest
+
+from local import clients
+from local.leash import Leash
+from local.log import Log
+from local.pubsub import PubSubServer
+from local.resources import create_topics
+from local.server_process import ServerProcess
+from local.stack import Stack
+from local.storage_server import binary
+from local.upload_watcher import UploadWatcher
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def storage_url(tmp_path_factory):
+    """A storage emulator that publishes nothing, as one is that knows of no Pub/Sub."""
+
+    def command(port):
+        url = f"http://127.0.0.1:{port}"
+        options = {"scheme": "http", "backend": "memory", "host": "127.0.0.1", "port": port, "external-url": url}
+        return [str(binary()), *(f"-{key}={value}" for key, value in options.items())]
+
+    folder = tmp_path_factory.mktemp("given")
+    leash = Leash()
+    process = ServerProcess(
+        "given storage",
+        command,
+        health_path="/_internal/healthcheck",
+        environment=os.environ,
+        folder=folder,
+        log=Log(folder / "log"),
+        leash=leash,
+    )
+    process.start()
+    process.wait_until_it_answers(10)
+    yield process.url
+    process.kill()
+    process.release_port()
+    leash.close()
+
+
+@pytest.fixture(scope="module")
+def pubsub_host():
+    with PubSubServer() as server:
+        yield server.host_port
+
+
+def test_both_are_used_twice_in_a_row_and_no_push_goes_on_afterwards(source, storage_url, pubsub_host):
+    environment = os.environ | {
+        "STORAGE_EMULATOR_HOST": storage_url.removeprefix("http://"),
+        "PUBSUB_EMULATOR_HOST": pubsub_host,
+        "GOOGLE_CLOUD_PROJECT": "given",
+    }
+    storages = storage_children()
+    for name in ("uploads/first", "uploads/second"):
+        with Stack(source=source, targets=["process_upload"], environment=environment) as stack:
+            assert stack.env["STORAGE_EMULATOR_HOST"] == storage_url
+            assert stack.env["PUBSUB_EMULATOR_HOST"] == pubsub_host
+            assert storage_children() == storages
+            stack.storage.bucket(stack.layout.upload_bucket).blob(name).upload_from_string(b"123")
+            (line,) = eventually(stack, "process_upload")
+            assert json.loads(line["body"])["name"] == name
+            assert line["headers"]["Ce-Bucket"] == stack.layout.upload_bucket
+        with clients.subscriber_client(pubsub_host) as subscriber:
+            names = {one.name for one in subscriber.list_subscriptions(project="projects/given")}
+        assert names == {stack.layout.error_subscription, stack.layout.dead_letter_subscription}
+
+
+def storage_children():
+    return [child for child in psutil.Process().children() if "fake-gcs-server" in child.name()]
+
+
+def eventually(stack, name):
+    deadline = time.monotonic() + 10
+    while not (lines := stack.log_lines(name)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return lines
+
+
+def test_a_watcher_tells_of_each_generation_once(storage_url, pubsub_host):
+    layout = Stack(environment={"GOOGLE_CLOUD_PROJECT": "watched"}).layout
+    publisher = clients.publisher_client(pubsub_host)
+    create_topics(publisher, layout)
+    storage = clients.storage_client(storage_url, layout.project)
+    bucket = storage.create_bucket(layout.upload_bucket)
+    bucket.blob("old").upload_from_string(b"1")
+    with clients.subscriber_client(pubsub_host) as subscriber:
+        subscription = f"projects/{layout.project}/subscriptions/test"
+        subscriber.create_subscription(name=subscription, topic=layout.upload_topic)
+        watcher = UploadWatcher(storage_url, bucket.name, publisher, layout.upload_topic)
+        watcher.start()
+        watcher.stop()  # from here on it looks when it is told to
+
+        def told():
+            watcher.look()
+            messages = clients.read(subscriber, subscription, count=9, timeout_s=0.2)
+            return [(each.attributes["objectId"], each.attributes["objectGeneration"]) for each in messages]
+
+        assert told() == []
+        new = bucket.blob("new ü")
+        new.upload_from_string(b"1")
+        assert told() == [("new ü", str(new.generation))]
+        assert told() == []
+        new.upload_from_string(b"2")
+        assert told() == [("new ü", str(new.generation))]
+        new.delete()
+        assert told() == []
+    publisher.stop()
+    publisher.transport.close()
+    storage.close()
