@@ -5,6 +5,7 @@ It does not know what the objects are for: which tenant they belong to, or what 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -45,7 +46,7 @@ class ObjectStore:
         blob = self._blob(bucket, name, generation)
         with _our_words(bucket, name):
             blob.reload(**self._options)
-        return _stat(blob)
+            return _stat(blob)
 
     def changed(self, bucket: str, name: str, *, generation: int) -> bool:
         """Whether the live object is of another generation: one conditional read of its metadata.
@@ -58,7 +59,7 @@ class ObjectStore:
                 blob.reload(if_generation_not_match=generation, **self._options)
             except api.NotModified:
                 return False
-        return bool(int(blob.generation) != generation)
+            return bool(int(blob.generation) != generation)
 
     def read(
         self, bucket: str, name: str, *, generation: int | None = None, max_bytes: int | None = None
@@ -81,12 +82,13 @@ class ObjectStore:
                 data = b""
             if not blob.generation or not blob.crc32c:  # not in the headers of this answer: ask once more
                 blob.reload(**self._options)
+            found = int(blob.generation)
         uri = f"gs://{bucket}/{name}"
         if max_bytes is not None and len(data) > max_bytes:
-            return StoredObject(None, uri, int(blob.generation), blob.crc32c)
+            return StoredObject(None, uri, found, blob.crc32c)
         if crc32c(data) != blob.crc32c:
             raise StorageUnavailable(f"The bytes of {uri} arrived damaged")
-        return StoredObject(data, uri, int(blob.generation), blob.crc32c)
+        return StoredObject(data, uri, found, blob.crc32c)
 
     def write(
         self,
@@ -118,12 +120,15 @@ class ObjectStore:
                     if_generation_match=if_generation,
                     **self._options,
                 )
+                return int(blob.generation)
         except ObjectNotFound as error:
             raise StorageUnavailable(f"There is no bucket {bucket} to write to") from error
-        return int(blob.generation)
 
     def _blob(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob:
         if self._client is None:
+            # The client would ask for each bucket's metadata beside the first read, in a thread of its own, for
+            # traces that nobody keeps: a request more, and a right (storage.buckets.get) that we do not need.
+            os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
             with _our_words(bucket, name):
                 self._client = storage.Client(project=self._project)
         return self._client.bucket(bucket).blob(name, generation=generation)
@@ -131,6 +136,10 @@ class ObjectStore:
 
 def _stat(blob: storage.Blob) -> ObjectStat:
     return ObjectStat(int(blob.generation), int(blob.size or 0), blob.crc32c or "", dict(blob.metadata or {}))
+
+
+# What the client stumbles over where an answer is not storage's: a proxy's page, an object without its fields.
+_NOT_STORAGE: Final = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @contextmanager
@@ -142,8 +151,6 @@ def _our_words(bucket: str, name: str) -> Generator[None]:
         raise ObjectNotFound(f"gs://{bucket}/{name}") from error
     except api.PreconditionFailed as error:
         raise ObjectChanged(f"gs://{bucket}/{name}") from error
-    except (api.NotModified, api.RequestRangeNotSatisfiable):
-        raise  # answers, not failures: their callers asked for them
     except (
         api.GoogleAPIError,
         auth.GoogleAuthError,
@@ -152,5 +159,6 @@ def _our_words(bucket: str, name: str) -> Generator[None]:
         DataCorruption,
         InvalidResponse,
         OSError,
+        *_NOT_STORAGE,
     ) as error:
         raise StorageUnavailable(f"Storage did not serve gs://{bucket}/{name}") from error
