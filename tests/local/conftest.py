@@ -4,9 +4,10 @@ import textwrap
 
 import pytest
 
-SOURCE = """
+SOURCE = r"""
     import json
     import os
+    import sys
     import time
 
     import functions_framework
@@ -15,7 +16,7 @@ SOURCE = """
     def told(request):
         line = {"severity": "INFO", "message": "told", "at": time.time(), "instance": os.getpid()}
         line |= {"headers": dict(request.headers), "body": request.get_data(as_text=True)}
-        print(json.dumps(line))
+        sys.stdout.write(json.dumps(line) + "\n")  # in one piece: other threads write as well
         return "", int(os.environ.get("ANSWER", "200"))
 
 
