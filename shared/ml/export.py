@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy.typing as npt
+
 from shared.errors import InvalidModel
 
 ModelType = Literal["detect", "segment", "classify"]
@@ -15,6 +17,7 @@ Layout = Literal["raw"]
 _DEFAULT_CANVAS_HW: Final = (640, 640)
 _DTYPES: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _BOX_ROWS: Final = 4
+_MAX_SIDE: Final = 7680  # of a canvas in px: `shared.vision.nms` keeps classes that far apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,16 @@ class Export:
     batch: int | None
     stride: int
 
+    def check(self, outputs: Sequence[npt.NDArray[Any]], *, batch: int) -> None:
+        """Whether a run answered in the layout: dimensions that a file leaves open it may fill with anything.
+
+        Raises:
+            InvalidModel: it did not.
+        """
+        shape = outputs[0].shape
+        if len(shape) != 3 or shape[:2] != (batch, _BOX_ROWS + len(self.labels)):
+            raise InvalidModel(f"The model answered with {shape}, not (batch, 4 + classes, boxes)")
+
 
 def read_export(
     model_type: ModelType, metadata: Mapping[str, str], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
@@ -64,6 +77,8 @@ def read_export(
         raise InvalidModel(f"The model takes {channels} channels; only RGB (3) is served")
     dynamic = height is None or width is None
     canvas_hw = _image_size(metadata) if dynamic else (height or 0, width or 0)
+    if max(canvas_hw) > _MAX_SIDE:
+        raise InvalidModel(f"The model's imgsz is {canvas_hw}; up to {_MAX_SIDE} px a side are served")
     labels, layout = _read_detect(metadata, outputs)
     return Export(
         labels=labels,
@@ -79,7 +94,7 @@ def read_export(
 
 def _read_detect(metadata: Mapping[str, str], outputs: Sequence[Tensor]) -> tuple[tuple[str, ...], Layout]:
     names = _names(metadata)
-    if len(outputs) != 1 or len(outputs[0].shape) != 3:
+    if len(outputs) != 1 or len(outputs[0].shape) != 3 or outputs[0].dtype not in _DTYPES:
         raise InvalidModel(
             f"A detect model has one output (batch, 4 + classes, boxes); this has {_shapes(outputs)}"
         )
@@ -113,12 +128,21 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def _image_size(metadata: Mapping[str, str]) -> tuple[int, int]:
     size = _literal(metadata, "imgsz") or _DEFAULT_CANVAS_HW
-    height, width = (size, size) if isinstance(size, int) else size
-    return int(height), int(width)
+    sides = (size, size) if type(size) is int else size
+    if not isinstance(sides, (list, tuple)) or len(sides) != 2 or not all(map(_is_length, sides)):
+        raise InvalidModel("The metadata's imgsz is neither a side nor [height, width] in pixels")
+    return sides[0], sides[1]
 
 
 def _stride(metadata: Mapping[str, str]) -> int:
-    return max(32, int(_literal(metadata, "stride") or 32))
+    stride = _literal(metadata, "stride") or 32
+    if not _is_length(stride):
+        raise InvalidModel("The metadata's stride is not a number of pixels")
+    return max(32, int(stride))
+
+
+def _is_length(value: object) -> bool:
+    return type(value) is int and value > 0
 
 
 def _literal(metadata: Mapping[str, str], key: str) -> Any:

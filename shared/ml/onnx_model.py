@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ class ModelSource:
     uri: str
     generation: int
     crc32c: str
+
+
+_NOWHERE: Final = "/nowhere/that/is"
 
 
 class OnnxModel:
@@ -55,12 +59,13 @@ class OnnxModel:
         """Run (B, 3, H, W) in the export's dtype and give its outputs in their order.
 
         Raises:
-            InvalidModel: the model fails on an input of the shape it declares.
+            InvalidModel: the model fails on an input of the shape it declares, or answers in another shape.
         """
         try:
             outputs: list[npt.NDArray[np.floating]] = self._session.run(None, {self.export.input_name: batch})
         except Exception as error:
             raise InvalidModel("The model failed on its input") from error
+        self.export.check(outputs, batch=len(batch))
         return outputs
 
 
@@ -87,6 +92,8 @@ def _options(threads: int) -> ort.SessionOptions:
     options.log_severity_level = 4
     # Idle pools of other tenants' sessions would spin on the CPUs that this run needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # A file may say that its weights lie in another; from memory that is any file under the working directory.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
     return options
 
 
