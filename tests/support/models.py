@@ -25,9 +25,12 @@ def detect(
     metadata=(),
     without_metadata=False,
     ballast=0,
-    external=False,
+    external=None,
 ):
-    """A detect model as bytes. `metadata` is added to what an export says; `ballast`: bytes of weights more."""
+    """A detect model as bytes. `metadata` is added to what an export says; `ballast`: bytes of weights more.
+
+    `external`: the file in which its boxes lie, instead of in this one.
+    """
     rows, columns = 4 + len(labels), max(len(boxes), 4 + len(labels), 7)
     answer = np.zeros((1, rows, columns), np.float32)
     for column, (x, y, width, height, class_id, score) in enumerate(boxes):
@@ -53,7 +56,7 @@ def detect(
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     initializers.append(numpy_helper.from_array(np.array([3], np.int64), "last_axis"))
     if external:
-        _move_outside(initializers[0])
+        _move_outside(initializers[0], external)
     height, width = ("height", "width") if dynamic else canvas_hw
     batch = "batch" if dynamic else batch
     said = {} if without_metadata else _said(labels, canvas_hw, dynamic=dynamic)
@@ -67,14 +70,27 @@ def detect(
 
 
 def passing(value, *, dtype=TensorProto.FLOAT, declared=None, labels=LABELS, metadata=()):
-    """A detect model that answers every image with `value`, an output of `declared` shape (default: its own)."""
+    """A detect model that answers every image with `value`.
+
+    `declared`: the shape that the file promises, and then nobody knows the true one before it runs.
+    """
     value = np.asarray(value)
+    constants = {"value": value}
     nodes = [helper.make_node("Identity", ["value"], ["output0"])]
+    if declared is not None:
+        constants |= {"shape": np.array(value.shape, np.int64), "least": np.array(-1, np.float32)}
+        nodes = [
+            helper.make_node("ReduceMax", ["images"], ["light"], keepdims=0),
+            helper.make_node("Greater", ["light", "least"], ["is_an_image"]),
+            helper.make_node("Cast", ["is_an_image"], ["one"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["shape", "one"], ["true_shape"]),
+            helper.make_node("Reshape", ["value", "true_shape"], ["output0"], allowzero=1),
+        ]
     return _file(
         nodes,
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, *CANVAS_HW])],
         [helper.make_tensor_value_info("output0", dtype, list(value.shape) if declared is None else declared)],
-        [numpy_helper.from_array(value, "value")],
+        [numpy_helper.from_array(each, name) for name, each in constants.items()],
         _said(labels, CANVAS_HW, dynamic=False) | dict(metadata),
     )
 
@@ -115,9 +131,9 @@ def _file(nodes, inputs, outputs, initializers, metadata):
     return model.SerializeToString()
 
 
-def _move_outside(tensor):
-    """Say that this tensor's bytes lie in a file beside the model."""
+def _move_outside(tensor, location):
+    """Say that this tensor's bytes lie in another file."""
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     entry = tensor.external_data.add()
-    entry.key, entry.value = "location", "weights.bin"
+    entry.key, entry.value = "location", location

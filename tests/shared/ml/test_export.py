@@ -1,0 +1,223 @@
+"""What a file says of itself, as tables: metadata and shapes to an Export, or to a sentence."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import InvalidModel
+from shared.ml.export import Export, Tensor, read_export
+
+STATIC = Tensor("images", "tensor(float)", (1, 3, 480, 640))
+DYNAMIC = Tensor("images", "tensor(float)", (None, 3, None, None))
+RAW = Tensor("output0", "tensor(float)", (1, 6, 8400))
+SAID = {
+    "task": "detect",
+    "names": "{0: 'plant', 1: 'tray'}",
+    "imgsz": "[480, 640]",
+    "stride": "32",
+    "args": "{'nms': False}",
+}
+
+
+def read(metadata=None, image=STATIC, output=RAW, *, model_type="detect"):
+    return read_export(model_type, SAID if metadata is None else metadata, [image], [output])
+
+
+def said(**changes):
+    return {name: value for name, value in (SAID | changes).items() if value is not None}
+
+
+def test_a_static_export():
+    assert read() == Export(
+        labels=("plant", "tray"),
+        layout="raw",
+        input_name="images",
+        dtype="float32",
+        canvas_hw=(480, 640),
+        dynamic=False,
+        batch=1,
+        stride=32,
+    )
+
+
+def test_a_file_without_metadata_is_known_by_its_shapes():
+    export = read({})
+    assert (export.labels, export.canvas_hw, export.stride) == (("class0", "class1"), (480, 640), 32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "imgsz", "canvas_hw", "dynamic", "batch"),
+    [
+        ((1, 3, 480, 640), "[640, 640]", (480, 640), False, 1),  # the tensor, not the metadata
+        ((4, 3, 480, 640), None, (480, 640), False, 4),
+        ((None, 3, 480, 640), None, (480, 640), False, None),
+        ((None, 3, None, None), "[480, 640]", (480, 640), True, None),
+        ((None, 3, None, None), "320", (320, 320), True, None),
+        ((None, 3, None, None), "(320, 352)", (320, 352), True, None),
+        ((None, 3, None, None), None, (640, 640), True, None),
+        ((1, None, None, None), None, (640, 640), True, 1),
+    ],
+)
+def test_the_canvas_and_the_batch(shape, imgsz, canvas_hw, dynamic, batch):
+    export = read(said(imgsz=imgsz), Tensor("images", "tensor(float)", shape))
+    assert (export.canvas_hw, export.dynamic, export.batch) == (canvas_hw, dynamic, batch)
+
+
+def test_half_precision():
+    assert read(image=Tensor("images", "tensor(float16)", (1, 3, 64, 64))).dtype == "float16"
+
+
+@pytest.mark.parametrize(("text", "stride"), [(None, 32), ("", 32), ("32", 32), ("64", 64), ("8", 32)])
+def test_the_stride_is_at_least_32(text, stride):
+    assert read(said(stride=text)).stride == stride
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        ("{0: 'plant', 1: 'tray'}", ("plant", "tray")),
+        ("{1: 'tray', 0: 'plant'}", ("plant", "tray")),
+        ("['plant', 'tray']", ("plant", "tray")),
+        ("('plant', 'tray')", ("plant", "tray")),
+        ("{0: 'pot', 1: 'pot'}", ("pot", "pot")),
+        ("{0: 'größe', 1: '苗'}", ("größe", "苗")),
+        ("{0: 1, 1: None}", ("1", "None")),
+    ],
+)
+def test_labels_come_in_the_order_of_their_ids(names, labels):
+    assert read(said(names=names)).labels == labels
+
+
+@pytest.mark.parametrize(
+    "shape", [(None, None, None), (None, 6, None), (1, None, 8400), (None, 6, 8400), (1, 6, 9)]
+)
+def test_an_output_may_leave_open_what_the_names_say(shape):
+    assert read(output=Tensor("output0", "tensor(float)", shape)).labels == ("plant", "tray")
+
+
+REFUSED = {
+    "another task": (said(task="segment"), STATIC, RAW, "its task is 'segment'"),
+    "a long task": (said(task="x" * 500), STATIC, RAW, "its task is 'xxx"),
+    "an image of two dimensions": (SAID, Tensor("i", "tensor(float)", (64, 64)), RAW, "input"),
+    "an image of no dimensions": (SAID, Tensor("i", "tensor(float)", ()), RAW, "input"),
+    "integers": (SAID, Tensor("i", "tensor(uint8)", (1, 3, 64, 64)), RAW, "input"),
+    "grey": (SAID, Tensor("i", "tensor(float)", (1, 1, 64, 64)), RAW, "1 channels"),
+    "four channels": (SAID, Tensor("i", "tensor(float)", (1, 4, 64, 64)), RAW, "4 channels"),
+    "an output of two dimensions": (SAID, STATIC, Tensor("o", "tensor(float)", (1, 6)), "one output"),
+    "an output of texts": (SAID, STATIC, Tensor("o", "tensor(string)", (1, 6, 8400)), "output"),
+    "an output of integers": (SAID, STATIC, Tensor("o", "tensor(int64)", (1, 6, 8400)), "output"),
+    "more labels than scores": (said(names="['a', 'b', 'c']"), STATIC, RAW, "names 3 classes"),
+    "fewer labels than scores": (said(names="['a']"), STATIC, RAW, "names 1 classes"),
+    "end to end by its word": (said(end2end="True"), STATIC, RAW, "nms=False"),
+    "end to end by its arguments": (said(args="{'nms': True}"), STATIC, RAW, "nms=False"),
+    "end to end by its shape": (SAID, STATIC, Tensor("o", "tensor(float)", (1, 300, 6)), "nms=False"),
+    "boxes before classes": (SAID, STATIC, Tensor("o", "tensor(float)", (1, 8400, 7)), "classes"),
+    "boxes before classes, no names": ({}, STATIC, Tensor("o", "tensor(float)", (1, 8400, 7)), "is not"),
+    "no classes": ({}, STATIC, Tensor("o", "tensor(float)", (1, 4, 8400)), "is not"),
+    "nothing known of the classes": (
+        {},
+        STATIC,
+        Tensor("o", "tensor(float)", (None, None, None)),
+        "how many classes",
+    ),
+    "no names": (said(names="{}"), STATIC, RAW, "names"),
+    "names from one": (said(names="{1: 'a', 2: 'b'}"), STATIC, RAW, "names"),
+    "names with a hole": (said(names="{0: 'a', 2: 'b'}"), STATIC, RAW, "names"),
+    "a name": (said(names="'plant'"), STATIC, RAW, "names"),
+    "names that are code": (said(names="__import__('os').getcwd()"), STATIC, RAW, "names"),
+    "names that are broken": (said(names="{0: 'plant'"), STATIC, RAW, "names"),
+    "names that are deep": (said(names="[" * 5000), STATIC, RAW, "names"),
+    "arguments that are broken": (said(args="{"), STATIC, RAW, "args"),
+    "a size that is none": (said(imgsz="'big'"), DYNAMIC, RAW, "imgsz"),
+    "a size of one side": (said(imgsz="[640]"), DYNAMIC, RAW, "imgsz"),
+    "a size of three sides": (said(imgsz="[640, 640, 3]"), DYNAMIC, RAW, "imgsz"),
+    "a size of nothing": (said(imgsz="[0, 640]"), DYNAMIC, RAW, "imgsz"),
+    "a size below nothing": (said(imgsz="-640"), DYNAMIC, RAW, "imgsz"),
+    "a size that no memory holds": (said(imgsz="[1000000, 1000000]"), DYNAMIC, RAW, "imgsz"),
+    "a size of texts": (said(imgsz="['640', 'x']"), DYNAMIC, RAW, "imgsz"),
+    "a stride that is none": (said(stride="'wide'"), DYNAMIC, RAW, "stride"),
+    "strides": (said(stride="[8, 16, 32]"), DYNAMIC, RAW, "stride"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_served_is_refused_with_a_sentence(what):
+    metadata, image, output, sentence = REFUSED[what]
+    with pytest.raises(InvalidModel) as caught:
+        read(metadata, image, output)
+    assert sentence in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [([], [RAW]), ([STATIC, STATIC], [RAW]), ([STATIC], []), ([STATIC], [RAW, RAW])]
+)
+def test_one_image_goes_in_and_one_answer_comes_out(inputs, outputs):
+    with pytest.raises(InvalidModel):
+        read_export("detect", SAID, inputs, outputs)
+
+
+LITERALS = st.sampled_from(
+    [
+        *(
+            "",
+            "None",
+            "True",
+            "0",
+            "-1",
+            "640",
+            "1e400",
+            "nan",
+            "'a'",
+            "b'a'",
+            "x",
+            "{",
+            "()",
+            "[]",
+            "{}",
+            "[640]",
+            "[None]",
+        ),
+        *(
+            "[640, 640]",
+            "[1.5, 64]",
+            "[True, 64]",
+            "['a', 'b']",
+            "{0: 'a'}",
+            "{0: 'a', 1: 'b'}",
+            "{0.0: 'a'}",
+            "{'nms': 1}",
+        ),
+        *(
+            "{'nms': True}",
+            "[[0], [1]]",
+            "{0: [1]}",
+            "[1, 2, 3, 4, 5]",
+            "-640",
+            "10**9",
+            "1000000000000",
+            "{0}",
+            "{0: 'a', 0: 'b'}",
+        ),
+    ]
+)
+SIZES = st.none() | st.integers(1, 9)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["names", "imgsz", "stride", "args", "end2end", "task"]), LITERALS, max_size=4
+    ),
+    st.lists(SIZES, min_size=3, max_size=5).map(tuple),
+    st.lists(SIZES, min_size=2, max_size=4).map(tuple),
+)
+def test_whatever_the_file_says_it_is_served_or_refused(metadata, image, output):
+    task = {"task": "detect"} if "task" in metadata else {}
+    try:
+        export = read(metadata | task, Tensor("i", "tensor(float)", image), Tensor("o", "tensor(float)", output))
+    except InvalidModel:
+        return
+    assert export.labels
+    assert all(isinstance(label, str) for label in export.labels)
+    assert min(export.canvas_hw) > 0
+    assert export.stride >= 32
