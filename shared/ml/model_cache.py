@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Protocol, get_args
 
 from shared.cloud.objects import ObjectStat, StoredObject
-from shared.errors import ModelNotFound, ObjectNotFound, TenantVisionError
+from shared.errors import ModelNotFound, ObjectNotFound
 from shared.ml.export import ModelType
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.summary import current as summary
@@ -200,11 +200,11 @@ class ModelCache:
                 if cls._entries.get(str(key)) is entry:
                     del cls._entries[str(key)]
             raise ModelNotFound(key.tenant_id, key.model_type) from error
-        except TenantVisionError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, memory too: the model that is here is good
             entry.fresh_until = time.monotonic() + min(_RETRY_S, cls._refresh_s)
             cls._count("failures")
             _LOG.warning(
-                "Refresh of %s failed, generation %d stays: %s", key, entry.model.source.generation, error
+                "Refresh of %s failed, generation %d stays: %r", key, entry.model.source.generation, error
             )
         finally:
             entry.refreshing.release()
