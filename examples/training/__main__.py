@@ -28,6 +28,9 @@ def main() -> None:
     parts["train"].add_argument("--batch", type=int, default=16)
     parts["train"].add_argument("--crop", type=int, default=320)
     parts["train"].add_argument("--rate", type=float, default=3e-3)
+    parts["train"].add_argument(
+        "--settle", type=float, default=0.4, help="share of the steps after which statistics are held"
+    )
     parts["train"].add_argument("--seed", type=int, default=1)
     parts["train"].add_argument("--start", type=Path, help="weights to start from, of another tenant too")
     parts["export"].add_argument("--onnx", type=Path, help="default: the tenant's file in examples/models")
@@ -58,6 +61,7 @@ def _train(arguments: argparse.Namespace) -> None:
         batch=arguments.batch,
         crop_px=arguments.crop,
         rate=arguments.rate,
+        settle=arguments.settle,
         seed=arguments.seed,
     )
 

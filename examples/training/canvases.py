@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CANVAS_PX = 640
 PAD = 114
+CLOSE_UP_PX = 96
 
 # (share, longest side in px): tiles, phone pictures, photographs
 _SIZES = ((0.30, (448, 640)), (0.42, (640, 1280)), (0.18, (1280, 2000)), (0.10, (2000, 4000)))
@@ -89,3 +90,14 @@ def through_jpeg(image: Pixels, quality: int) -> Pixels:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file))
+
+
+def close_up(image: Pixels, box: Floats, margin: float, side_px: int = CLOSE_UP_PX) -> Pixels:
+    """(side, side, 3) a square around a box, wider by the margin, moved to lie inside the image."""
+    height, width = image.shape[:2]
+    side = min(float((box[2:] - box[:2]).max()) * (1.0 + margin), width, height)
+    x, y = (box[:2] + box[2:]) / 2 - side / 2
+    x, y = min(max(float(x), 0.0), width - side), min(max(float(y), 0.0), height - side)
+    place = (x, y, x + side, y + side)
+    picture = Image.fromarray(image).resize((side_px, side_px), Image.Resampling.BILINEAR, box=place)
+    return np.asarray(picture)

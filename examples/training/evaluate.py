@@ -6,22 +6,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
 from examples.scenes import TENANTS
 from examples.training.canvases import CANVAS_PX, any_scene, letterboxed
 from examples.training.detections import decoded, ious
+from examples.training.evaluate_segments import measured_masks
+from examples.training.evaluate_states import confusion, told
 from examples.training.precision import Ledger, mean
+from examples.training.sessions import CONFIDENCE, run, session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import onnxruntime as ort
+
     from examples.scenes import Scene
-    from examples.scenes.scene import Floats, Pixels
 
 FIRST_FRESH_SEED = 500_000  # far below the first training seed
-CONFIDENCE = 0.25  # the product's default, for counting
 BANDS_PX = (("8-14 px", 14.0), ("14-30 px", 30.0), ("30-84 px", 1e9))  # median plant, on the canvas
 
 
@@ -38,19 +40,6 @@ class Tally:
         """Mean of |found - true| / true over scenes that hold at least ten objects."""
         pairs = [(f, t) for f, t in zip(self.found, self.true, strict=True) if t >= 10]
         return float(np.mean([abs(f - t) / t for f, t in pairs])) if pairs else float("nan")
-
-
-def session(path: Path) -> ort.InferenceSession:
-    """Open a model for measuring."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def run(model: ort.InferenceSession, canvas: Pixels) -> list[Floats]:
-    """The outputs for one (h, w, 3) canvas, without the batch axis."""
-    pixels = canvas.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
-    return [output[0] for output in model.run(None, {"images": pixels})]
 
 
 def measured(tenant_id: str, model: ort.InferenceSession, scenes: Sequence[Scene]) -> dict[str, Tally]:
@@ -80,10 +69,13 @@ def fresh_scenes(tenant_id: str, count: int) -> list[Scene]:
 
 
 def report(tenant_id: str, task: str, path: Path, count: int) -> str:
-    """A table for a person: mAP and count error by size band."""
-    if task != "detect":
-        raise ValueError(f"no report for {task}")
-    tallies = measured(tenant_id, session(path), fresh_scenes(tenant_id, count))
+    """What a person wants to know; for a detector mAP and count error by size band."""
+    model, scenes = session(path), fresh_scenes(tenant_id, count)
+    if task == "segment":
+        return str(measured_masks(model, scenes))
+    if task == "classify":
+        return told(tenant_id, confusion(tenant_id, model, scenes))
+    tallies = measured(tenant_id, model, scenes)
     lines = [
         "| plants | scenes | objects | mAP50 | mAP50-95 | count error at 0.25 | found / true |",
         "| --- " * 7 + "|",

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from examples.scenes import TENANTS
+from examples.training.areas import batch as areas
+from examples.training.areas import segmentation_loss
 from examples.training.batches import batch as cut
 from examples.training.dataset import load
 from examples.training.losses import detection_loss
-from examples.training.network import Detector
+from examples.training.network import Classifier, Detector
+from examples.training.states import batch as plants
 from examples.training.trainer import train
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ def learn(  # the options of the command line, one by one
     batch: int,
     crop_px: int,
     rate: float,
+    settle: float,
     seed: int,
 ) -> None:
     """Train the tenant's model of that task and write its weights."""
@@ -41,18 +46,29 @@ def learn(  # the options of the command line, one by one
     if start is not None:
         begin(model, start)
 
-    def loss_of(network: nn.Module) -> Tensor:
+    def detect(network: nn.Module) -> Tensor:
         images, targets = cut(rng, dataset, batch, crop_px)
         return detection_loss(network(images), targets, crop_px)[0]
 
-    train(model, loss_of, steps=steps, rate=rate, keep=weights)
+    def segment(network: nn.Module) -> Tensor:
+        images, targets, masks = areas(rng, dataset, batch)
+        return segmentation_loss(network(images), targets, masks)
+
+    def classify(network: nn.Module) -> Tensor:
+        images, states = plants(rng, dataset, batch)
+        return F.cross_entropy(network(images), states)
+
+    loss_of = {"detect": detect, "segment": segment, "classify": classify}[task]
+    train(model, loss_of, steps=steps, rate=rate, settle=settle, keep=weights)
 
 
 def new(task: str, tenant_id: str) -> nn.Module:
     """An untrained model of the tenant."""
     if task == "detect":
         return Detector(len(TENANTS[tenant_id].labels))
-    raise ValueError(f"no lessons for {task}")
+    if task == "segment":
+        return Detector(len(TENANTS[tenant_id].segment_labels), masks=True)
+    return Classifier(len(TENANTS[tenant_id].states))
 
 
 def begin(model: nn.Module, weights: Path) -> None:

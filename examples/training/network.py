@@ -29,10 +29,10 @@ class Raw(NamedTuple):
     prototypes: Tensor | None  # (B, 32, H / 4, W / 4)
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, normalisation, ReLU."""
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, reach: int = 1) -> nn.Sequential:
+    """Convolution, normalisation, ReLU; `reach` is the distance between the kernel's taps."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, reach * (kernel // 2), reach, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
@@ -70,16 +70,30 @@ class Trunk(nn.Module):
 class Pyramid(nn.Module):
     """Hands what the coarse levels know down to the fine ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, overview: bool) -> None:
         super().__init__()
+        self.overview = Overview() if overview else nn.Identity()
         self.side8, self.side16, self.side32 = (conv(width, NECK, 1) for width in WIDTHS[2:])
         self.mix8, self.mix16 = Residual(NECK), Residual(NECK)
 
     def forward(self, at8: Tensor, at16: Tensor, at32: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        p32 = self.side32(at32)
+        p32 = self.overview(self.side32(at32))
         p16 = self.mix16(self.side16(at16) + F.interpolate(p32, scale_factor=2.0))
         p8 = self.mix8(self.side8(at8) + F.interpolate(p16, scale_factor=2.0))
         return p8, p16, p32
+
+
+class Overview(nn.Module):
+    """Looks far around each coarse cell, to see where a bed as long as the image ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = nn.ModuleList(conv(NECK, NECK, 3, 1, reach) for reach in (2, 4, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for look in self.looks:
+            x = x + look(x)
+        return x
 
 
 class Detector(nn.Module):
@@ -88,13 +102,16 @@ class Detector(nn.Module):
     def __init__(self, classes: int, *, masks: bool = False) -> None:
         super().__init__()
         self.classes = classes
-        self.trunk, self.pyramid = Trunk(), Pyramid()
+        self.trunk, self.pyramid = Trunk(), Pyramid(overview=masks)
         self.box_look, self.class_look = conv(NECK, HEAD), conv(NECK, HEAD)
         self.box, self.score = nn.Conv2d(HEAD, 4, 1), nn.Conv2d(HEAD, classes, 1)
         nn.init.constant_(self.score.bias, PRIOR_LOGIT)
         self.term = nn.Conv2d(HEAD, MASK_TERMS, 1) if masks else None
         self.fine = conv(WIDTHS[1], NECK, 1) if masks else None
         self.paint = nn.Sequential(conv(NECK, NECK), nn.Conv2d(NECK, MASK_TERMS, 1)) if masks else None
+        if self.term is not None and self.paint is not None:
+            for last in (self.term, self.paint[1]):
+                nn.init.normal_(last.weight, std=0.02)  # masks begin undecided
 
     def forward(self, x: Tensor) -> Raw:
         at4, *deeper = self.trunk(x)

@@ -25,10 +25,14 @@ def train(
     *,
     steps: int,
     rate: float,
+    settle: float,
     keep: Path,
 ) -> nn.Module:
     """Train for so many steps, `loss_of` drawing a batch each time; the mean model is returned.
 
+    After the share `settle` of the steps the statistics of the normalisations are measured once
+    more and then held. Crops differ so much in how full they are that a network learns to read
+    sizes off the statistics of its batch, which it will not have in use.
     Its weights are written to `keep` now and then, so that they can be measured while it runs.
     """
     model.train().to(memory_format=torch.channels_last)
@@ -41,6 +45,8 @@ def train(
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * rate_at(step / steps)
+        if step == int(settle * steps):
+            hold(model, loss_of)
         loss = loss_of(model)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -62,6 +68,20 @@ def rate_at(share: float) -> float:
     if share < WARM_UP:
         return max(share / WARM_UP, 0.02)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+
+
+@torch.no_grad()
+def hold(model: nn.Module, loss_of: Callable[[nn.Module], Tensor], batches: int = 24) -> None:
+    """Measure the statistics of all normalisations over some batches and keep them from now on."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean
+        norm.train()
+    for _ in range(batches):
+        loss_of(model)
+    for norm in norms:
+        norm.eval()
 
 
 @torch.no_grad()
