@@ -22,6 +22,7 @@ UPLOADS: Final = "uploads/"
 FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "request_id")
 
 _GENERATION: Final = re.compile(r"[0-9]{1,19}")
+_MAX_GENERATION: Final = 2**63 - 1
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _MAX_NAME_BYTES: Final = 1024 - len("results//annotated.jpg")  # what storage takes, less what a result adds
 _MAX_TEXT: Final = 256
@@ -201,7 +202,8 @@ def _generation(fields: Mapping[str, Any]) -> int | None:
     value = fields.get("generation")
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not _GENERATION.fullmatch(str(value)):
+    is_number = isinstance(value, (str, int)) and not isinstance(value, bool) and _GENERATION.fullmatch(str(value))
+    if not is_number or not 0 < int(value) <= _MAX_GENERATION:
         raise InvalidEvent("generation is not a generation's number")
     return int(value)
 
