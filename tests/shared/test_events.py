@@ -1,0 +1,447 @@
+"""What an event asks for: one image of one tenant, or a refusal. Everything in it comes from a stranger."""
+
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.config import Config
+from shared.documents import result_prefix
+from shared.errors import Ignored, InvalidEvent, InvalidPipeline, Rejected, TenantMismatch, TenantVisionError
+from shared.events import Event, ImageMessage, ObjectFinalized, asked, known, parse
+
+CONFIG = Config(gcs_bucket="models", error_topic="errors", upload_bucket="up", results_bucket="results")
+
+
+def message(attributes=None, body=None):
+    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    return parse(Event(ImageMessage(attributes or {}, data), "e-1"), CONFIG)
+
+
+def asking(**fields):
+    """A message with all fields in its body, where they may be of any JSON type."""
+    return message(body={"tenant_id": "tenant-001", "image": "a.jpg"} | fields)
+
+
+def upload(name, bucket="up", generation=7):
+    return parse(Event(ObjectFinalized(bucket, name, generation), "e-1"), CONFIG)
+
+
+# Uploads
+
+
+def test_an_upload_asks_for_itself():
+    request = upload("uploads/tenant-001/beds/a.jpg")
+    assert (request.tenant_id, request.pipeline, request.event_id) == ("tenant-001", "detect", "e-1")
+    assert (request.image.uri, request.image.generation) == ("gs://up/uploads/tenant-001/beds/a.jpg", 7)
+    assert request.by_upload
+    assert result_prefix(request) == "results/tenant-001/beds/a.jpg"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a.jpg",
+        "upload/t/a.jpg",
+        "Uploads/t/a.jpg",
+        "/uploads/t/a.jpg",
+        "results/t/a.jpg/result.json",
+        "results/uploads/t/a.jpg",
+        "models/t/detect.onnx",
+        "uploads",
+        "uploads/",
+        "uploads/t/",
+        "uploads/t/beds/",
+    ],
+)
+def test_what_is_not_an_upload_is_ignored(name):
+    with pytest.raises(Ignored):
+        upload(name)
+
+
+@pytest.mark.parametrize("bucket", ["results", "models", "UP", "up-2", ""])
+def test_other_buckets_are_ignored(bucket):
+    with pytest.raises(Ignored):
+        upload("uploads/tenant-001/a.jpg", bucket=bucket)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uploads/a.jpg",
+        "uploads//a.jpg",
+        "uploads/Tenant/a.jpg",
+        "uploads/-t/a.jpg",
+        "uploads/t-/a.jpg",
+        "uploads/t_1/a.jpg",
+        "uploads/../a.jpg",
+        "uploads/./a.jpg",
+        "uploads/t/../u/a.jpg",
+        "uploads/t/./a.jpg",
+        "uploads/t/..",
+        "uploads/t/a\n.jpg",
+        "uploads/t/a\0.jpg",
+        "uploads/t/a\u2028.jpg",
+        "uploads/t/\ud800.jpg",
+        "uploads/t\n/a.jpg",
+        f"uploads/{'t' * 64}/a.jpg",
+        f"uploads/t/{'a' * 1010}",
+        f"uploads/t/{'ä' * 505}",
+    ],
+)
+def test_an_upload_to_no_tenant_or_of_no_name_is_invalid(name):
+    with pytest.raises(InvalidEvent):
+        upload(name)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a",
+        "a b.jpg",
+        "ä/ö.jpg",
+        "...",
+        "..a/b..",
+        "a//b.jpg",
+        "a\\..\\b.jpg",
+        "%2e%2e/a.jpg",
+        "a?b#c.jpg",
+        "x" * 980,
+    ],
+)
+def test_any_other_name_is_an_image_s(path):
+    assert upload(f"uploads/t/{path}").image.name == f"uploads/t/{path}"
+
+
+def test_the_longest_name_leaves_room_for_its_results():
+    for length in range(970, 1024):
+        name = "uploads/t/" + "a" * (length - len("uploads/t/"))
+        try:
+            request = upload(name)
+        except InvalidEvent:
+            continue
+        for file in ("result.json", "annotated.jpg"):
+            assert len(f"{result_prefix(request)}/{file}".encode()) <= 1024
+
+
+# Messages
+
+
+@pytest.mark.parametrize("tenant_id", ["a", "0", "tenant-001", "a--b", "a" * 63])
+def test_tenant_ids(tenant_id):
+    assert asking(tenant_id=tenant_id).tenant_id == tenant_id
+
+
+@pytest.mark.parametrize(
+    "tenant_id",
+    [
+        None,
+        "",
+        " ",
+        "A",
+        "-a",
+        "a-",
+        "a_b",
+        "a.b",
+        "a/b",
+        "..",
+        "a" * 64,
+        "ä",
+        "a\n",
+        " a",
+        1,
+        True,
+        [],
+        {},
+        "\u0663",
+        "a\0",
+    ],
+)
+def test_what_is_no_tenant_id(tenant_id):
+    with pytest.raises(InvalidEvent, match="tenant_id"):
+        asking(tenant_id=tenant_id)
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("beds/a b.jpg", "beds/a b.jpg"),
+        ("uploads/tenant-001/a.jpg", "a.jpg"),
+        ("gs://up/uploads/tenant-001/a.jpg", "a.jpg"),
+        ("gs://up/uploads/tenant-001/uploads/tenant-002/a.jpg", "uploads/tenant-002/a.jpg"),
+        ("/a.jpg", "/a.jpg"),
+        ("http://elsewhere/a.jpg", "http://elsewhere/a.jpg"),
+        ("tenant-002/a.jpg", "tenant-002/a.jpg"),
+        ("ü.jpg", "ü.jpg"),
+    ],
+)
+def test_images_that_are_the_tenant_s_own(image, name):
+    request = asking(image=image)
+    assert (request.image.bucket, request.image.name) == ("up", f"uploads/tenant-001/{name}")
+    assert request.image.generation is None
+    assert not request.by_upload
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "uploads/tenant-002/a.jpg",
+        "uploads/tenant-0011/a.jpg",
+        "uploads/tenant-001",
+        "uploads/a.jpg",
+        "uploads/",
+        "gs://up/uploads/tenant-002/a.jpg",
+        "gs://up/models/tenant-001/detect.onnx",
+        "gs://up/results/tenant-001/a.jpg/annotated.jpg",
+        "gs://up/a.jpg",
+        "gs://up",
+        "gs://",
+        "gs://models/uploads/tenant-001/a.jpg",
+        "gs://results/uploads/tenant-001/a.jpg",
+        "gs:///uploads/tenant-001/a.jpg",
+        "gs://up/uploads/tenant-002/../tenant-001/a.jpg",
+    ],
+)
+def test_images_of_others_are_refused_as_such(image):
+    with pytest.raises(TenantMismatch, match="tenant-001"):
+        asking(image=image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        "",
+        " \n",
+        "/",
+        "beds/",
+        "..",
+        ".",
+        "../tenant-002/a.jpg",
+        "beds/../../tenant-002/a.jpg",
+        "uploads/tenant-001/../tenant-002/a.jpg",
+        "gs://up/uploads/tenant-001/../tenant-002/a.jpg",
+        "gs://up/uploads/tenant-001/",
+        "uploads/tenant-001/",
+        "a\0.jpg",
+        "a\n.jpg",
+        "a\x7f.jpg",
+        "a\x85.jpg",
+        "\ud800",
+        "a" * 3000,
+        "ä" * 600,
+        1,
+        True,
+        [],
+        {"gs": "up"},
+    ],
+)
+def test_what_is_no_image(image):
+    with pytest.raises(InvalidEvent):
+        asking(image=image)
+
+
+@pytest.mark.parametrize(
+    ("generation", "number"),
+    [(None, None), ("", None), ("1", 1), (1, 1), ("1795380285104925", 1795380285104925), (2**63 - 1, 2**63 - 1)],
+)
+def test_generations(generation, number):
+    if generation == "":
+        assert message({"tenant_id": "t", "image": "a", "generation": ""}).image.generation is None
+    else:
+        assert asking(generation=generation).image.generation == number
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [0, "0", -1, "-1", "+1", " 1", "1.0", 1.0, "1e3", "x", True, [], {}, 2**63, "9" * 19, "9" * 20, "\u0661"],
+)
+def test_what_is_no_generation(generation):
+    with pytest.raises(InvalidEvent, match="generation"):
+        asking(generation=generation)
+
+
+@pytest.mark.parametrize("pipeline", ["detect", "a", "sahi_detect", "my-own-2", "a" * 63])
+def test_pipelines_are_names(pipeline):
+    assert asking(pipeline=pipeline).pipeline == pipeline
+
+
+@pytest.mark.parametrize(
+    "pipeline", ["", "Detect", "1a", "_a", "a b", "a/b", "../a", "a" * 64, "a\n", 1, [], {}, True]
+)
+def test_what_is_no_pipeline(pipeline):
+    with pytest.raises((InvalidPipeline, InvalidEvent)):
+        asking(pipeline=pipeline)
+
+
+@pytest.mark.parametrize("request_id", ["order-1", "ü", "x" * 256, "a b"])
+def test_a_request_id_is_any_printable_text(request_id):
+    assert asking(request_id=request_id).request_id == request_id
+
+
+@pytest.mark.parametrize("request_id", ["x" * 257, "a\nb", "\0", 5, True, [], {}])
+def test_what_is_no_request_id(request_id):
+    with pytest.raises(InvalidEvent, match="request_id"):
+        asking(request_id=request_id)
+
+
+def test_without_a_pipeline_and_a_request_id_the_defaults_hold():
+    request = asking(pipeline=None, request_id=None)
+    assert (request.pipeline, request.request_id, dict(request.options)) == ("detect", None, {})
+
+
+def test_attributes_win_over_the_body_field_by_field():
+    request = message(
+        {"tenant_id": "tenant-001", "image": "a.jpg", "request_id": ""},
+        {"tenant_id": "tenant-002", "image": "b.jpg", "generation": 5, "request_id": "order-1"},
+    )
+    assert (request.tenant_id, request.image.name) == ("tenant-001", "uploads/tenant-001/a.jpg")
+    assert (request.image.generation, request.request_id) == (5, "order-1")
+
+
+def test_a_tenant_attribute_does_not_open_the_body_s_image_of_another():
+    with pytest.raises(TenantMismatch):
+        message({"tenant_id": "tenant-001"}, {"image": "uploads/tenant-002/a.jpg"})
+
+
+def test_options_come_from_the_body_only():
+    request = message(
+        {"tenant_id": "t", "image": "a", "options": '{"a": 1}'}, {"options": {"confidence_threshold": 0.5}}
+    )
+    assert dict(request.options) == {"confidence_threshold": 0.5}
+    assert dict(message({"tenant_id": "t", "image": "a", "options": '{"a": 1}'}).options) == {}
+
+
+@pytest.mark.parametrize("options", [[], "{}", 1, True])
+def test_options_are_an_object(options):
+    with pytest.raises(InvalidEvent, match="options"):
+        asking(options=options)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"null", b'"a"', b"1", b"{", b"\xff", b"{}{}", b"{'a': 1}", b'{"a": NaN}', b"[" * 99_999]
+)
+def test_a_body_is_a_json_object(body):
+    with pytest.raises(InvalidEvent):
+        message({"tenant_id": "t", "image": "a"}, body)
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"\n", b"{}", b'{"unknown": [1]}'])
+def test_a_body_may_say_nothing(body):
+    assert message({"tenant_id": "t", "image": "a"}, body).image.name == "uploads/t/a"
+
+
+# What may be repeated of an event that was refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "safe"),
+    [
+        ({}, {}),
+        ({"tenant_id": "tenant-001", "image": "a.jpg"}, {"tenant_id": "tenant-001", "image": "a.jpg"}),
+        ({"tenant_id": "No Tenant"}, {}),
+        ({"image": "a\nb"}, {}),
+        ({"image": ""}, {}),
+        ({"image": "x" * 5000}, {}),
+        ({"generation": 5, "pipeline": "detect"}, {"generation": "5", "pipeline": "detect"}),
+        ({"generation": -5, "pipeline": "De tect"}, {}),
+        ({"request_id": "r\0"}, {}),
+        ({"image": [], "request_id": {}, "tenant_id": None}, {}),
+        ({"secret": "x"}, {}),
+    ],
+)
+def test_only_fields_that_pass_their_check_are_repeated(fields, safe):
+    event = Event(ImageMessage({}, json.dumps(fields).encode()), "e-1")
+    assert known(event) == safe | {"event_id": "e-1"}
+
+
+def test_attributes_are_known_also_when_the_body_is_broken():
+    assert known(Event(ImageMessage({"tenant_id": "t", "other": "x"}, b"{"))) == {"tenant_id": "t"}
+
+
+@pytest.mark.parametrize(
+    ("name", "tenant"),
+    [("uploads/t/a.jpg", {"tenant_id": "t"}), ("uploads/a.jpg", {}), ("x/t/a", {}), ("uploads/T/a", {})],
+)
+def test_of_an_upload_its_name_is_known(name, tenant):
+    found = known(Event(ObjectFinalized("up", name, 7)))
+    assert found == {"image": f"gs://up/{name}", "generation": "7"} | tenant
+
+
+# Whatever the message says
+
+PIECES = st.sampled_from(
+    [
+        "uploads",
+        "results",
+        "models",
+        "gs:",
+        "up",
+        "tenant-001",
+        "tenant-002",
+        "..",
+        ".",
+        "",
+        "a.jpg",
+        "/",
+        "//",
+        "\0",
+        "ü",
+        "%2e",
+    ]
+)
+PATHS = st.lists(PIECES, max_size=7).map("/".join) | st.text(max_size=12) | st.text(string.printable, max_size=12)
+TENANTS = st.sampled_from(["tenant-001", "tenant-002", "a", "..", "tenant-001/..", "", "T"]) | st.text(
+    "a-1/.", max_size=5
+)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "tenant_id": TENANTS,
+        "image": PATHS,
+        "generation": st.sampled_from(["1", "0", "x"]) | st.integers(),
+        "pipeline": st.sampled_from(["detect", "sahi", "..", ""]),
+        "request_id": st.text(max_size=5),
+    },
+)
+
+
+@given(FIELDS.map(lambda fields: {name: str(value) for name, value in fields.items()}), FIELDS)
+def test_an_accepted_message_stays_in_its_tenant_s_uploads_and_results(attributes, body):
+    event = Event(ImageMessage(attributes, json.dumps(body).encode()))
+    try:
+        request = parse(event, CONFIG)
+    except Rejected:
+        assert set(known(event)) <= {"tenant_id", "image", "generation", "pipeline", "request_id"}
+        return
+    asked_for = asked(event.what)
+    assert request.tenant_id == asked_for["tenant_id"]
+    assert_at_home(request)
+
+
+@given(PATHS, TENANTS)
+def test_an_accepted_upload_stays_in_its_tenant_s_uploads_and_results(path, tenant_id):
+    for name in (path, f"uploads/{tenant_id}/{path}"):
+        try:
+            request = upload(name)
+        except TenantVisionError:
+            continue
+        assert request.image.name == name
+        assert name.split("/")[1] == request.tenant_id
+        assert_at_home(request)
+
+
+def assert_at_home(request):
+    prefix = f"uploads/{request.tenant_id}/"
+    assert request.image.bucket == "up"
+    assert request.image.name.startswith(prefix)
+    assert len(request.image.name) > len(prefix)
+    assert result_prefix(request).startswith(f"results/{request.tenant_id}/")
+    for part in request.image.name.split("/"):
+        assert part not in {".", ".."}
+    assert request.image.name.isprintable() or " " in request.image.name or not request.image.name.isascii()
+    assert set(request.tenant_id) <= set(string.ascii_lowercase + string.digits + "-")
