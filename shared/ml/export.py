@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -17,6 +18,7 @@ Layout = Literal["raw"]
 _DEFAULT_CANVAS_HW: Final = (640, 640)
 _DTYPES: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _BOX_ROWS: Final = 4
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _MAX_SIDE: Final = 7680  # of a canvas in px: `shared.vision.nms` keeps classes that far apart
 
 
@@ -123,7 +125,10 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names or set(names) != set(range(len(names))):
         raise InvalidModel("The metadata's names are not labels numbered from 0")
-    return tuple(str(names[index]) for index in range(len(names)))
+    labels = tuple(str(names[index]) for index in range(len(names)))
+    if any(map(_UNPRINTABLE.search, labels)):
+        raise InvalidModel("The metadata's names have control characters")
+    return labels
 
 
 def _image_size(metadata: Mapping[str, str]) -> tuple[int, int]:
