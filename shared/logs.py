@@ -64,7 +64,8 @@ class Log:
         if fields.get("tenant_id"):
             line["logging.googleapis.com/labels"] = {"tenant_id": fields["tenant_id"]}
         line |= {name: value for name, value in fields.items() if value is not None}
-        sys.stdout.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        sys.stdout.write(text.encode(errors="backslashreplace").decode() + "\n")  # "\\ud800" alone is no UTF-8
         sys.stdout.flush()
 
     def report(self, error: BaseException, *, trace: Trace | None = None, **fields: Any) -> None:
@@ -86,4 +87,4 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         severity = record.levelname if record.levelname in _SEVERITIES else "ERROR"
-        self._log.write(severity, record.getMessage(), logger=record.name)
+        self._log.write(severity, self.format(record), logger=record.name)
