@@ -1,0 +1,159 @@
+"""Settings: their defaults, what they take, and how a bad one is named."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.config import Config
+from shared.errors import ConfigError
+
+LEAST = {"GCS_BUCKET": "models", "ERROR_TOPIC": "errors"}
+
+
+def config(**settings):
+    return Config.from_environment(LEAST | settings)
+
+
+def test_the_defaults():
+    assert config() == Config(
+        gcs_bucket="models",
+        error_topic="errors",
+        upload_bucket="models",
+        results_bucket="models",
+        project="",
+        default_pipeline="detect",
+        confidence_threshold=0.25,
+        iou_threshold=0.7,
+        max_detections=300,
+        max_image_bytes=64 * 2**20,
+        max_image_pixels=64_000_000,
+        model_refresh_s=60.0,
+        ort_threads=0,
+        event_deadline_s=480.0,
+        max_event_age_s=21_600.0,
+        log_level="INFO",
+    )
+
+
+def test_every_default_is_a_value_that_the_setting_takes():
+    for field in dataclasses.fields(Config):
+        if field.default is not dataclasses.MISSING and field.default != "":
+            assert field.metadata["parse"](str(field.default)) == field.default
+
+
+def test_nothing_set_names_everything_required():
+    with pytest.raises(ConfigError, match=r"GCS_BUCKET is required.*ERROR_TOPIC is required"):
+        Config.from_environment({})
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+def test_an_empty_setting_is_an_absent_one(empty):
+    names = [field.metadata["name"] for field in dataclasses.fields(Config)]
+    assert config(**{name: empty for name in names if name not in LEAST}) == config()
+    with pytest.raises(ConfigError, match="GCS_BUCKET is required"):
+        config(GCS_BUCKET=empty)
+
+
+def test_other_variables_are_none_of_ours():
+    assert config(PATH="/bin", gcs_bucket="other", CONFIDENCE="2") == config()
+
+
+GOOD = {
+    "GCS_BUCKET": ["abc", "a.b-c_d", "1bucket1", "a" * 63],
+    "ERROR_TOPIC": ["errors", "projects/my-project/topics/errors", "projects/example.com:p/topics/e-1"],
+    "UPLOAD_BUCKET": ["uploads"],
+    "RESULTS_BUCKET": ["results"],
+    "GOOGLE_CLOUD_PROJECT": ["my-project", "example.com:project"],
+    "DEFAULT_PIPELINE": ["detect", "my_own-2"],
+    "CONFIDENCE_THRESHOLD": ["0", "1", "0.5", "1e-3", " 0.5 "],
+    "IOU_THRESHOLD": ["0", "1"],
+    "MAX_DETECTIONS": ["1", "30000"],
+    "MAX_IMAGE_BYTES": ["1", str(2**30)],
+    "MAX_IMAGE_PIXELS": ["1", "178000000"],
+    "MODEL_REFRESH_SECONDS": ["0", "0.5", "86400"],
+    "ORT_THREADS": ["0", "256"],
+    "EVENT_DEADLINE_SECONDS": ["1", "3540"],
+    "MAX_EVENT_AGE": ["0", "604800"],
+    "LOG_LEVEL": ["DEBUG", "info", "Warning", "ERROR"],
+}
+BAD = {
+    "GCS_BUCKET": [
+        "gs://models",
+        "models/",
+        "Models",
+        "a",
+        "ab",
+        "-models",
+        "models-",
+        "mod els",
+        "models\n-x",
+        "a/b",
+    ],
+    "ERROR_TOPIC": [
+        "1errors",
+        "er",
+        "topics/errors",
+        "projects/p/topics/",
+        "projects/my-project/topics/a b",
+        "a/b/c",
+    ],
+    "UPLOAD_BUCKET": ["gs://uploads", "uploads/uploads"],
+    "RESULTS_BUCKET": ["gs://results", "uploads/results"],
+    "GOOGLE_CLOUD_PROJECT": ["My-Project", "a", "p p p p"],
+    "DEFAULT_PIPELINE": ["Detect", "1", "../detect", "a" * 64],
+    "CONFIDENCE_THRESHOLD": ["-0.1", "1.01", "nan", "inf", "high", "0,5", "50%"],
+    "IOU_THRESHOLD": ["-1", "2", "nan"],
+    "MAX_DETECTIONS": ["0", "-1", "30001", "1.5", "many"],
+    "MAX_IMAGE_BYTES": ["0", str(2**30 + 1), "64MB"],
+    "MAX_IMAGE_PIXELS": ["0", "178000001"],
+    "MODEL_REFRESH_SECONDS": ["-1", "86401", "1m", "inf"],
+    "ORT_THREADS": ["-1", "257", "auto"],
+    "EVENT_DEADLINE_SECONDS": ["0", "3541"],
+    "MAX_EVENT_AGE": ["-1", "604801", "6h"],
+    "LOG_LEVEL": ["TRACE", "5"],
+}
+
+
+def test_the_tables_know_every_setting():
+    names = {field.metadata["name"] for field in dataclasses.fields(Config)}
+    assert set(GOOD) == set(BAD) == names
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in GOOD.items() for value in values])
+def test_good_values(name, value):
+    parsed = dataclasses.asdict(config(**{name: value}))
+    field = next(each for each in dataclasses.fields(Config) if each.metadata["name"] == name)
+    found = parsed[field.name]
+    assert type(found).__name__ == field.type
+    assert str(found).lower() == value.strip().lower() or float(found) == float(value)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_bad_value_is_refused_with_its_name_and_what_it_takes(name, value):
+    takes = next(each.metadata["takes"] for each in dataclasses.fields(Config) if each.metadata["name"] == name)
+    with pytest.raises(ConfigError) as caught:
+        config(**{name: value})
+    assert str(caught.value).startswith(f"{name}=")
+    assert takes in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once():
+    with pytest.raises(ConfigError) as caught:
+        config(GCS_BUCKET="gs://x", IOU_THRESHOLD="7", LOG_LEVEL="loud")
+    for name in ("GCS_BUCKET", "IOU_THRESHOLD", "LOG_LEVEL"):
+        assert f"{name}=" in str(caught.value)
+
+
+@given(st.sampled_from(sorted(GOOD)), st.text(max_size=12) | st.from_regex(r"[0-9eE+_.-]{1,6}"))
+def test_any_text_is_taken_or_refused_by_name(name, text):
+    try:
+        config(**{name: text})
+    except ConfigError as error:
+        assert name in str(error)  # noqa: PT017 - either is right
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config().iou_threshold = 0.1

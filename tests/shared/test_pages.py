@@ -1,0 +1,114 @@
+"""The pages that users read, held against the code: settings, statuses, one event in and one result out."""
+
+import dataclasses
+import inspect
+import json
+import re
+
+import jsonschema
+import pytest
+
+from functions import envelope
+from shared import errors
+from shared.config import Config
+from shared.errors import TenantVisionError
+from shared.events import FIELDS, ObjectFinalized, parse
+
+ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
+CODE = re.compile(r"```json\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def readme(root):
+    return (root / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def contract(root):
+    return (root / "docs" / "contract.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def schema(root):
+    return json.loads((root / "shared/schemas/result.schema.json").read_text())
+
+
+def rows(page, *heading):
+    """The rows of the first table whose headings begin like that, cell by cell."""
+    lines = [[cell.strip() for cell in line.split("|")] for line in ROW.findall(page)]
+    start = next(index for index, cells in enumerate(lines) if cells[: len(heading)] == list(heading))
+    width = len(lines[start])
+    found = []
+    for cells in lines[start + 2 :]:
+        if len(cells) != width or set("".join(cells)) <= set("- "):
+            break
+        found.append([cell.strip("`") for cell in cells])
+    return found
+
+
+def section(page, title):
+    return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_readme_lists_every_setting_its_default_and_what_it_takes(readme):
+    fallbacks = {"UPLOAD_BUCKET": "GCS_BUCKET", "RESULTS_BUCKET": "GCS_BUCKET"}
+    expected = []
+    for field in dataclasses.fields(Config):
+        name = field.metadata["name"]
+        default = "required" if field.default is dataclasses.MISSING else field.default
+        if isinstance(default, float):
+            default = f"{default:g}"
+        expected.append((name, fallbacks.get(name, str(default)), field.metadata["takes"]))
+    listed = rows(section(readme, "Settings"), "setting", "default", "takes")
+    assert sorted(tuple(row[:3]) for row in listed) == sorted(expected)
+    assert all(row[3] for row in listed)
+
+
+def leaves():
+    every = vars(errors).values()
+    return {
+        (str(error.status), error.error)
+        for error in every
+        if inspect.isclass(error) and issubclass(error, TenantVisionError) and "status" in vars(error)
+    }
+
+
+def test_the_readme_lists_every_status_with_a_meaning(readme):
+    listed = rows(section(readme, "Statuses"), "status", "error", "meaning")
+    assert sorted(tuple(row[:2]) for row in listed) == sorted(leaves())
+    assert all(row[2] for row in listed)
+
+
+def test_the_contract_lists_every_status(contract):
+    listed = rows(section(contract, "The error topic"), "status", "error")
+    assert sorted(tuple(row) for row in listed) == sorted(leaves())
+
+
+def test_the_contract_lists_every_field_of_a_message(contract):
+    listed = rows(section(contract, "Events in"), "attribute", "meaning")
+    assert tuple(row[0] for row in listed) == FIELDS
+
+
+def test_the_contract_s_event_is_one_and_asks_for_its_image(contract):
+    posted = json.loads(CODE.findall(section(contract, "Events in"))[0])
+    event = envelope.parse(posted["headers"], json.dumps(posted["body"]).encode())
+    assert isinstance(event.what, ObjectFinalized)
+    config = Config(gcs_bucket="acme-models", error_topic="e", upload_bucket=event.what.bucket, results_bucket="r")
+    request = parse(event, config)
+    assert (request.tenant_id, request.image.generation) == ("tenant-001", event.what.generation)
+    assert event.occurred_at is not None
+
+
+@pytest.mark.parametrize("page", ["readme", "contract"])
+def test_a_page_s_result_is_valid(page, schema, request):
+    results = [
+        json.loads(code) for code in CODE.findall(request.getfixturevalue(page)) if "schema_version" in code
+    ]
+    assert len(results) == 1
+    jsonschema.validate(results[0], schema)
+    labels = [each["label"] for each in results[0]["detections"]]
+    assert results[0]["counts"] == {label: labels.count(label) for label in labels}
+
+
+def test_the_schema_is_one(schema):
+    jsonschema.Draft202012Validator.check_schema(schema)
