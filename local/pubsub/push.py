@@ -116,7 +116,8 @@ class Pusher:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._stopped = False
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="pubsub-push")
+        # A daemon, so that a server which nobody stops does not keep its process alive.
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="pubsub-push", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -55,6 +56,20 @@ class Cloud:
     def pull_one(self, subscription, *, within_s=10.0):
         (message,) = self.pull_all(subscription, 1, within_s=within_s)
         return message
+
+    @contextlib.contextmanager
+    def stream(self, *said):
+        """The responses of a bare StreamingPull, on which the client says this and stays."""
+        leave = threading.Event()
+
+        def requests():
+            yield from said
+            leave.wait(30)
+
+        try:
+            yield self.subscriber.streaming_pull(requests=requests(), timeout=30)
+        finally:
+            leave.set()
 
     def stays_empty(self, subscription, *, for_s=0.15):
         deadline = time.monotonic() + for_s

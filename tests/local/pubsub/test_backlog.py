@@ -265,5 +265,5 @@ class Story(RuleBasedStateMachine):
         assert len(self.backlog) == 0
 
 
-Story.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Story.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestStory = Story.TestCase

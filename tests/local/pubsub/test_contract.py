@@ -629,12 +629,6 @@ def test_a_stream_holds_no_more_than_its_flow_control_allows(cloud, stream):
     assert max(most) == 2
 
 
-def requests(*given, ended):
-    """What a client says on a stream; it stays open until `ended`."""
-    yield from given
-    ended.wait(20)
-
-
 @pytest.mark.parametrize(
     ("first", "later"),
     [
@@ -649,11 +643,9 @@ def test_a_stream_that_makes_no_sense_is_refused(cloud, first, later):
     if cloud.is_googles and first["stream_ack_deadline_seconds"] != 601:
         pytest.skip("the emulator accepts it")
     subscription = cloud.subscription(cloud.topic())
-    ended = threading.Event()
     said = [{"subscription": subscription, **first}, *([later] if later else [])]
-    with pytest.raises(exceptions.InvalidArgument):
-        list(cloud.subscriber.streaming_pull(requests=requests(*said, ended=ended), timeout=5))
-    ended.set()
+    with pytest.raises(exceptions.InvalidArgument), cloud.stream(*said) as responses:
+        list(responses)
 
 
 # Push

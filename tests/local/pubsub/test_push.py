@@ -16,10 +16,12 @@ PUBLISHED = datetime(2026, 2, 3, 4, 5, 6, 789_999, tzinfo=UTC)
 TIME = "2026-02-03T04:05:06.789Z"
 
 
-def push(data=b"", attributes=None, *, key="", attempt=0, url="http://127.0.0.1:8080/path?q=1", **config):
+def push(
+    data=b"", attributes=None, *, key="", attempt=0, url="http://127.0.0.1:8080/path?q=1", timeout_s=10, **config
+):
     message = Message("17", PUBLISHED, data, attributes or {}, key)
     config = types.PushConfig(push_endpoint=url, **config)
-    return Push(Delivery(f"{NAME}:17:1", message, attempt), NAME, config, timeout_s=10)
+    return Push(Delivery(f"{NAME}:17:1", message, attempt), NAME, config, timeout_s)
 
 
 @pytest.mark.parametrize(
