@@ -21,13 +21,12 @@ def result(shown: Shown) -> str:
     answer, picture = shown.answer, shown.picture
     if picture is None:
         return ""
-    note = f'<p class="note">{escape(answer.ask.note)}</p>\n' if answer.ask.note else ""
     return (
         '<li class="card">\n'
         f'<a class="shot" href="{shown.href}" data-large="{shown.anchor}">'
-        f'<img src="{picture.thumb}" alt="{escape(_alt(answer))}" loading="lazy" decoding="async"></a>\n'
+        f'<img src="{picture.thumb}" alt="{escape(_alt(answer))}"></a>\n'
         f'<div class="text">\n<div><h3>{escape(answer.ask.path)}</h3>\n<p class="meta">{_meta(answer)}</p></div>\n'
-        f"{note}{_counts(answer)}"
+        f"{_note(answer)}{_counts(answer)}"
         f'<p class="foot"><span>{_matched(answer)}</span><span>{_timings(answer)}</span></p>\n</div>\n</li>\n'
     )
 
@@ -40,10 +39,10 @@ def error(shown: Shown) -> str:
         '<li class="card error">\n<div class="text">\n'
         f'<p class="status">{escape(answer.error.status)}</p>\n'
         f'<p class="says">{escape(answer.error.sentence)}</p>\n'
-        f'<p class="note"><code>{escape(answer.error.error)}</code></p>\n'
+        f'<p class="note"><code>{escape(answer.error.error)}</code></p>\n{_note(answer)}'
         f'<p class="foot"><span>{escape(answer.ask.tenant_id)} · '
         f'<span class="mono">{escape(answer.ask.name)}</span></span>'
-        f"<span>{_way(answer)}{escape(f': {answer.ask.note}') if answer.ask.note else ''}</span></p>\n"
+        f"<span>{_way(answer)}</span></p>\n"
         "</div>\n</li>\n"
     )
 
@@ -61,14 +60,14 @@ def dialog(shown: Shown) -> str:
     if picture is None:
         return ""
     width, height = picture.size_wh
-    title = escape(f"{answer.ask.tenant_id} · {answer.ask.path}")
+    title = escape(f"{answer.ask.path} · {answer.ask.tenant_id}")
     return (
         f'<dialog id="{shown.anchor}" aria-label="{title}">\n<div class="strip"><p>{title}</p>\n'
         '<button type="button" data-back aria-label="previous picture">&lsaquo;</button>\n'
         '<button type="button" data-next aria-label="next picture">&rsaquo;</button>\n'
-        '<button type="button" data-close>Close</button></div>\n'
+        '<button type="button" data-close autofocus>Close</button></div>\n'
         f'<div class="stage"><img src="{picture.large}" width="{width}" height="{height}" '
-        f'alt="{escape(_alt(answer))}" loading="lazy" decoding="async"></div>\n</dialog>\n'
+        f'alt="{escape(_alt(answer))}"></div>\n</dialog>\n'
     )
 
 
@@ -82,10 +81,15 @@ def _meta(answer: Answer) -> str:
     parts = [_way(answer)]
     if answer.size_wh:
         parts.insert(0, f"{answer.size_wh[0]}&nbsp;&times;&nbsp;{answer.size_wh[1]}&nbsp;px")
-    parts += [f"<code>{escape(name)} {value:g}</code>" for name, value in answer.ask.options.items()]
+    asked = {name: f"{value:g}" for name, value in answer.ask.options.items()}
     if answer.ask.request_id:
-        parts.append(f"<code>request_id {escape(answer.ask.request_id)}</code>")
-    return " · ".join(parts)
+        asked["request_id"] = answer.ask.request_id
+    fields = "".join(f"<br><code>{escape(name)} {escape(value)}</code>" for name, value in asked.items())
+    return " · ".join(parts) + fields
+
+
+def _note(answer: Answer) -> str:
+    return f'<p class="note">{escape(answer.ask.note)}</p>\n' if answer.ask.note else ""
 
 
 def _way(answer: Answer) -> str:

@@ -85,7 +85,7 @@ def demo(plan: Plan, *, out: Path, models: Path, timeout_s: float) -> list[str]:
     )
     (out / "index.html").write_text(page(told), encoding="utf-8")
     ended = "all of it happened" if not sentences else f"{len(sentences)} things did not happen"
-    print(f"\n{ended}, in {time.monotonic() - began:.0f} s\nthe page: {out / 'index.html'}", flush=True)
+    print(f"\n{ended}, in {told.took_s:.0f} s\nthe page: {out / 'index.html'}", flush=True)
     return sentences
 
 
@@ -131,4 +131,6 @@ def _saved(answers: Sequence[Answer], out: Path) -> Mapping[int, str]:
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # stopping takes two seconds at most, however impatient
     raise Stopped

@@ -34,8 +34,15 @@ class Comparison:
         )
 
 
-def compare(detections: Sequence[Mapping[str, Any]], labels: Sequence[str], boxes_xyxy: Floats) -> Comparison:
-    """`detections` as in a result document, strongest first; `labels` (n,) and boxes (n, 4) are the truth.
+def compare(
+    detections: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    boxes_xyxy: Floats,
+    *,
+    classes: Sequence[str],
+) -> Comparison:
+    """`detections` as in a result document, strongest first; `labels` (n,) and boxes (n, 4) are the truth,
+    `classes` all labels that it could hold.
 
     A detection takes the free box of its label that it overlaps most, if that is MATCH_IOU at least.
     """
@@ -49,7 +56,9 @@ def compare(detections: Sequence[Mapping[str, Any]], labels: Sequence[str], boxe
             free[overlaps.argmax()] = False
             matched[detection["label"]] += 1
     found = Counter(str(detection["label"]) for detection in detections)
-    return Comparison(there=dict(Counter(labels)), found=dict(found), matched=dict(matched))
+    return Comparison(
+        there={label: labels.count(label) for label in classes}, found=dict(found), matched=dict(matched)
+    )
 
 
 def total(comparisons: Iterable[Comparison]) -> Comparison:

@@ -27,6 +27,7 @@ class Drawing:
 
     picture: Picture
     data: bytes
+    classes: tuple[str, ...]  # the tenant's labels
     labels: tuple[str, ...]  # (n,) of each object
     boxes_xyxy: npt.NDArray[np.float32]  # (n, 4) image px
 
@@ -36,7 +37,7 @@ def draw(picture: Picture) -> Drawing:
     file = io.BytesIO()
     Image.fromarray(scene.image).save(file, picture.format, quality=QUALITY)
     labels = tuple(scene.labels[class_id] for class_id in scene.class_ids.tolist())
-    return Drawing(picture, file.getvalue(), labels, scene.boxes_xyxy)
+    return Drawing(picture, file.getvalue(), scene.labels, labels, scene.boxes_xyxy)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def _missing_of_result(answer: Answer) -> Iterator[str]:
         promised["request_id"] = (document["request_id"], ask.request_id)
     for what, (came, expected) in promised.items():
         if came != expected:
-            yield f"the {what} is {came!r} instead of {expected!r}"
+            yield f"{what}: {came!r} instead of {expected!r}"
     if ask.verdict == "duplicate" and document["event_id"] == answer.event_id:
         yield "the result was written anew"
 

@@ -69,11 +69,10 @@ def _totals(told: Told) -> list[tuple[str, str]]:
     found, there, matched = (sum(each.values()) for each in (seen.found, seen.there, seen.matched))
     models = {answer.model.get("uri"): None for answer in results}
     return [
-        ("pictures with a result", f"{len(results)}"),
+        ("results, each with its picture", f"{len(results)}"),
         ("tenants, each with its own model", f"{len(models)}"),
-        ("found", f"{found:,}"),
-        ("really there", f"{there:,}"),
-        ("of those found in place", f"{matched / there:.1%}" if there else "-"),
+        ("found / really there", f"{found:,} / {there:,}"),
+        ("of those there found in place", f"{matched / there:.1%}" if there else "-"),
         ("refused, with a reason", f"{sum(answer.verdict == 'rejected' for answer in told.answers)}"),
         ("for the whole story", f"{told.took_s:.0f} s"),
     ]
@@ -115,6 +114,7 @@ def _refused(answers: Sequence[Answer]) -> str:
     refused = "".join(cards.error(cards.Shown(answer)) for answer in answers if answer.error)
     return (
         '<section aria-labelledby="refused">\n<h2 id="refused">Refused, with a reason</h2>\n'
-        '<p class="about">as read back from the error topic: nothing was guessed, no other tenant&rsquo;s model was '
-        f'used, and no one has to try again</p>\n<ul class="cards">\n{refused}</ul>\n</section>\n'
+        '<p class="about">as read back from the error topic: no other tenant&rsquo;s model stepped in, '
+        "and nobody has to try again to learn why</p>\n"
+        f'<ul class="cards">\n{refused}</ul>\n</section>\n'
     )

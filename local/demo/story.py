@@ -17,7 +17,8 @@ from local.demo.comparison import compare
 from local.demo.drawings import Drawing
 from local.demo.plan import Ask, Plan, content_type
 from local.demo.progress import Progress
-from local.stack import MESSAGE, UPLOAD, Stack
+from local.stack import Stack
+from local.trigger import MESSAGE, UPLOAD
 
 LOOK_EVERY_S = 0.05
 CALL_TIMEOUT_S = 20.0
@@ -113,7 +114,9 @@ class Story:
             document=document,
             annotated=annotated,
             error=self._error_about(answer.sent) if answer.verdict == "rejected" else None,
-            comparison=compare(document.get("detections", []), drawing.labels, drawing.boxes_xyxy)
+            comparison=compare(
+                document.get("detections", []), drawing.labels, drawing.boxes_xyxy, classes=drawing.classes
+            )
             if document and drawing
             else None,
         )

@@ -1,0 +1,80 @@
+"""What counts as missing: each promise is broken once."""
+
+from dataclasses import replace
+
+import pytest
+
+from local.demo.comparison import Comparison
+from local.demo.expectations import missing
+from local.demo.plan import Ask
+
+BY_MESSAGE = Ask("message", "tenant-001", "bed.jpg", request_id="r-1")
+TWICE = Ask("message", "tenant-001", "bed.jpg", verdict="duplicate")
+
+
+def test_nothing_is_missing_from_what_was_promised(done, rejected):
+    assert missing([done(), done(BY_MESSAGE), rejected(), done(TWICE, event_id="e-2")]) == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "differences", "sentence"),
+    [
+        (None, {"verdict": ""}, "no verdict in time"),
+        (None, {"verdict": "rejected", "reason": "No."}, "rejected instead of done. No"),
+        (None, {"annotated": None}, "no annotated.jpg"),
+        (None, {"document": {"tenant_id": "tenant-002"}}, "tenant: 'tenant-002' instead of 'tenant-001'"),
+        (None, {"model_generation": 8}, "model generation: 7 instead of 8"),
+        (None, {"document": {"counts": {"plant": 3}}}, "counts: {'plant': 3} instead of {'plant': 2}"),
+        (
+            None,
+            {"document": {"models": {"detect": {"generation": 7, "labels": ["seedling"]}}}},
+            "labels: ('seedling',) instead of ('plant',)",
+        ),
+        (
+            None,
+            {"document": {"image": {"generation": 10, "width": 40, "height": 30}}},
+            "image generation: '10' instead of '11'",
+        ),
+        (
+            None,
+            {"document": {"image": {"generation": 11, "width": 30, "height": 40}}},
+            "picture's size: (40, 30) instead of (30, 40)",
+        ),
+        (BY_MESSAGE, {"document": {"request_id": None}}, "request_id: None instead of 'r-1'"),
+        (BY_MESSAGE, {"document": {"event_id": "another"}}, "event: 'another' instead of 'e-1'"),
+        (TWICE, {}, "the result was written anew"),
+    ],
+)
+def test_a_result_that_is_not_what_was_promised(done, ask, differences, sentence):
+    [told] = missing([done(ask, **differences)])
+    assert told.startswith("tenant-001 bed.jpg (by ")
+    assert sentence in told
+
+
+def test_no_result_at_all(done):
+    assert missing([replace(done(), document=None)]) == ["tenant-001 bed.jpg (by upload): no result.json"]
+
+
+@pytest.mark.parametrize(
+    ("differences", "sentence"),
+    [
+        ({"error": {"status": "404"}}, "the error topic says 404 model_not_found instead of 400 model_not_found"),
+        ({"error": {"attributes": {}}}, "the error names the tenant None"),
+        ({"error": {"sentence": "Sorry"}}, "the error says 'Sorry' instead of \"Model 'detect' not found"),
+        ({"document": {}}, "there is a result of what was rejected"),
+    ],
+)
+def test_an_error_that_is_not_what_was_promised(rejected, differences, sentence):
+    [told] = missing([rejected(**differences)])
+    assert sentence in told
+
+
+def test_an_error_that_never_came(rejected):
+    assert missing([replace(rejected(), error=None)]) == [
+        "tenant-003 bed.jpg (by upload): nothing on the error topic"
+    ]
+
+
+def test_a_model_that_does_not_see_its_own_world(done):
+    answer = done(comparison=Comparison({"plant": 9}, {"plant": 2}, {"plant": 2}))
+    assert missing([answer]) == ["tenant-001: 2 of 9 found where they are: is this its model?"]
