@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shared.errors import InvalidModel
 from shared.ml.export import Export
 from shared.processors.base_processor import BaseProcessor
 from shared.summary import stage
@@ -38,7 +39,7 @@ class DetectorProcessor(BaseProcessor):
         """Detect in (h, w, 3) uint8 RGB; boxes in px of that image, clipped to it, strongest first.
 
         Raises:
-            InvalidModel: the model fails on this input.
+            InvalidModel: the model fails on this input, or answers with what are no boxes.
         """
         export = self.model.export
         with stage("preprocess"):
@@ -51,6 +52,8 @@ class DetectorProcessor(BaseProcessor):
             found = decode_raw(
                 output[0], classes=len(export.labels), confidence_threshold=options.confidence_threshold
             )
+            if not (np.isfinite(found.boxes_xyxy).all() and (found.confidences <= 1).all()):
+                raise InvalidModel("The model found boxes that are not numbers, or confidences above 1")
             found = nms(found, iou_threshold=options.iou_threshold, max_detections=options.max_detections)
             return Detections(box.undo(found.boxes_xyxy), found.confidences, found.class_ids).sorted()
 
