@@ -48,7 +48,8 @@ def result(
         },
     }
     if ctx.detections is not None:
-        document["detections"] = _detections(ctx.detections, ctx.models["detect"].export.labels)
+        labels = ctx.models["detect"].export.labels_for(ctx.detections.class_ids)
+        document["detections"] = _detections(ctx.detections, labels)
     document["counts"] = counts(ctx)
     if ctx.warnings:
         document["warnings"] = list(ctx.warnings)
@@ -64,7 +65,7 @@ def counts(ctx: ProcessingContext) -> dict[str, int]:
     """How many of each label were found, in the order of the model's labels; labels not found are left out."""
     if ctx.detections is None:
         return {}
-    labels = ctx.models["detect"].export.labels
+    labels = ctx.models["detect"].export.labels_for(ctx.detections.class_ids)
     found = Counter(labels[class_id] for class_id in ctx.detections.class_ids.tolist())
     return {label: found[label] for label in labels if found[label]}
 

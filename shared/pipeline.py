@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Protocol
 
@@ -23,10 +23,10 @@ from shared.errors import (
     StorageUnavailable,
 )
 from shared.events import Request
-from shared.ml.export import ModelType
+from shared.ml.layout import ModelType
 from shared.ml.model_cache import ModelCache
 from shared.processing_context import ProcessingContext
-from shared.processors.detector_processor import DetectionOptions
+from shared.processors.box_processor import BoxOptions
 from shared.steps.detection_step import DetectionStep
 from shared.summary import current as summary
 from shared.summary import stage
@@ -112,7 +112,7 @@ class Pipeline:
 
     def _steps(self, request: Request) -> Sequence[Step]:
         config = self._config
-        options = DetectionOptions(
+        options = BoxOptions(
             confidence_threshold=config.confidence_threshold,
             iou_threshold=config.iou_threshold,
             max_detections=config.max_detections,
@@ -224,12 +224,11 @@ def draw(ctx: ProcessingContext) -> Pixels:
     """The picture of what a pipeline found."""
     if ctx.detections is None:
         return ctx.image
-    return annotate(
-        ctx.image, ctx.detections, labels=ctx.models["detect"].export.labels, counts=documents.counts(ctx)
-    )
+    labels = ctx.models["detect"].export.labels_for(ctx.detections.class_ids)
+    return annotate(ctx.image, ctx.detections, labels=labels, counts=documents.counts(ctx))
 
 
-def checked(options: DetectionOptions, asked: Mapping[str, Any]) -> DetectionOptions:
+def checked(options: BoxOptions, asked: Mapping[str, Any]) -> BoxOptions:
     """`options` with what a request asked for instead.
 
     Raises:
@@ -242,8 +241,7 @@ def checked(options: DetectionOptions, asked: Mapping[str, Any]) -> DetectionOpt
     }
     for name, value in asked.items():
         if name not in limits:
-            known = ", ".join(each.name for each in fields(options))
-            raise InvalidPipeline(f"There is no such option; there are: {known}")
+            raise InvalidPipeline(f"There is no such option; there are: {', '.join(limits)}")
         kind, low, high = limits[name]
         if type(value) not in kind or not low <= value <= high:
             raise InvalidPipeline(f"{name} takes a number from {low:g} to {high:g}")
@@ -260,6 +258,6 @@ def _work(request: Request, steps: Sequence[Step], generations: Mapping[str, int
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-PIPELINES: Final[Mapping[str, Callable[[DetectionOptions], Sequence[Step]]]] = {
+PIPELINES: Final[Mapping[str, Callable[[BoxOptions], Sequence[Step]]]] = {
     "detect": lambda options: (DetectionStep(options=options),),
 }

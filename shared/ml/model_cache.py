@@ -15,7 +15,7 @@ from typing import ClassVar, Final, Protocol, get_args
 
 from shared.cloud.objects import ObjectStat, StoredObject
 from shared.errors import ModelNotFound, ObjectNotFound
-from shared.ml.export import ModelType
+from shared.ml.layout import ModelType
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.summary import current as summary
 from shared.summary import stage

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from shared.errors import InvalidModel
-from shared.ml.export import Export, ModelType, Tensor, read_export
+from shared.ml.export import Export, read_export
+from shared.ml.layout import ModelType, Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from shared.ml.export import ModelType
+from shared.ml.layout import ModelType
 from shared.ml.model_cache import ModelCache
 
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from shared.ml.export import ModelType
+from shared.ml.layout import ModelType
 from shared.processing_context import ProcessingContext
-from shared.processors.detector_processor import DetectionOptions, DetectorProcessor
+from shared.processors.box_processor import BoxOptions
+from shared.processors.detector_processor import DetectorProcessor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionStep:
     model_types: ClassVar[tuple[ModelType, ...]] = ("detect",)
 
-    options: DetectionOptions = field(default_factory=DetectionOptions)
+    options: BoxOptions = field(default_factory=BoxOptions)
 
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
         """Raises: as `DetectorProcessor` and its `process`."""
         processor = DetectorProcessor(tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options)
         detections = processor.process(ctx.image)
-        return replace(ctx, detections=detections, models={**ctx.models, "detect": processor.model})
+        return replace(
+            ctx,
+            detections=detections,
+            models={**ctx.models, "detect": processor.model},
+            warnings=(*ctx.warnings, *processor.warnings),
+        )

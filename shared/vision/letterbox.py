@@ -60,6 +60,11 @@ def letterbox(image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Letterbo
     return Letterbox(image_hw, canvas_hw, inner_hw, top, left)
 
 
+def stretch(image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Letterbox:
+    """The whole canvas, whatever becomes of the proportions: how RT-DETR is fed."""
+    return Letterbox(image_hw, canvas_hw, canvas_hw, 0, 0)
+
+
 def least_canvas(image_hw: tuple[int, int], canvas_hw: tuple[int, int], stride: int = 32) -> tuple[int, int]:
     """The canvas of a dynamic model: `canvas_hw`, less the padding beyond the next multiple of `stride`."""
     inner_hw = letterbox(image_hw, canvas_hw).inner_hw

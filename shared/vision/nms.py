@@ -15,19 +15,18 @@ _CLASS_OFFSET: Final = 7680.0  # further apart than any canvas is wide: classes 
 
 def nms(
     candidates: Detections, *, iou_threshold: float, max_detections: int, class_agnostic: bool = False
-) -> Detections:
+) -> npt.NDArray[np.intp]:
     """Suppress each box that overlaps a stronger one of its class by more than `iou_threshold`.
 
-    Frame: any, as long as boxes stay within 7680 px. Gives the strongest `max_detections`, strongest first;
-    boxes of equal confidence keep the order they came in.
+    Frame: any, as long as boxes stay within 7680 px. Gives the indices of the strongest `max_detections` of
+    the candidates, strongest first; of equal confidence in the order they came in.
     """
     order = np.argsort(-candidates.confidences, kind="stable")[:MAX_CANDIDATES]
     candidates = candidates[order]
     offsets = np.zeros(len(candidates), np.float32)
     if not class_agnostic:
         offsets = candidates.class_ids.astype(np.float32) * np.float32(_CLASS_OFFSET)
-    kept = _kept(candidates.boxes_xyxy + offsets[:, None], iou_threshold, max_detections)
-    return candidates[kept]
+    return order[_kept(candidates.boxes_xyxy + offsets[:, None], iou_threshold, max_detections)]
 
 
 def _kept(boxes_xyxy: Floats, iou_threshold: float, most: int) -> npt.NDArray[np.intp]:

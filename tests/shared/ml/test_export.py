@@ -1,11 +1,13 @@
 """What a file says of itself, as tables: metadata and shapes to an Export, or to a sentence."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidModel
-from shared.ml.export import Export, Tensor, read_export
+from shared.ml.export import Export, read_export
+from shared.ml.layout import Layout, Tensor
 
 STATIC = Tensor("images", "tensor(float)", (1, 3, 480, 640))
 DYNAMIC = Tensor("images", "tensor(float)", (None, 3, None, None))
@@ -29,8 +31,7 @@ def said(**changes):
 
 def test_a_static_export():
     assert read() == Export(
-        labels=("plant", "tray"),
-        layout="raw",
+        layout=Layout(kind="raw", labels=("plant", "tray")),
         input_name="images",
         dtype="float32",
         canvas_hw=(480, 640),
@@ -108,12 +109,18 @@ REFUSED = {
     "an output of integers": (SAID, STATIC, Tensor("o", "tensor(int64)", (1, 6, 8400)), "output"),
     "more labels than scores": (said(names="['a', 'b', 'c']"), STATIC, RAW, "names 3 classes"),
     "fewer labels than scores": (said(names="['a']"), STATIC, RAW, "names 1 classes"),
-    "end to end by its word": (said(end2end="True"), STATIC, RAW, "nms=False"),
-    "end to end by its arguments": (said(args="{'nms': True}"), STATIC, RAW, "nms=False"),
-    "end to end by its shape": (SAID, STATIC, Tensor("o", "tensor(float)", (1, 300, 6)), "nms=False"),
+    "end to end by its word, not by its shape": (said(end2end="True"), STATIC, RAW, "says it is end to end"),
+    "end to end by its arguments, not by its shape": (
+        said(args="{'nms': True}"),
+        STATIC,
+        RAW,
+        "says it is end to end",
+    ),
     "boxes before classes": (SAID, STATIC, Tensor("o", "tensor(float)", (1, 8400, 7)), "classes"),
-    "boxes before classes, no names": ({}, STATIC, Tensor("o", "tensor(float)", (1, 8400, 7)), "is not"),
     "no classes": ({}, STATIC, Tensor("o", "tensor(float)", (1, 4, 8400)), "is not"),
+    "no classes of v5": ({}, STATIC, Tensor("o", "tensor(float)", (1, 8400, 5)), "is not"),
+    "as many boxes as rows": ({}, STATIC, Tensor("o", "tensor(float)", (1, 84, 84)), "transpose"),
+    "one class of v5 or end to end": ({}, DYNAMIC, Tensor("o", "tensor(float)", (1, 300, 6)), "YOLOv5"),
     "nothing known of the classes": (
         {},
         STATIC,
@@ -219,7 +226,95 @@ def test_whatever_the_file_says_it_is_served_or_refused(metadata, image, output)
         export = read(metadata | task, Tensor("i", "tensor(float)", image), Tensor("o", "tensor(float)", output))
     except InvalidModel:
         return
-    assert export.labels
+    assert export.labels or export.layout.kind == "end_to_end"
     assert all(isinstance(label, str) for label in export.labels)
     assert min(export.canvas_hw) > 0
     assert export.stride >= 32
+
+
+def output(*shape):
+    return Tensor("output0", "tensor(float)", shape)
+
+
+ONE = {"names": "['plant']"}
+SEGMENT = SAID | {"task": "segment"}
+PROTOTYPES = Tensor("output1", "tensor(float)", (1, 32, 120, 160))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shape", "kind", "classes"),
+    [
+        (SAID, (1, 6, 8400), "raw", 2),
+        (SAID, (1, 6, 6), "raw", 2),
+        (SAID, (1, 300, 6), "end_to_end", 2),
+        (said(end2end="True"), (1, 300, 6), "end_to_end", 2),
+        (said(args="{'nms': True}"), (1, 300, 6), "end_to_end", 2),
+        (said(head="RTDETRDecoder"), (1, 300, 6), "rtdetr", 2),
+        (said(head="RTDETRDecoder", names="['a', 'b', 'c']"), (1, 300, 7), "rtdetr_raw", 3),
+        ({}, (1, 84, 8400), "raw", 80),
+        ({}, (1, 25200, 85), "v5", 80),
+        ({}, (1, 300, 6), "end_to_end", 0),  # the anchors of 480 x 640 would be 18900
+        ({}, (1, 18900, 6), "v5", 1),
+        (ONE, (1, 18900, 6), "v5", 1),
+        (ONE, (1, 300, 6), "end_to_end", 1),
+        ({"names": "['a', 'b']"}, (1, 18900, 7), "v5", 2),
+    ],
+)
+def test_the_layout_of_boxes(metadata, shape, kind, classes):
+    export = read(metadata, output=output(*shape))
+    assert (export.layout.kind, len(export.labels)) == (kind, classes)
+
+
+def test_an_embedded_nms_is_remembered():
+    assert read(said(args="{'nms': True}"), output=output(1, 300, 6)).layout.has_nms
+    assert not read(said(end2end="True"), output=output(1, 300, 6)).layout.has_nms
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shape", "kind"),
+    [
+        (SEGMENT, (1, 38, 8400), "raw"),
+        (SEGMENT, (1, 300, 38), "end_to_end"),
+        ({}, (1, 116, 8400), "raw"),
+        ({}, (1, 18900, 117), "v5"),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_layout_of_segments(metadata, shape, kind, swapped):
+    outputs = [output(*shape), PROTOTYPES]
+    export = read_export("segment", metadata, [STATIC], outputs[::-1] if swapped else outputs)
+    assert (export.layout.kind, export.layout.masks) == (kind, 32)
+    assert (export.layout.first, export.layout.prototypes) == ((1, 0) if swapped else (0, 1))
+
+
+def test_the_layout_of_scores():
+    export = read_export("classify", SAID | {"task": "classify"}, [STATIC], [output(1, 2)])
+    assert (export.layout.kind, export.labels) == ("scores", ("plant", "tray"))
+    assert read_export("classify", {}, [STATIC], [output(1, 3)]).labels == ("class0", "class1", "class2")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "metadata", "outputs", "sentence"),
+    [
+        ("detect", SEGMENT, [output(1, 38, 8400), PROTOTYPES], "task is 'segment'"),
+        ("detect", said(task="pose"), [output(1, 56, 8400)], "task is 'pose'"),
+        ("detect", said(task="obb"), [output(1, 7, 8400)], "task is 'obb'"),
+        ("detect", {}, [output(1, 3)], "one output"),  # a classify model stored as detect.onnx
+        ("segment", SAID, [output(1, 6, 8400)], "task is 'detect'"),
+        ("segment", {}, [output(1, 6, 8400)], "prototypes"),
+        ("segment", SEGMENT, [output(1, 6, 8400), PROTOTYPES], "names 2 classes"),
+        ("classify", {}, [output(1, 6, 8400)], "one output"),
+        ("classify", said(task="classify"), [output(1, 3)], "names 2 classes"),
+        ("classify", {}, [output(None, None)], "how many classes"),
+    ],
+)
+def test_a_file_in_the_wrong_place_is_refused(model_type, metadata, outputs, sentence):
+    with pytest.raises(InvalidModel, match=sentence):
+        read_export(model_type, metadata, [STATIC], outputs)
+
+
+def test_ids_beyond_the_names_have_numbers():
+    export = read({}, output=output(1, 300, 6))
+    assert export.labels_for(np.array([2, 0])) == ("class0", "class1", "class2")
+    assert export.labels_for(np.empty(0, np.int64)) == ()
+    assert read().labels_for(np.array([1])) == ("plant", "tray")

@@ -1,0 +1,154 @@
+"""BoxProcessor: what detectors and segmenters share, from an image to the boxes of one run on the canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import InvalidModel, InvalidPipeline
+from shared.ml.export import Export
+from shared.processors.base_processor import BaseProcessor
+from shared.summary import stage
+from shared.vision import yolo
+from shared.vision.detections import Detections, Floats
+from shared.vision.letterbox import Letterbox, least_canvas, letterbox, stretch
+from shared.vision.nms import nms
+from shared.vision.pixels import Pixels
+
+_USUAL_CONFIDENCE: Final = 0.25
+_USUAL_IOU: Final = 0.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoxOptions:
+    """Which boxes are wanted.
+
+    Confidences must be above `confidence_threshold`, or above what `confidence_thresholds` says of their label;
+    boxes of a class (of any class if `class_agnostic`) that overlap by more than `iou_threshold` are one
+    object. `labels` None: all. All thresholds 0 to 1.
+    """
+
+    confidence_threshold: float = _USUAL_CONFIDENCE
+    confidence_thresholds: Mapping[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    iou_threshold: float = _USUAL_IOU
+    class_agnostic: bool = False
+    max_detections: int = 300
+
+    def thresholds(self, labels: tuple[str, ...]) -> Floats:
+        """The threshold of each class (classes,) float32; infinite for those that are not wanted.
+
+        Raises:
+            InvalidPipeline: a label that the model does not have.
+        """
+        asked = {*self.confidence_thresholds, *(self.labels or ())}
+        if unknown := sorted(asked - set(labels)):
+            raise InvalidPipeline(f"The model has no label '{unknown[0]}'; it has: {', '.join(labels) or 'none'}")
+        wanted = set(labels if self.labels is None else self.labels)
+        each = [self.confidence_thresholds.get(label, self.confidence_threshold) for label in labels]
+        each = [value if label in wanted else np.inf for value, label in zip(each, labels, strict=True)]
+        return np.array(each or [self.confidence_threshold], np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxes:
+    """One run's answer: `detections` in canvas px, `coefficients` (n, masks), `prototypes` (masks, h, w)."""
+
+    place: Letterbox
+    detections: Detections
+    coefficients: Floats
+    prototypes: npt.NDArray[np.floating] | None
+
+
+class BoxProcessor(BaseProcessor):
+    """Stateless but for the model it pins and the options it was made with."""
+
+    def __init__(self, *, tenant_id: str, worker_id: int = 0, options: BoxOptions | None = None) -> None:
+        """Raises: as `ModelCache.get_model`; InvalidPipeline: options that do not fit the model's labels."""
+        super().__init__(tenant_id=tenant_id, worker_id=worker_id)
+        self.options = options or BoxOptions()
+        self._thresholds = self.options.thresholds(self.model.export.labels)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was asked for and this file cannot honour."""
+        layout, options = self.model.export.layout, self.options
+        if layout.kind not in {"end_to_end", "rtdetr", "rtdetr_raw"}:
+            return ()
+        lowest = min(options.confidence_threshold, *options.confidence_thresholds.values(), 1.0)
+        said = []
+        if layout.has_nms and lowest < _USUAL_CONFIDENCE:
+            said.append(
+                f"confidence_threshold {lowest:g}: {self.model_type}.onnx has NMS built in, which drops boxes "
+                f"below a threshold of its own that it does not record"
+            )
+        if options.iou_threshold != _USUAL_IOU or options.class_agnostic:
+            said.append(
+                f"iou_threshold {options.iou_threshold:g}, class_agnostic {str(options.class_agnostic).lower()}: "
+                f"no effect, {self.model_type}.onnx suppresses overlapping boxes itself"
+            )
+        return tuple(said)
+
+    def boxes(self, image: Pixels) -> Boxes:
+        """Run (h, w, 3) uint8 RGB through the model.
+
+        Raises:
+            InvalidModel: the model fails on this input, or answers with what are no boxes.
+        """
+        export = self.model.export
+        with stage("preprocess"):
+            place = placed(export, image.shape[:2])
+            batch = to_batch(place, image, export)
+        with stage("infer"):
+            outputs = self.model.run(batch)
+        with stage("postprocess"):
+            return self._decode(place, outputs)
+
+    def _decode(self, place: Letterbox, outputs: list[npt.NDArray[np.floating]]) -> Boxes:
+        layout = self.model.export.layout
+        output = outputs[layout.first][0]
+        match layout.kind:
+            case "raw":
+                found, coefficients = yolo.decode_raw(output, self._thresholds)
+            case "v5":
+                found, coefficients = yolo.decode_v5(output, self._thresholds)
+            case "rtdetr":
+                found, coefficients = yolo.decode_rtdetr(output, self._thresholds, place.canvas_hw)
+            case "rtdetr_raw":
+                found, coefficients = yolo.decode_rtdetr_raw(output, self._thresholds, place.canvas_hw)
+            case _:
+                found, coefficients = yolo.decode_end_to_end(output, self._thresholds)
+        if not (np.isfinite(found.boxes_xyxy).all() and (found.confidences <= 1).all()):
+            raise InvalidModel("The model found boxes that are not numbers, or confidences above 1")
+        if layout.kind in {"raw", "v5"}:
+            kept = nms(
+                found,
+                iou_threshold=self.options.iou_threshold,
+                max_detections=self.options.max_detections,
+                class_agnostic=self.options.class_agnostic,
+            )
+        else:
+            kept = np.argsort(-found.confidences, kind="stable")[: self.options.max_detections]
+        prototypes = None if layout.prototypes is None else outputs[layout.prototypes][0]
+        return Boxes(place, found[kept], coefficients[kept], prototypes)
+
+
+def placed(export: Export, image_hw: tuple[int, int]) -> Letterbox:
+    """Where an image of that size lies in the model's canvas."""
+    if export.layout.kind in {"rtdetr", "rtdetr_raw"}:
+        return stretch(image_hw, export.canvas_hw)
+    if export.dynamic:
+        return letterbox(image_hw, least_canvas(image_hw, export.canvas_hw, export.stride))
+    return letterbox(image_hw, export.canvas_hw)
+
+
+def to_batch(place: Letterbox, image: Pixels, export: Export) -> npt.NDArray[np.floating]:
+    """(h, w, 3) uint8 to (B, 3, H, W) in 0 to 1; of a model with a fixed batch the rest stays empty."""
+    shape = export.batch or 1, 3, *place.canvas_hw
+    batch = np.zeros(shape, np.float32) if shape[0] > 1 else np.empty(shape, np.float32)
+    place.draw(image, batch[0])
+    return batch.astype(export.dtype, copy=False)
