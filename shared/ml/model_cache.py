@@ -5,26 +5,21 @@ It never answers with another tenant's model, and never keeps a load that failed
 
 from __future__ import annotations
 
-import logging
 import re
-import threading
-import time
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, Protocol, get_args
 
 from shared.cloud.objects import ObjectStat, StoredObject
 from shared.errors import ModelNotFound, ObjectNotFound
 from shared.ml.layout import ModelType
 from shared.ml.onnx_model import ModelSource, OnnxModel
+from shared.ml.renewing_cache import Counts, Outcome, RenewingCache
 from shared.summary import current as summary
 from shared.summary import stage
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
 
 _TENANT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_RETRY_S: Final = 10.0
-_LOG: Final = logging.getLogger(__name__)
 
 
 class ModelStore(Protocol):
@@ -36,24 +31,11 @@ class ModelStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class CacheStats:
+class CacheStats(Counts):
     """What the cache did since it was last cleared, and what it holds: bytes are those of the model files."""
 
-    hits: int = 0
-    misses: int = 0
-    waits: int = 0
-    loads: int = 0
-    failures: int = 0
-    refreshes: int = 0
     models: int = 0
     bytes: int = 0
-
-
-@dataclass(slots=True)
-class _Entry:
-    model: OnnxModel
-    fresh_until: float
-    refreshing: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +65,8 @@ class ModelCache:
 
     _store: ClassVar[ModelStore]
     _bucket: ClassVar[str]
-    _threads: ClassVar[int] = 0
-    _refresh_s: ClassVar[float] = 60.0
-
-    _lock: ClassVar = threading.Lock()
-    _entries: ClassVar[dict[str, _Entry]] = {}
-    _loads: ClassVar[dict[str, Future[OnnxModel]]] = {}
-    _stats: ClassVar[CacheStats] = CacheStats()
+    _threads: ClassVar[int]
+    _cache: ClassVar[RenewingCache[_Key, OnnxModel]]
 
     @classmethod
     def configure(cls, store: ModelStore, *, bucket: str, threads: int = 0, refresh_s: float = 60.0) -> None:
@@ -98,8 +75,8 @@ class ModelCache:
         `threads`: of one inference (0: this process's CPUs). `refresh_s`: how old an answer about a model's
         generation may be before storage is asked again.
         """
-        cls.clear_cache()
-        cls._store, cls._bucket, cls._threads, cls._refresh_s = store, bucket, threads, refresh_s
+        cls._store, cls._bucket, cls._threads = store, bucket, threads
+        cls._cache = RenewingCache(load=cls._load, changed=cls._changed, refresh_s=refresh_s, tell=_note)
 
     @classmethod
     def get_model(cls, *, tenant_id: str, model_type: ModelType, worker_id: int = 0) -> OnnxModel:
@@ -111,22 +88,7 @@ class ModelCache:
             StorageUnavailable: storage did not tell.
             ValueError: an argument that could reach into another's path or key.
         """
-        key = _Key(tenant_id, model_type, worker_id)
-        with cls._lock:
-            entry = cls._entries.get(str(key))
-            load = None if entry else cls._loads.get(str(key))
-            if not entry and not load:
-                mine: Future[OnnxModel] = Future()
-                cls._loads[str(key)] = mine
-        if entry:
-            return cls._refreshed(key, entry)
-        if load:
-            cls._count("waits")
-            _note("wait")
-            return load.result()
-        cls._count("misses")
-        _note("miss")
-        return cls._load_for_all(key, mine)
+        return cls._cache.get(_Key(tenant_id, model_type, worker_id))
 
     @classmethod
     def generation(cls, *, tenant_id: str, model_type: ModelType, worker_id: int = 0) -> int:
@@ -135,9 +97,8 @@ class ModelCache:
         Raises: as `get_model`.
         """
         key = _Key(tenant_id, model_type, worker_id)
-        entry = cls._entries.get(str(key))
-        if entry:
-            return cls._refreshed(key, entry).source.generation
+        if model := cls._cache.held(key):
+            return model.source.generation
         try:
             return cls._store.stat(cls._bucket, key.path).generation
         except ObjectNotFound as error:
@@ -146,69 +107,25 @@ class ModelCache:
     @classmethod
     def clear_cache(cls) -> None:
         """Forget every model and every count. A load under way still answers those who wait for it."""
-        with cls._lock:
-            cls._entries = {}
-            cls._loads = {}
-            cls._stats = CacheStats()
+        cls._cache.clear()
 
     @classmethod
     def stats(cls) -> CacheStats:
-        with cls._lock:
-            models = [entry.model for entry in cls._entries.values()]
-            return replace(cls._stats, models=len(models), bytes=sum(model.size for model in models))
+        models = cls._cache.contents().values()
+        counts = asdict(cls._cache.counts)
+        return CacheStats(**counts, models=len(models), bytes=sum(model.size for model in models))
 
     @classmethod
     def keys(cls) -> list[str]:
         """The keys of the models held, `{tenant_id}_{model_type}_worker_{worker_id}`."""
-        with cls._lock:
-            return sorted(cls._entries)
+        return sorted(map(str, cls._cache.contents()))
 
     @classmethod
-    def _load_for_all(cls, key: _Key, load: Future[OnnxModel]) -> OnnxModel:
-        """Load, and give the model or the failure to all who wait; only a model is kept."""
+    def _changed(cls, key: _Key, model: OnnxModel) -> bool:
         try:
-            model = cls._load(key)
-        except BaseException as error:
-            with cls._lock:
-                if cls._loads.get(str(key)) is load:
-                    del cls._loads[str(key)]
-            cls._count("failures")
-            load.set_exception(error)
-            raise
-        with cls._lock:
-            if cls._loads.get(str(key)) is load:  # unless cleared meanwhile
-                del cls._loads[str(key)]
-                cls._entries[str(key)] = _Entry(model, time.monotonic() + cls._refresh_s)
-        load.set_result(model)
-        return model
-
-    @classmethod
-    def _refreshed(cls, key: _Key, entry: _Entry) -> OnnxModel:
-        """The entry's model, after asking storage if that is due. One thread asks, the others go on."""
-        cls._count("hits")
-        _note("hit")
-        if time.monotonic() < entry.fresh_until or not entry.refreshing.acquire(blocking=False):
-            return entry.model
-        try:
-            source = entry.model.source
-            if cls._store.changed(cls._bucket, key.path, generation=source.generation):
-                entry.model = cls._load(key)  # beside the old one, which serves until this line is done
-                cls._count("refreshes")
-            entry.fresh_until = time.monotonic() + cls._refresh_s
-        except (ObjectNotFound, ModelNotFound) as error:
-            with cls._lock:
-                if cls._entries.get(str(key)) is entry:
-                    del cls._entries[str(key)]
+            return cls._store.changed(cls._bucket, key.path, generation=model.source.generation)
+        except ObjectNotFound as error:
             raise ModelNotFound(key.tenant_id, key.model_type) from error
-        except Exception as error:  # noqa: BLE001 - whatever it is, memory too: the model that is here is good
-            entry.fresh_until = time.monotonic() + min(_RETRY_S, cls._refresh_s)
-            cls._count("failures")
-            _LOG.warning(
-                "Refresh of %s failed, generation %d stays: %r", key, entry.model.source.generation, error
-            )
-        finally:
-            entry.refreshing.release()
-        return entry.model
 
     @classmethod
     def _load(cls, key: _Key) -> OnnxModel:
@@ -217,7 +134,6 @@ class ModelCache:
                 stored = cls._store.read(cls._bucket, key.path)
             except ObjectNotFound as error:
                 raise ModelNotFound(key.tenant_id, key.model_type) from error
-            cls._count("loads")
             return OnnxModel(
                 stored.data or b"",
                 model_type=key.model_type,
@@ -225,13 +141,8 @@ class ModelCache:
                 threads=cls._threads,
             )
 
-    @classmethod
-    def _count(cls, what: str) -> None:
-        with cls._lock:
-            cls._stats = replace(cls._stats, **{what: getattr(cls._stats, what) + 1})
 
-
-def _note(outcome: str) -> None:
+def _note(outcome: Outcome) -> None:
     """An event that uses several models is as cold as the coldest of them."""
     rank = ("hit", "wait", "miss")
     before = summary().fields.get("model_cache", "hit")

@@ -56,6 +56,9 @@ class OnnxModel:
             [_tensor(each) for each in self._session.get_outputs()],
         )
 
+    def __str__(self) -> str:
+        return f"generation {self.source.generation}"
+
     def run(self, batch: npt.NDArray[np.floating]) -> list[npt.NDArray[np.floating]]:
         """Run (B, 3, H, W) in the export's dtype and give its outputs in their order.
 

@@ -1,0 +1,154 @@
+"""A cache of things made from stored files: each loaded once, kept between events, renewed when its file is.
+
+It does not know what the things are, nor where files lie.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Final, Generic, Literal, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+Outcome = Literal["hit", "wait", "miss"]
+
+_RETRY_S: Final = 10.0
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a cache did since it was last cleared."""
+
+    hits: int = 0
+    misses: int = 0
+    waits: int = 0
+    loads: int = 0
+    failures: int = 0
+    refreshes: int = 0
+
+
+@dataclass(slots=True)
+class _Entry(Generic[V]):
+    value: V
+    fresh_until: float
+    refreshing: threading.Lock = field(default_factory=threading.Lock)
+
+
+class RenewingCache(Generic[K, V]):
+    """Shared by all threads. `load` makes a value and `changed` tells whether its file is another by now.
+
+    Both may raise; FileNotFoundError means that the file is gone, and its value is then forgotten. `tell` hears
+    of each `get` as soon as it is known whether the value is here.
+    """
+
+    def __init__(
+        self,
+        *,
+        load: Callable[[K], V],
+        changed: Callable[[K, V], bool],
+        refresh_s: float,
+        tell: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:
+        self._load_value = load
+        self._changed = changed
+        self._refresh_s = refresh_s
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._entries: dict[K, _Entry[V]] = {}
+        self._loads: dict[K, Future[V]] = {}
+        self._counts = Counts()
+
+    def get(self, key: K) -> V:
+        """The value, loaded at most once at a time however many ask; what fails is raised and not kept."""
+        with self._lock:
+            entry = self._entries.get(key)
+            load = None if entry else self._loads.get(key)
+            if not entry and not load:
+                mine: Future[V] = Future()
+                self._loads[key] = mine
+        if entry:
+            self._tell("hit")
+            return self._refreshed(key, entry)
+        if load:
+            self._count("waits")
+            self._tell("wait")
+            return load.result()
+        self._count("misses")
+        self._tell("miss")
+        return self._load_for_all(key, mine)
+
+    def held(self, key: K) -> V | None:
+        """The value if it is here, renewed if that is due; never loads what is not here."""
+        entry = self._entries.get(key)
+        return self._refreshed(key, entry) if entry else None
+
+    def contents(self) -> dict[K, V]:
+        with self._lock:
+            return {key: entry.value for key, entry in self._entries.items()}
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
+
+    def clear(self) -> None:
+        """Forget every value and every count. A load under way still answers those who wait for it."""
+        with self._lock:
+            self._entries = {}
+            self._loads = {}
+            self._counts = Counts()
+
+    def _load_for_all(self, key: K, load: Future[V]) -> V:
+        """Load, and give the value or the failure to all who wait; only a value is kept."""
+        try:
+            value = self._load(key)
+        except BaseException as error:
+            with self._lock:
+                if self._loads.get(key) is load:
+                    del self._loads[key]
+            self._count("failures")
+            load.set_exception(error)
+            raise
+        with self._lock:
+            if self._loads.get(key) is load:  # unless cleared meanwhile
+                del self._loads[key]
+                self._entries[key] = _Entry(value, time.monotonic() + self._refresh_s)
+        load.set_result(value)
+        return value
+
+    def _refreshed(self, key: K, entry: _Entry[V]) -> V:
+        """The entry's value, after asking about its file if that is due. One thread asks, the others go on."""
+        self._count("hits")
+        if time.monotonic() < entry.fresh_until or not entry.refreshing.acquire(blocking=False):
+            return entry.value
+        try:
+            if self._changed(key, entry.value):
+                entry.value = self._load(key)  # beside the old one, which serves until this line is done
+                self._count("refreshes")
+            entry.fresh_until = time.monotonic() + self._refresh_s
+        except FileNotFoundError:
+            with self._lock:
+                if self._entries.get(key) is entry:
+                    del self._entries[key]
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, memory too: the value that is here is good
+            entry.fresh_until = time.monotonic() + min(_RETRY_S, self._refresh_s)
+            self._count("failures")
+            _LOG.warning("Refresh of %s failed, %s stays: %r", key, entry.value, error)
+        finally:
+            entry.refreshing.release()
+        return entry.value
+
+    def _load(self, key: K) -> V:
+        value = self._load_value(key)
+        self._count("loads")
+        return value
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self._counts = replace(self._counts, **{what: getattr(self._counts, what) + 1})

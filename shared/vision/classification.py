@@ -1,0 +1,49 @@
+"""What a classifier is fed, and what its scores come to: the strongest classes of a whole image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from shared.vision.detections import Floats, Integers
+from shared.vision.pixels import Pixels, rgbx
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """k classes, strongest first: `confidences` (k,) float32, `class_ids` (k,) int64."""
+
+    confidences: Floats
+    class_ids: Integers
+
+
+def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
+    """(h, w, 3) uint8 to (3, H, W) in 0 to 1, as models of this family are validated.
+
+    To a square: the short side is resampled to it, antialiased, the long one in proportion (rounded down), and
+    the middle is cut out. To anything else: resampled, whatever becomes of the proportions.
+    """
+    height, width = image.shape[:2]
+    pixels = np.ascontiguousarray(rgbx(image))
+    picture = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
+    if size_hw[0] != size_hw[1]:
+        picture = picture.resize(size_hw[::-1], Image.Resampling.BILINEAR)
+    else:
+        side, short = size_hw[0], min(width, height)
+        size_wh = int(side * width / short), int(side * height / short)
+        picture = picture.resize(size_wh, Image.Resampling.BILINEAR)
+        left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
+        picture = picture.crop((left, top, left + side, top + side))
+    planes = np.asarray(picture)[..., :3].transpose(2, 0, 1)
+    return planes.astype(np.float32) / np.float32(255)
+
+
+def strongest(scores: npt.NDArray[np.floating], *, count: int, threshold: float) -> Classification:
+    """The `count` best of (classes,) scores that are at least `threshold`; ties by class id."""
+    confidences = scores.astype(np.float32)
+    order = np.argsort(-confidences, kind="stable")[:count]
+    order = order[confidences[order] >= threshold]
+    return Classification(confidences[order], order.astype(np.int64))

@@ -1,0 +1,49 @@
+"""What a classifier sees, and which classes are the strongest."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.vision.classification import crop, strongest
+from shared.vision.pixels import rgb_view
+
+
+@pytest.mark.parametrize(
+    ("shape_hw", "size_hw"), [((1, 1), (8, 8)), ((40, 60), (32, 32)), ((61, 40), (32, 32)), ((40, 61), (16, 24))]
+)
+def test_the_crop_is_pillows(shape_hw, size_hw):
+    image = np.random.default_rng(5).integers(0, 256, (*shape_hw, 3), np.uint8)
+    height, width = shape_hw
+    if size_hw[0] == size_hw[1]:
+        side, short = size_hw[0], min(shape_hw)
+        resized = Image.fromarray(image).resize(
+            (int(side * width / short), int(side * height / short)), Image.Resampling.BILINEAR
+        )
+        left, top = round((resized.width - side) / 2), round((resized.height - side) / 2)
+        expected = np.asarray(resized)[top : top + side, left : left + side]
+    else:
+        expected = np.asarray(Image.fromarray(image).resize(size_hw[::-1], Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(crop(image, size_hw), expected.transpose(2, 0, 1).astype(np.float32) / 255)
+
+
+def test_a_view_of_four_byte_pixels_is_cropped_alike():
+    stored = np.random.default_rng(6).integers(0, 256, (30, 50, 4), np.uint8)
+    tile = rgb_view(stored)[3:27, 5:45]
+    np.testing.assert_array_equal(crop(tile, (16, 16)), crop(tile.copy(), (16, 16)))
+
+
+@pytest.mark.parametrize(
+    ("scores", "count", "threshold", "class_ids"),
+    [
+        ([], 5, 0, []),
+        ([0.2, 0.5, 0.3], 5, 0, [1, 2, 0]),
+        ([0.2, 0.5, 0.3], 2, 0, [1, 2]),
+        ([0.2, 0.5, 0.3], 5, 0.3, [1, 2]),
+        ([0.2, 0.5, 0.3], 5, 0.6, []),
+        ([0.4, 0.4, 0.2], 2, 0, [0, 1]),
+    ],
+)
+def test_the_strongest_come_first(scores, count, threshold, class_ids):
+    best = strongest(np.array(scores, np.float32), count=count, threshold=np.float32(threshold))
+    assert best.class_ids.tolist() == class_ids
+    assert best.confidences.tolist() == [np.float32(scores[index]) for index in class_ids]
