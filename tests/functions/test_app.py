@@ -1,6 +1,7 @@
 """What becomes of an event: its verdict, what the platform is told, what is published and what is logged."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -370,6 +371,33 @@ def test_an_image_of_any_proportions_has_a_result_or_a_reason(size_wh, nursery, 
     else:
         [(attributes, _)] = nursery.errors()
         assert attributes["error"] == "image_too_large"
+
+
+# Many at once
+
+
+def test_many_threads_each_finish_their_own_event(nursery, serve, lines):
+    for number in range(4):
+        nursery.put_model(f"t{number}", models.detect(labels=(f"plant-{number}", "tray")))
+        for image in range(4):
+            nursery.put_image(f"t{number}", f"{image}.png", picture((64 + image, 64), kind="PNG"))
+    application = serve("process_message", nursery.settings).application
+
+    def post(turn):
+        tenant, image = turn % 4, turn // 4
+        body = asking(f"{image}.png", f"t{tenant}", request_id=f"order-{turn}")
+        return application.test_client().post("/", headers=PUSH, data=body).text
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(post, range(16))) == ["done\n"] * 16
+    for turn in range(16):
+        result = nursery.result(f"t{turn % 4}", f"{turn // 4}.png")
+        assert (result["request_id"], result["image"]["width"]) == (f"order-{turn}", 64 + turn // 4)
+        assert result["counts"] == {f"plant-{turn % 4}": 1, "tray": 1}
+    summaries = lines().summaries
+    assert sorted(line["request_id"] for line in summaries) == sorted(f"order-{turn}" for turn in range(16))
+    assert all(line["counts"] == {f"plant-{line['tenant_id'][1:]}": 1, "tray": 1} for line in summaries)
+    assert ModelCache.stats().loads == 4
 
 
 # Logs

@@ -1,0 +1,101 @@
+"""The given flow, to the letter: context, step, processor, ModelCache; nothing of a request stays behind."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from shared.errors import ModelNotFound
+from shared.ml.model_cache import ModelCache
+from shared.processing_context import ProcessingContext
+from shared.processors.base_processor import BaseProcessor
+from shared.processors.detector_processor import DetectorProcessor
+from shared.steps.detection_step import DetectionStep
+from tests.support import models
+from tests.support.stores import MemoryStore
+
+
+@pytest.fixture
+def store():
+    store = MemoryStore()
+    ModelCache.configure(store, bucket="b", threads=1)
+    yield store
+    ModelCache.clear_cache()
+
+
+def context(tenant_id="tenant-001", light=255, **others):
+    image = np.full((64, 64, 3), light, np.uint8)
+    return ProcessingContext(tenant_id=tenant_id, image=image, **others)
+
+
+def test_a_step_asks_the_context_s_tenant_s_model_and_adds_its_answer(store):
+    store.put("models/tenant-001/detect.onnx", models.detect())
+    before = context()
+    after = DetectionStep().execute(before)
+    assert before.detections is None, "a context is not changed: there is a new one"
+    assert after.detections.boxes_xyxy.tolist() == [[8, 8, 24, 24], [32, 32, 56, 48]]
+    assert after.detections.confidences.tolist() == pytest.approx([0.9, 0.8])
+    assert after.detections.class_ids.tolist() == [0, 1]
+    assert after.models["detect"].source.uri == "gs://b/models/tenant-001/detect.onnx"
+    assert (after.tenant_id, after.image is before.image) == ("tenant-001", True)
+    assert ModelCache.keys() == ["tenant-001_detect_worker_0"]
+
+
+def test_an_image_in_which_nothing_is_found_has_an_empty_answer_and_not_none(store):
+    store.put("models/tenant-001/detect.onnx", models.detect())
+    after = DetectionStep().execute(context(light=0))
+    assert len(after.detections) == 0
+    assert set(after.models) == {"detect"}
+
+
+def test_the_worker_of_the_context_is_the_worker_of_the_model(store):
+    store.put("models/tenant-001/detect.onnx", models.detect())
+    DetectionStep().execute(context(worker_id=3))
+    assert ModelCache.keys() == ["tenant-001_detect_worker_3"]
+
+
+def test_without_the_tenant_s_model_there_is_no_answer(store):
+    store.put("models/tenant-002/detect.onnx", models.detect())
+    with pytest.raises(ModelNotFound):
+        DetectionStep().execute(context())
+
+
+def test_a_context_and_a_step_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        context().tenant_id = "tenant-002"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DetectionStep().options = None
+
+
+def test_a_processor_is_of_one_model_type_and_one_tenant(store):
+    store.put("models/tenant-001/detect.onnx", models.detect())
+    processor = DetectorProcessor(tenant_id="tenant-001", worker_id=0)
+    assert isinstance(processor, BaseProcessor)
+    assert processor.model_type == "detect"
+    assert processor.model is ModelCache.get_model(tenant_id="tenant-001", model_type="detect", worker_id=0)
+
+
+def test_a_processor_answers_with_one_generation_however_long_it_lives(store):
+    store.put("models/tenant-001/detect.onnx", models.detect())
+    processor = DetectorProcessor(tenant_id="tenant-001")
+    store.put("models/tenant-001/detect.onnx", models.detect(boxes=()))
+    ModelCache.clear_cache()
+    assert len(processor.process(context().image)) == 2
+
+
+def test_one_step_for_many_threads_and_tenants_mixes_nothing_up(store):
+    for number in range(4):
+        box = (10 + 10 * number, 32, 8, 8, 0, 0.9)
+        store.put(f"models/t{number}/detect.onnx", models.detect(boxes=(box,)))
+    step = DetectionStep()
+
+    def look(turn):
+        number = turn % 4
+        after = step.execute(context(f"t{number}"))
+        return number, after.tenant_id, after.detections.boxes_xyxy.tolist()
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, tenant_id, boxes in pool.map(look, range(80)):
+            assert tenant_id == f"t{number}"
+            assert boxes == [[6 + 10 * number, 28, 14 + 10 * number, 36]]
