@@ -28,6 +28,7 @@ PALETTE: Final[tuple[Colour, ...]] = (
     (0, 235, 170),
     (235, 50, 50),
 )
+_CROWD: Final = 40  # boxes; of more than that, tags would hide what they name, and colours and counts must do
 _INK: Final = (16, 18, 22)
 _PAPER: Final = (250, 250, 250)
 
@@ -40,7 +41,8 @@ def annotate(image: Pixels, detections: Detections, *, labels: Sequence[str], co
         np.rint(detections.boxes_xyxy).astype(int).tolist(), detections.class_ids.tolist(), strict=True
     ):
         _frame(picture, box, colour(class_id), unit)
-    _write_labels(picture, detections, labels, unit)
+    if len(detections) <= _CROWD:
+        _write_labels(picture, detections, labels, unit)
     card = _counts_card([(name, counts.get(name, 0)) for name in labels], picture.shape[0], unit)
     left, top = _quietest_corner(picture.shape[:2], card.shape[:2], detections, margin=round(8 * unit))
     _paste(picture, card, left, top)

@@ -69,3 +69,14 @@ def test_the_same_image_and_boxes_give_the_same_picture():
 def test_more_labels_than_fit_are_cut_not_spilled():
     labels = tuple(f"label {index}" for index in range(80))
     assert annotate(grey((100, 300)), Detections.none(), labels=labels, counts={}).shape == (100, 300, 3)
+
+
+def test_a_crowd_has_no_tags_and_keeps_its_colours():
+    few, many = (
+        annotate(grey((1000, 1000)), found(*boxes), labels=("plant",), counts={"plant": len(boxes)})
+        for boxes in ([(100, 500, 300, 560)], [(100, 500, 300, 560)] * 41)
+    )
+    tag = np.s_[470:498, 100:180]
+    assert (few[tag] != GREY).any()
+    assert (many[tag] == GREY).all()
+    assert (many[500, 100:300] == colour(0)).all()
