@@ -1,0 +1,66 @@
+"""A table of figures, each beside its limit, as text. It measures nothing and judges no run as failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_DIGITS: Final = {"": 2, "ms": 1, "MB": 0, "times": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`value` should be at most `limit`. Of a `certain` one this is no question of speed: it must be."""
+
+    name: str
+    value: float
+    unit: str = ""
+    limit: float | None = None
+    certain: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.limit is None or self.value <= self.limit
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        digits = _DIGITS[self.unit]
+        value = f"{self.value:.{digits}f} {self.unit}".rstrip()
+        if self.limit is None:
+            return self.name, value, "", ""
+        return self.name, value, f"{self.limit:.{digits}f} {self.unit}".rstrip(), "yes" if self.ok else "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Figures under a title; `details` are rows of cells, the first of them their heads."""
+
+    title: str
+    figures: Sequence[Figure]
+    details: Sequence[Sequence[str]] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether all that is certain is so."""
+        return all(figure.ok for figure in self.figures if figure.certain)
+
+    def __str__(self) -> str:
+        rows = [("figure", "value", "limit", "ok"), *(figure.cells for figure in self.figures)]
+        parts = [self.title, aligned(rows)]
+        if self.details:
+            parts += ["", aligned(self.details)]
+        return "\n".join(parts)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of cells: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            f"{cell:>{width}}" if index else f"{cell:<{width}}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(f"  {line.rstrip()}" for line in lines)
