@@ -131,6 +131,11 @@ def _saved(answers: Sequence[Answer], out: Path) -> Mapping[int, str]:
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:
+    """Once. Not by SIG_IGN, which a process started at this moment would inherit, and then not be ended."""
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # stopping takes two seconds at most, however impatient
+        signal.signal(number, _go_on_stopping)
     raise Stopped
+
+
+def _go_on_stopping(_number: int, _frame: object) -> None:
+    """It takes two seconds at most, however impatient."""

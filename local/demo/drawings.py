@@ -3,12 +3,14 @@
 import io
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.pool
 import os
 import signal
 import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 
 import numpy as np
 import numpy.typing as npt
@@ -45,18 +47,25 @@ def drawn(pictures: Iterable[Picture]) -> Generator[Iterable[Drawing]]:
     """The drawings as they get ready, the largest begun first. At the end no process is left, finished or not."""
     queue = sorted(pictures, key=lambda picture: -picture.size_wh[0] * picture.size_wh[1])
     processes = min(len(queue), os.cpu_count() or 1, 8)
-    with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
-        yield _ready(pool.imap_unordered(draw, queue), len(queue))
+    with _pool(processes) as pool:
+        coming = pool.imap_unordered(draw, queue)
+        yield (coming.next(DRAWING_TIMEOUT_S) for _ in queue)  # a process that was killed would never answer
 
 
-def _ready(results: "multiprocessing.pool.IMapIterator[Drawing]", count: int) -> Generator[Drawing]:
-    for _ in range(count):
-        yield results.next(timeout=DRAWING_TIMEOUT_S)  # a process that was killed would never answer
+def _pool(processes: int) -> multiprocessing.pool.Pool:
+    """Started with Ctrl-C held back, for us and for them: they are not to die half imported, and loudly."""
+    resource_tracker.ensure_running()  # which would unblock it
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        return multiprocessing.get_context("spawn").Pool(processes, _begin)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _begin() -> None:
     """A Ctrl-C in the terminal is for the demo, which then ends us; without the demo we end ourselves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_end_with_the_demo, daemon=True).start()
 
 
