@@ -77,9 +77,9 @@ def image_masks(
 ) -> list[Mask]:
     """The masks of n objects at the image's own resolution; arrays and answer as for `canvas_masks`.
 
-    `boxes_xyxy` are in canvas px here too; pixels are in a box by their index, in px of the image. The surface is sampled at the centres of the image's pixels through the
-    letterbox, exactly: the padding need not be a whole number of prototype cells, and is never rounded to one (the
-    reference does, which shifts its masks by up to half a cell).
+    `boxes_xyxy` are in canvas px here too; pixels are in a box by their index in the image. The surface is sampled
+    at the centres of the image's pixels through the letterbox, exactly: the padding need not be a whole number of
+    prototype cells, and is never rounded to one (the reference does, which shifts its masks by up to half a cell).
     """
     (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.inner_hw
     cell_h = prototypes.shape[1] / letterbox.canvas_hw[0]  # canvas px to prototype cells
@@ -217,7 +217,8 @@ def _counts(turns: list[_Turns], rows: _Rows) -> list[npt.NDArray[np.unsignedint
     # A logit of exactly zero is outside, on whichever side of it a is.
     count = np.where(upper > 0, np.ceil(place), np.floor(place) + 1)
     count = np.nan_to_num(np.clip(count, 0, rows.most))
-    return np.split(count.astype(_unsigned(rows)), np.cumsum(lengths)[:-1])
+    small = np.uint8 if rows.most <= _BYTE else np.uint32
+    return np.split(count.astype(small), np.cumsum(lengths)[:-1])
 
 
 def _fill(
@@ -243,7 +244,3 @@ def _fill(
             source[begin:end] - first * rows.most, axis=0, out=mask[begin:end], mode="clip"
         )
         begin = end
-
-
-def _unsigned(rows: _Rows) -> type[np.unsignedinteger]:
-    return np.uint8 if rows.most < _BYTE else np.uint32
