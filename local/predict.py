@@ -8,9 +8,9 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from local.folder_store import FolderStore
 from shared import events
@@ -51,13 +51,13 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What became of one image: how many of each label were found and how long it took, or what failed.
+    """What became of one image: what was found and how long it took, or what failed.
 
     `took_ms` is without the loading of a model, which the first image alone waits for.
     """
 
     image: Path
-    counts: Mapping[str, int] = field(default_factory=dict)
+    found: str = ""
     took_ms: float = 0.0
     error: str = ""
 
@@ -148,6 +148,13 @@ def table(done: Sequence[Prediction]) -> str:
     return "\n".join(f"{row[0]:<{name}}  {row[1]:<{found}}  {row[2]:>{took}}" for row in rows)
 
 
+def found_in(document: Mapping[str, Any]) -> str:
+    """A result in a few words: how many of each label, and what the image as a whole most likely is."""
+    words = [f"{count} {label}" for label, count in document["counts"].items()]
+    words += [f"{each['label']} {each['confidence']:.0%}" for each in document.get("classification", [])[:1]]
+    return ", ".join(words) or "nothing"
+
+
 def with_progress(images: Iterable[Path]) -> Iterable[Path]:
     """The images, with a bar for a person who watches a terminal; nothing anywhere else."""
     if not sys.stderr.isatty():
@@ -167,15 +174,15 @@ def _predict(path: Path, request: Request, pipeline: Pipeline) -> Prediction:
         except _OF_ONE_IMAGE as error:
             return Prediction(path, error=str(error))
         timings = summary.timings_ms
-    counts = json.loads(outcome.document or b"{}").get("counts", {})
-    return Prediction(path, counts, timings["total"] - timings.get("model", 0.0))
+    return Prediction(
+        path, found_in(json.loads(outcome.document or b"{}")), timings["total"] - timings.get("model", 0.0)
+    )
 
 
 def _row(each: Prediction) -> tuple[str, str, str]:
     if each.error:
         return each.image.name, "failed", "-"
-    found = ", ".join(f"{count} {label}" for label, count in each.counts.items())
-    return each.image.name, found or "nothing", f"{each.took_ms:.0f}"
+    return each.image.name, each.found, f"{each.took_ms:.0f}"
 
 
 def _fail(sentence: str) -> int:

@@ -14,9 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from local.__main__ import main
-from local.predict import Prediction, table
+from local.predict import Prediction, found_in, table
 from shared.cloud.objects import crc32c
-from shared.ml.model_cache import ModelCache
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLATILE = ("created_at", "timings_ms", "event_id")
@@ -83,8 +82,7 @@ def predict(tmp_path, models, capsys, monkeypatch):
             status = stop.code
         return (status, *capsys.readouterr())
 
-    yield run
-    ModelCache.clear_cache()
+    return run
 
 
 def documents(out):
@@ -248,15 +246,29 @@ def test_a_setting_of_no_use_is_refused_by_name(predict, photos, monkeypatch):
     ("done", "lines"),
     [
         ([], ["image  found  ms"]),
-        ([Prediction(Path("a/bed.jpg"), {}, 8.4)], ["image    found    ms", "bed.jpg  nothing   8"]),
+        ([Prediction(Path("a/bed.jpg"), "nothing", 8.4)], ["image    found    ms", "bed.jpg  nothing   8"]),
         (
-            [Prediction(Path("b.jpg"), {"plant": 212, "weed": 3}, 84.2), Prediction(Path("c.jpg"), error="why")],
+            [Prediction(Path("b.jpg"), "212 plant, 3 weed", 84.2), Prediction(Path("c.jpg"), error="why")],
             ["image  found              ms", "b.jpg  212 plant, 3 weed  84", "c.jpg  failed              -"],
         ),
     ],
 )
 def test_the_table_has_a_line_an_image(done, lines):
     assert table(done).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"counts": {}}, "nothing"),
+        ({"counts": {}, "detections": [], "classification": []}, "nothing"),
+        ({"counts": {"plant": 212, "weed": 3}}, "212 plant, 3 weed"),
+        ({"counts": {}, "classification": [{"label": "healthy", "confidence": 0.974}]}, "healthy 97%"),
+        ({"counts": {"bed": 1}, "classification": [{"label": "dry", "confidence": 0.5}]}, "1 bed, dry 50%"),
+    ],
+)
+def test_a_result_in_a_few_words(document, words):
+    assert found_in(document) == words
 
 
 def test_neither_googles_clients_nor_a_progress_bar_are_imported():
