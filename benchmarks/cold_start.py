@@ -14,7 +14,8 @@ from typing import Any, Final
 from benchmarks.network import detect_model
 from benchmarks.table import Figure, Table
 from benchmarks.warm_event import TENANT, scene
-from local.stack import UPLOAD, Stack
+from local.stack import Stack
+from local.trigger import UPLOAD
 
 COLD_ROUNDS: Final = 5
 WARM_ROUNDS: Final = 15
