@@ -182,8 +182,8 @@ def list_subscriptions(broker: Broker, request: types.ListSubscriptionsRequest) 
 
 def _page(found: Sequence[Item], size: int, token: str) -> tuple[Sequence[Item], str]:
     """One page and the token of the next: how many were seen before it."""
-    if token and not token.isdecimal():
-        raise InvalidArgument(f"Invalid page_token: {token}")
+    if size < 0 or (token and not token.isdecimal()):
+        raise InvalidArgument(f"Invalid page_size or page_token: {size}, {token}")
     begin = int(token or 0)
     end = begin + (size or 100)
     return found[begin:end], str(end) if end < len(found) else ""

@@ -71,8 +71,7 @@ def check_deadline(seconds: int, *, least: int = 0) -> None:
 
 
 def check_push(push: types.PushConfig) -> None:
-    url = urlsplit(push.push_endpoint)
-    if push.push_endpoint and (url.scheme not in {"http", "https"} or not url.hostname):
+    if push.push_endpoint and not _is_http(push.push_endpoint):
         raise InvalidArgument(f"Unsupported push_endpoint: {push.push_endpoint}")
     if push.attributes.get("x-goog-version", "v1") not in {"v1", "v1beta2"}:
         raise InvalidArgument(f"Unsupported x-goog-version: {push.attributes['x-goog-version']}")
@@ -116,6 +115,14 @@ def policy(config: types.Subscription) -> Policy:
         max_attempts=config.dead_letter_policy.max_delivery_attempts,
         ordered=config.enable_message_ordering,
     )
+
+
+def _is_http(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return False
 
 
 def _complete_backoff(retry: types.RetryPolicy) -> None:

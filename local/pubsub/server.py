@@ -1,4 +1,8 @@
-"""A Pub/Sub server for one machine: the stock clients find it by PUBSUB_EMULATOR_HOST. Everything in memory."""
+"""A Pub/Sub server for one machine: the stock clients find it by PUBSUB_EMULATOR_HOST. Everything in memory.
+
+It has no access control, and no snapshots, seek, schemas, exactly-once delivery or export subscriptions: what is
+not served is refused, not ignored.
+"""
 
 from __future__ import annotations
 

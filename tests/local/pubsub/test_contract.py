@@ -149,6 +149,9 @@ def test_settings_outside_their_limits_are_refused(cloud, settings):
     [
         {"ack_deadline_seconds": 9},  # the emulator accepts 1 to 600, Pub/Sub 10 to 600
         {"filter": "color"},  # the emulator of gcloud 528 ignores filters
+        {"push_config": {"push_endpoint": "http://127.0.0.1:99999/"}},
+        {"push_config": {"push_endpoint": "http://[::1/"}},
+        {"push_config": {"push_endpoint": "http://127.0.0.1/", "attributes": {"x-goog-version": "v1beta1"}}},
         {"enable_exactly_once_delivery": True},
         {"bigquery_config": {"table": "p.d.t"}},
         {"cloud_storage_config": {"bucket": "b"}},
@@ -285,7 +288,7 @@ def test_a_pull_that_gave_up_takes_nothing_with_it(cloud):
         assert not cloud.subscriber.pull(request=request, timeout=0.2, retry=None).received_messages
     time.sleep(0.1)
     cloud.publish(topic, b"next")
-    assert cloud.pull_one(subscription, within_s=2).message.data == b"next"
+    assert cloud.pull_one(subscription, within_s=5).message.data == b"next"
 
 
 @pytest.mark.parametrize(
@@ -396,7 +399,7 @@ def test_a_message_that_is_given_back_comes_again_at_once(cloud):
     cloud.publish(topic)
     first = cloud.pull_one(subscription)
     cloud.extend(subscription, 0, first)
-    second = cloud.pull_one(subscription, within_s=2)
+    second = cloud.pull_one(subscription, within_s=5)
     assert second.message == first.message
     assert second.ack_id != first.ack_id
 
@@ -407,7 +410,7 @@ def test_a_message_comes_again_when_its_deadline_has_passed_and_not_before(cloud
     cloud.publish(topic)
     first = cloud.pull_one(subscription)
     cloud.extend(subscription, 1, first)
-    assert cloud.stays_empty(subscription, for_s=0.7)
+    assert cloud.stays_empty(subscription, for_s=0.5)
     assert cloud.pull_one(subscription, within_s=3).message == first.message
 
 
@@ -445,7 +448,7 @@ def test_a_retry_policy_delays_what_is_given_back(cloud):
     subscription = cloud.subscription(topic, retry_policy={"minimum_backoff": backoff, "maximum_backoff": backoff})
     cloud.publish(topic)
     cloud.extend(subscription, 0, cloud.pull_one(subscription))
-    assert cloud.stays_empty(subscription, for_s=0.3)
+    assert cloud.stays_empty(subscription, for_s=0.2)
     assert cloud.pull_one(subscription, within_s=3)
 
 
@@ -744,6 +747,8 @@ def test_a_push_waits_for_an_endpoint_to_come_up(cloud):
 
 
 def test_a_push_that_fails_too_often_goes_to_the_dead_letter_topic(cloud):
+    if cloud.is_googles:
+        pytest.skip("the emulator does it too, in ten seconds and without telling the attempt")
     topic, dead_topic = cloud.topic(), cloud.topic()
     dead = cloud.subscription(dead_topic)
     with Endpoint(lambda _: [500] * 5) as endpoint:
@@ -754,13 +759,10 @@ def test_a_push_that_fails_too_often_goes_to_the_dead_letter_topic(cloud):
             dead_letter_policy={"dead_letter_topic": dead_topic, "max_delivery_attempts": 5},
         )
         cloud.publish(topic, b"poison")
-        letter = cloud.pull_one(dead, within_s=20)  # the emulator waits two seconds between pushes
+        letter = cloud.pull_one(dead)
     assert letter.message.data == b"poison"
     assert letter.message.attributes["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"
-    attempts = [json.loads(posted.body).get("deliveryAttempt") for posted in endpoint.posted]
-    if cloud.is_googles and set(attempts) == {None}:
-        attempts = [1, 2, 3, 4, 5]  # the emulator does not say, Pub/Sub does
-    assert attempts == [1, 2, 3, 4, 5]
+    assert [json.loads(posted.body)["deliveryAttempt"] for posted in endpoint.posted] == [1, 2, 3, 4, 5]
 
 
 def test_a_subscription_can_change_between_pull_and_push(cloud):
@@ -797,7 +799,7 @@ def test_a_push_subscription_that_is_deleted_is_not_pushed_to(cloud):
         cloud.publish(topic)
         until(lambda: endpoint.posted)
         cloud.subscriber.delete_subscription(subscription=subscription)
-        time.sleep(0.1)
+        time.sleep(0.3)  # for one that was under way
         count = len(endpoint.posted)
-        time.sleep(0.5)
+        time.sleep(0.4)
         assert len(endpoint.posted) == count

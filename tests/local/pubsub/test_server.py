@@ -82,7 +82,7 @@ def test_stopping_is_prompt_and_leaves_no_thread_whoever_is_waiting(monkeypatch)
                 stream = waiting.submit(next, responses)
                 began = time.monotonic()
                 server.stop()
-                assert time.monotonic() - began < 1
+                assert time.monotonic() - began < 2
                 assert ours() == before
                 assert isinstance(pull.exception(timeout=5), exceptions.ServiceUnavailable)
                 assert isinstance(stream.exception(timeout=5), exceptions.ServiceUnavailable)
