@@ -6,38 +6,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from examples.training.batches import lit, turned
-from examples.training.losses import Targets, detection_loss
-from examples.training.masks import MASK_STRIDE, drawn
+from examples.training.canvases import AREAS_PX
+from examples.training.losses import AREAS, Targets, detection_loss
+from examples.training.masks import MASK_STRIDE, SMALLEST_PX, drawn
 
 if TYPE_CHECKING:
-    from examples.scenes.scene import Floats
+    from examples.scenes.scene import Floats, Pixels
     from examples.training.dataset import Dataset
     from examples.training.network import Raw
 
-SMALLEST_PX = 6.0
-
 
 def batch(rng: np.random.Generator, dataset: Dataset, count: int) -> tuple[Tensor, Targets, Tensor]:
-    """(B, 3, 640, 640) in [0, 1], the areas in it, and (G, 160, 160) the share each has of a pixel."""
-    side = dataset.canvases.shape[1]
-    images = np.empty((count, side, side, 3), np.uint8)
+    """(B, 3, 320, 320) in [0, 1], the areas in it, and (G, 80, 80) the share each has of a pixel."""
+    images = np.empty((count, AREAS_PX, AREAS_PX, 3), np.uint8)
     boxes, masks, which = [np.zeros((0, 4))], [], []
     for i in range(count):
         index, turn = int(rng.integers(len(dataset.canvases))), int(rng.integers(8))
-        images[i] = turned(dataset.canvases[index], turn)
+        images[i] = turned(halved(dataset.canvases[index], poor=rng.uniform() < 0.5), turn)
         for polygon in dataset.polygons[index]:
-            if (polygon.max(0) - polygon.min(0)).min() < SMALLEST_PX:
-                continue
-            points = turned_points(polygon, turn, side)
+            points = turned_points(polygon / 2, turn, AREAS_PX)
             low, high = points.min(0), points.max(0)
-            boxes.append(np.array([[*((low + high) / 2), *(high - low)]]))
-            masks.append(drawn(points, side))
-            which.append(i)
-    shares = np.stack(masks) if masks else np.zeros((0, side // MASK_STRIDE, side // MASK_STRIDE), np.uint8)
+            if (high - low).min() >= SMALLEST_PX:
+                boxes.append(np.array([[*((low + high) / 2), *(high - low)]]))
+                masks.append(drawn(points, AREAS_PX))
+                which.append(i)
+    side = AREAS_PX // MASK_STRIDE
+    shares = np.stack(masks) if masks else np.zeros((0, side, side), np.uint8)
     return (
         lit(rng, images),
         Targets(
@@ -49,9 +48,16 @@ def batch(rng: np.random.Generator, dataset: Dataset, count: int) -> tuple[Tenso
     )
 
 
+def halved(canvas: Pixels, *, poor: bool) -> Pixels:
+    """The canvas at half its size, every other pixel or the mean of four: photographs give both."""
+    if poor:
+        return canvas[::2, ::2]
+    return np.asarray(Image.fromarray(canvas).reduce(2))
+
+
 def segmentation_loss(raw: Raw, targets: Targets, masks: Tensor) -> Tensor:
     """The detector's loss, and for each area the error of its mask inside its box."""
-    loss, owned = detection_loss(raw, targets, masks.shape[-1] * MASK_STRIDE)
+    loss, owned = detection_loss(raw, targets, masks.shape[-1] * MASK_STRIDE, AREAS)
     if raw.terms is None or raw.prototypes is None or not owned.speaks.any():
         return loss
     image, cell, target = (part[owned.speaks] for part in (owned.image, owned.cell, owned.target))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CANVAS_PX = 640
 PAD = 114
 CLOSE_UP_PX = 96
+AREAS_PX = 320  # beds and trays are large: half the canvas shows them as well
 
 # (share, longest side in px): tiles, phone pictures, photographs
 _SIZES = ((0.30, (448, 640)), (0.42, (640, 1280)), (0.18, (1280, 2000)), (0.10, (2000, 4000)))

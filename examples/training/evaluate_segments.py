@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from examples.training.canvases import CANVAS_PX, letterboxed
+from examples.training.canvases import AREAS_PX, letterboxed
 from examples.training.detections import decoded
-from examples.training.masks import filled, opened, overlaps
+from examples.training.masks import SMALLEST_PX, filled, opened, overlaps
 from examples.training.precision import Ledger, mean
 from examples.training.sessions import CONFIDENCE, run
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from examples.scenes import Scene
-
-SMALLEST_PX = 6.0
 
 
 @dataclass
@@ -45,12 +43,12 @@ def measured_masks(model: ort.InferenceSession, scenes: Sequence[Scene]) -> Mask
     """Compare masks on the canvas; all areas are of one class."""
     masks = Masks()
     for scene in scenes:
-        canvas, fit = letterboxed(scene.image)
+        canvas, fit = letterboxed(scene.image, AREAS_PX)
         output, prototypes = run(model, canvas)
         found = decoded(output, 1, 0.05, most=100)
         polygons = [fit.onto(segment.polygon) for segment in scene.segments]
         polygons = [p for p in polygons if (p.max(0) - p.min(0)).min() >= SMALLEST_PX]
-        true = np.array([filled(p) for p in polygons]).reshape(-1, CANVAS_PX, CANVAS_PX)
+        true = np.array([filled(p) for p in polygons]).reshape(-1, AREAS_PX, AREAS_PX)
         mine = opened(found, prototypes)
         shared = overlaps(mine, true)
         masks.ledger.add(shared, found.scores)

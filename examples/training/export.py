@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from examples.scenes import TENANTS
+from examples.training.canvases import AREAS_PX, CANVAS_PX, CLOSE_UP_PX
 from examples.training.lessons import new
 from examples.training.network import MASK_TERMS, Classifier
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPSET = 17
-SIDE_PX = {"detect": 640, "segment": 640, "classify": 96}
+SIDE_PX = {"detect": CANVAS_PX, "segment": AREAS_PX, "classify": CLOSE_UP_PX}
 MOST_BYTES = 2_000_000
 
 

@@ -16,8 +16,21 @@ from torch.nn import functional as F
 
 from examples.training.network import STRIDES, Raw
 
-LEVEL_ENDS_PX = (30.0, 72.0)  # the longest side up to which an object belongs to a level
 BOX_WEIGHT = 2.0
+
+
+class Rule(NamedTuple):
+    """Which level an object belongs to, and whether one of its cells speaks up or several."""
+
+    longest: bool  # measured by its longest side, else by its shortest
+    ends_px: tuple[float, float]  # up to which it belongs to the first and to the second level
+    alone: bool
+
+
+PLANTS = Rule(longest=True, ends_px=(30.0, 72.0), alone=True)
+# Where the middle of a bed lies cannot be seen to within a cell, and its box is large: let the
+# cells around it speak, and the suppression of duplicates choose.
+AREAS = Rule(longest=False, ends_px=(0.0, 40.0), alone=False)
 
 
 class Targets(NamedTuple):
@@ -35,16 +48,16 @@ class Owned(NamedTuple):
     cell: Tensor  # (M,)
     target: Tensor  # (M,) positions in the targets
     near: Tensor  # (M,) 1 in the middle of the object, less beside it
-    speaks: Tensor  # (M,) bool, one cell an object
+    speaks: Tensor  # (M,) bool, one cell an object, or those close to its middle
 
 
-def detection_loss(raw: Raw, targets: Targets, size_px: int) -> tuple[Tensor, Owned]:
+def detection_loss(raw: Raw, targets: Targets, size_px: int, rule: Rule = PLANTS) -> tuple[Tensor, Owned]:
     """The loss of a batch, a scalar, and the cells that learnt."""
-    owned = assigned(raw, targets, size_px)
+    owned = assigned(raw, targets, size_px, rule)
     goal = torch.zeros_like(raw.logits)
     voice = owned.speaks
     wanted = targets.class_ids[owned.target[voice]]
-    goal[owned.image[voice], wanted, owned.cell[voice]] = 1.0
+    goal[owned.image[voice], wanted, owned.cell[voice]] = 1.0 if rule.alone else owned.near[voice]
     total = max(1.0, float(len(targets.boxes)))
     scores = F.binary_cross_entropy_with_logits(raw.logits, goal, reduction="sum") / total
     if not len(owned.cell):
@@ -55,9 +68,9 @@ def detection_loss(raw: Raw, targets: Targets, size_px: int) -> tuple[Tensor, Ow
     return scores + BOX_WEIGHT * (box_errors(found, true) * weight).sum(), owned
 
 
-def assigned(raw: Raw, targets: Targets, size_px: int) -> Owned:
+def assigned(raw: Raw, targets: Targets, size_px: int, rule: Rule) -> Owned:
     """Give each object the cells around its middle; a cell between two goes to the nearer."""
-    image, cell, which, distance = _around(targets, size_px)
+    image, cell, which, distance = _around(targets, size_px, rule)
     cells = raw.boxes.shape[2]
     key = image * cells + cell
     order = torch.argsort(distance)
@@ -66,6 +79,8 @@ def assigned(raw: Raw, targets: Targets, size_px: int) -> Owned:
     kept = nearest[key] == torch.arange(len(key))
     image, cell, which, distance = (part[kept] for part in (image, cell, which, distance))
     near = torch.exp(-distance)
+    if not rule.alone:
+        return Owned(image, cell, which, near, distance < 1.2)
     with torch.no_grad():
         found = raw.boxes[image, :, cell]
         overlap = 1.0 - _iou_parts(found, targets.boxes[which])[0]
@@ -95,10 +110,10 @@ def _iou_parts(found: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
     return 1.0 - common / union.clamp(min=1e-6), away / outer.clamp(min=1e-6)
 
 
-def _around(targets: Targets, size_px: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _around(targets: Targets, size_px: int, rule: Rule) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The 3 x 3 cells around each object: image, cell, target, squared distance in strides."""
-    longest = targets.boxes[:, 2:].amax(1)
-    level = torch.bucketize(longest, torch.tensor(LEVEL_ENDS_PX))
+    sides_px = targets.boxes[:, 2:]
+    level = torch.bucketize(sides_px.amax(1) if rule.longest else sides_px.amin(1), torch.tensor(rule.ends_px))
     stride = torch.tensor(STRIDES)[level]
     sides = torch.tensor([size_px // s for s in STRIDES])
     starts = F.pad((sides * sides).cumsum(0), (1, 0))[:-1]
@@ -112,6 +127,6 @@ def _around(targets: Targets, size_px: int) -> tuple[Tensor, Tensor, Tensor, Ten
     distance = (column + 0.5 - spot[:, :1]) ** 2 + (row + 0.5 - spot[:, 1:]) ** 2
     inside &= distance < 1.6
     cell = starts[level][:, None] + row * side + column
-    which = torch.arange(len(longest))[:, None].expand(-1, 9)
+    which = torch.arange(len(level))[:, None].expand(-1, 9)
     image = targets.image[:, None].expand(-1, 9)
     return image[inside], cell[inside], which[inside], distance[inside]
