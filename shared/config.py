@@ -37,6 +37,13 @@ def _number(kind: type[int | float], low: float, high: float) -> Parse:
     return parse
 
 
+def _slice(text: str) -> int:
+    value = int(text)
+    if value != 0 and not 32 <= value <= 7680:
+        raise ValueError(text)
+    return value
+
+
 def _level(text: str) -> str:
     if text.upper() not in _LEVELS:
         raise ValueError(text)
@@ -68,6 +75,8 @@ class Config:
     confidence_threshold: float = _setting("CONFIDENCE_THRESHOLD", "0 to 1", _number(float, 0, 1), 0.25)
     iou_threshold: float = _setting("IOU_THRESHOLD", "0 to 1", _number(float, 0, 1), 0.7)
     max_detections: int = _setting("MAX_DETECTIONS", "1 to 30000", _number(int, 1, 30_000), 300)
+    slice_size: int = _setting("SLICE_SIZE", "0 (the model's own) or 32 to 7680 px", _slice, 0)
+    slice_overlap: float = _setting("SLICE_OVERLAP", "0 to 0.9", _number(float, 0, 0.9), 0.2)
     max_image_bytes: int = _setting("MAX_IMAGE_BYTES", "bytes, 1 to 2**30", _number(int, 1, 2**30), 64 * 2**20)
     max_image_pixels: int = _setting(
         "MAX_IMAGE_PIXELS", "pixels, 1 to 178000000", _number(int, 1, 178_000_000), 64_000_000

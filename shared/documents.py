@@ -10,8 +10,12 @@ from typing import Any, Final
 
 from shared.errors import TenantVisionError
 from shared.events import UPLOADS, Request
-from shared.processing_context import ProcessingContext
-from shared.vision.detections import Detections
+from shared.processing_context import ProcessingContext, Sizes
+from shared.vision.classification import Classification
+from shared.vision.detections import Detections, Integers
+from shared.vision.polygons import coordinates
+from shared.vision.run_lengths import run_lengths
+from shared.vision.segments import Segments
 
 SCHEMA_VERSION: Final = 1
 
@@ -27,6 +31,7 @@ def result(
     ctx: ProcessingContext,
     *,
     generation: int,
+    pipeline_digest: str,
     created_at: datetime,
     timings_ms: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -37,6 +42,7 @@ def result(
         "tenant_id": request.tenant_id,
         "image": {"uri": request.image.uri, "generation": generation, "width": width, "height": height},
         "pipeline": request.pipeline,
+        "pipeline_digest": pipeline_digest,
         "models": {
             model_type: {
                 "uri": model.source.uri,
@@ -48,8 +54,13 @@ def result(
         },
     }
     if ctx.detections is not None:
-        labels = ctx.models["detect"].export.labels_for(ctx.detections.class_ids)
-        document["detections"] = _detections(ctx.detections, labels)
+        document["detections"] = _detections(ctx, ctx.detections)
+    if ctx.segments is not None:
+        document["segments"] = _segments(ctx, ctx.segments)
+    if ctx.classification is not None:
+        document["classification"] = _classification(ctx, ctx.classification)
+    if ctx.sizes is not None:
+        document["sizes"] = [_sizes(each) for each in ctx.sizes]
     document["counts"] = counts(ctx)
     if ctx.warnings:
         document["warnings"] = list(ctx.warnings)
@@ -62,12 +73,16 @@ def result(
 
 
 def counts(ctx: ProcessingContext) -> dict[str, int]:
-    """How many of each label were found, in the order of the model's labels; labels not found are left out."""
-    if ctx.detections is None:
-        return {}
-    labels = ctx.models["detect"].export.labels_for(ctx.detections.class_ids)
-    found = Counter(labels[class_id] for class_id in ctx.detections.class_ids.tolist())
-    return {label: found[label] for label in labels if found[label]}
+    """How many of each label were found, in the order of the model's labels; labels not found are left out.
+
+    Of detections, or of segments where no step looked for detections.
+    """
+    if ctx.detections is not None:
+        return _counts(ctx.labels("detect", ctx.detections.class_ids), ctx.detections.class_ids)
+    if ctx.segments is not None:
+        class_ids = ctx.segments.detections.class_ids
+        return _counts(ctx.labels("segment", class_ids), class_ids)
+    return {}
 
 
 def error_message(
@@ -112,9 +127,13 @@ def _fitting(attributes: Mapping[str, str]) -> dict[str, str]:
     return {name: value.encode()[:1024].decode(errors="ignore") for name, value in attributes.items()}
 
 
-def _detections(detections: Detections, labels: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Strongest first, ties by position, both as they are written here: rounding makes ties."""
-    found: list[dict[str, Any]] = [
+def _counts(labels: tuple[str, ...], class_ids: Integers) -> dict[str, int]:
+    found = Counter(labels[class_id] for class_id in class_ids.tolist())
+    return {label: found[label] for label in labels if found[label]}
+
+
+def _boxes(detections: Detections, labels: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
         {
             "label": labels[class_id],
             "class_id": class_id,
@@ -128,7 +147,61 @@ def _detections(detections: Detections, labels: tuple[str, ...]) -> list[dict[st
             strict=True,
         )
     ]
-    return sorted(found, key=lambda each: (-each["confidence"], each["box"], each["class_id"]))
+
+
+def _ranked(each: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Strongest first, ties by position, both as they are written: rounding makes ties."""
+    return -each["confidence"], each["box"], each["class_id"]
+
+
+def _detections(ctx: ProcessingContext, detections: Detections) -> list[dict[str, Any]]:
+    found = _boxes(detections, ctx.labels("detect", detections.class_ids))
+    if ctx.homes is not None and ctx.segments is not None:
+        places = {index: place for place, index in enumerate(_segment_order(ctx, ctx.segments))}
+        for each, home in zip(found, ctx.homes.tolist(), strict=True):
+            each["segment"] = places.get(home)
+    return sorted(found, key=_ranked)
+
+
+def _segment_order(ctx: ProcessingContext, segments: Segments) -> list[int]:
+    boxes = _boxes(segments.detections, ctx.labels("segment", segments.detections.class_ids))
+    return sorted(range(len(boxes)), key=lambda index: _ranked(boxes[index]))
+
+
+def _segments(ctx: ProcessingContext, segments: Segments) -> list[dict[str, Any]]:
+    found = _boxes(segments.detections, ctx.labels("segment", segments.detections.class_ids))
+    for each, area, parts in zip(found, segments.areas.tolist(), segments.polygons(), strict=True):
+        each["area"] = round(area)
+        each["polygons"] = coordinates(parts)
+    if ctx.run_lengths:
+        image_hw = ctx.image.shape[:2]
+        for each, mask in zip(found, segments.in_image(image_hw), strict=True):
+            each["run_lengths"] = {"size": list(image_hw), "counts": run_lengths(mask, image_hw)}
+    if ctx.aggregated and ctx.homes is not None and ctx.detections is not None:
+        labels = ctx.labels("detect", ctx.detections.class_ids)
+        for index, each in enumerate(found):
+            each["counts"] = _counts(labels, ctx.detections.class_ids[ctx.homes == index])
+    return [found[index] for index in _segment_order(ctx, segments)]
+
+
+def _classification(ctx: ProcessingContext, classification: Classification) -> list[dict[str, Any]]:
+    labels = ctx.labels("classify", classification.class_ids)
+    return [
+        {"label": labels[class_id], "class_id": class_id, "confidence": round(confidence, 4)}
+        for confidence, class_id in zip(
+            classification.confidences.tolist(), classification.class_ids.tolist(), strict=True
+        )
+    ]
+
+
+def _sizes(sizes: Sizes) -> dict[str, Any]:
+    return {
+        "label": sizes.label,
+        "count": sizes.count,
+        "mean_area": round(sizes.mean_area, 1),
+        "standard_deviation": round(sizes.deviation, 1),
+        "bands": dict(sizes.bands),
+    }
 
 
 def _timestamp(moment: datetime) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, Protocol
+from typing import Final, Protocol
 
 from shared import documents
 from shared.cloud.objects import ObjectStat, StoredObject
@@ -17,17 +17,15 @@ from shared.errors import (
     Ignored,
     ImageNotFound,
     ImageTooLarge,
-    InvalidPipeline,
     ObjectChanged,
     ObjectNotFound,
     StorageUnavailable,
 )
 from shared.events import Request
-from shared.ml.layout import ModelType
 from shared.ml.model_cache import ModelCache
+from shared.pipelines import Pipelines, digest
 from shared.processing_context import ProcessingContext
-from shared.processors.box_processor import BoxOptions
-from shared.steps.detection_step import DetectionStep
+from shared.steps.step import Step
 from shared.summary import current as summary
 from shared.summary import stage
 from shared.vision import images
@@ -58,14 +56,6 @@ class Store(Protocol):
     ) -> int: ...
 
 
-class Step(Protocol):
-    """A part of a pipeline; `model_types` are those of the models it asks for."""
-
-    model_types: ClassVar[tuple[ModelType, ...]]
-
-    def execute(self, ctx: ProcessingContext) -> ProcessingContext: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A complete result lies in storage. `duplicate`: it did so before, and its document was not read again."""
@@ -80,6 +70,7 @@ class Pipeline:
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
+        self._pipelines = Pipelines(store, config)
 
     def run(self, request: Request) -> Outcome:
         """Process one image, and write its result last.
@@ -87,7 +78,8 @@ class Pipeline:
         Raises:
             TenantVisionError: any of its leaves; nothing is written then, or only the picture.
         """
-        steps = self._steps(request)
+        with stage("lookup"):
+            steps = self._pipelines.steps(request.tenant_id, request.pipeline, request.options)
         request = self._at_generation(request)
         earlier = self._earlier(request)
         if earlier and self._is_done(request, steps, earlier):
@@ -109,19 +101,6 @@ class Pipeline:
             return Outcome(outcome.duplicate, self._store.read(self._config.results_bucket, name).data)
         except ObjectNotFound as error:
             raise StorageUnavailable("The result was there and is gone") from error
-
-    def _steps(self, request: Request) -> Sequence[Step]:
-        config = self._config
-        options = BoxOptions(
-            confidence_threshold=config.confidence_threshold,
-            iou_threshold=config.iou_threshold,
-            max_detections=config.max_detections,
-        )
-        if request.pipeline not in PIPELINES:
-            raise InvalidPipeline(
-                f"There is no pipeline '{request.pipeline}'; there are: {', '.join(sorted(PIPELINES))}"
-            )
-        return PIPELINES[request.pipeline](checked(options, request.options))
 
     def _at_generation(self, request: Request) -> Request:
         """The request with the generation of its image: the live one where it named none."""
@@ -196,6 +175,7 @@ class Pipeline:
             request,
             ctx,
             generation=generation,
+            pipeline_digest=digest(steps),
             created_at=datetime.now(UTC),
             timings_ms=summary().timings_ms,
         )
@@ -228,36 +208,11 @@ def draw(ctx: ProcessingContext) -> Pixels:
     return annotate(ctx.image, ctx.detections, labels=labels, counts=documents.counts(ctx))
 
 
-def checked(options: BoxOptions, asked: Mapping[str, Any]) -> BoxOptions:
-    """`options` with what a request asked for instead.
-
-    Raises:
-        InvalidPipeline: an option that there is not, or not of its range.
-    """
-    limits: dict[str, tuple[tuple[type, ...], float, float]] = {
-        "confidence_threshold": ((int, float), 0, 1),
-        "iou_threshold": ((int, float), 0, 1),
-        "max_detections": ((int,), 1, 30_000),
-    }
-    for name, value in asked.items():
-        if name not in limits:
-            raise InvalidPipeline(f"There is no such option; there are: {', '.join(limits)}")
-        kind, low, high = limits[name]
-        if type(value) not in kind or not low <= value <= high:
-            raise InvalidPipeline(f"{name} takes a number from {low:g} to {high:g}")
-    return replace(options, **asked)
-
-
 def _work(request: Request, steps: Sequence[Step], generations: Mapping[str, int]) -> str:
     """The identity of a piece of work: same image, steps (with the options they run with) and models."""
     identity = {
         "image": [request.image.uri, request.image.generation],
-        "pipeline": [request.pipeline, [repr(step) for step in steps]],
+        "pipeline": [request.pipeline, digest(steps)],
         "models": dict(generations),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-PIPELINES: Final[Mapping[str, Callable[[BoxOptions], Sequence[Step]]]] = {
-    "detect": lambda options: (DetectionStep(options=options),),
-}

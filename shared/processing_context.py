@@ -9,7 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.ml.onnx_model import OnnxModel
-from shared.vision.detections import Detections
+from shared.vision.classification import Classification
+from shared.vision.detections import Detections, Integers
+from shared.vision.segments import Segments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The sizes of one label's objects: mean and deviation of their areas in px, and how many are in each band."""
+
+    label: str
+    count: int
+    mean_area: float
+    deviation: float
+    bands: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,12 +30,25 @@ class ProcessingContext:
     """One image of one tenant on its way through the steps.
 
     `image`: (h, w, 3) uint8 RGB, upright. What no step has looked for is None; an empty answer means that a
-    step looked and found nothing. `models` are those that answered, by model type.
+    step looked and found nothing. `models` are those that answered, by model type. `tiles` (n, 4) xyxy image px
+    are where sliced detection looked; `homes` (n,) the segment that each detection is in, -1: none.
+    `run_lengths` and `aggregated`: the result is to have segments' masks as run lengths, and counts of each.
     """
 
     tenant_id: str
     image: npt.NDArray[np.uint8]
     worker_id: int = 0
     detections: Detections | None = None
+    segments: Segments | None = None
+    classification: Classification | None = None
+    tiles: Integers | None = None
+    homes: Integers | None = None
+    sizes: tuple[Sizes, ...] | None = None
+    run_lengths: bool = False
+    aggregated: bool = False
     models: Mapping[str, OnnxModel] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def labels(self, model_type: str, class_ids: Integers) -> tuple[str, ...]:
+        """The labels of that model, enough for these ids."""
+        return self.models[model_type].export.labels_for(class_ids)

@@ -82,6 +82,8 @@ class ModelCache:
     def get_model(cls, *, tenant_id: str, model_type: ModelType, worker_id: int = 0) -> OnnxModel:
         """The tenant's own model, from `models/{tenant_id}/{model_type}.onnx`, loaded at most once at a time.
 
+        Worker 0's runs take all threads. Every other worker's take one: they are for many runs side by side.
+
         Raises:
             ModelNotFound: the tenant has none (a FileNotFoundError).
             InvalidModel: the tenant's file is not one that can be served.
@@ -138,7 +140,7 @@ class ModelCache:
                 stored.data or b"",
                 model_type=key.model_type,
                 source=ModelSource(stored.uri, stored.generation, stored.crc32c),
-                threads=cls._threads,
+                threads=1 if key.worker_id else cls._threads,
             )
 
 

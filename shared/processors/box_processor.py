@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.config import Config
 from shared.errors import InvalidModel, InvalidPipeline
 from shared.ml.export import Export
 from shared.processors.base_processor import BaseProcessor
@@ -38,6 +39,21 @@ class BoxOptions:
     iou_threshold: float = _USUAL_IOU
     class_agnostic: bool = False
     max_detections: int = 300
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
+        """From options that the schema of pipelines has accepted; what they leave open, `config` says."""
+        threshold = options.get("confidence_threshold", config.confidence_threshold)
+        each = dict(sorted(threshold.items())) if isinstance(threshold, Mapping) else {}
+        labels = options.get("labels")
+        return cls(
+            confidence_threshold=config.confidence_threshold if each else float(threshold),
+            confidence_thresholds={label: float(value) for label, value in each.items()},
+            labels=None if labels is None else tuple(sorted(labels)),
+            iou_threshold=float(options.get("iou_threshold", config.iou_threshold)),
+            class_agnostic=options.get("class_agnostic", False),
+            max_detections=options.get("max_detections", config.max_detections),
+        )
 
     def thresholds(self, labels: tuple[str, ...]) -> Floats:
         """The threshold of each class (classes,) float32; infinite for those that are not wanted.

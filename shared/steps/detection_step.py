@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
+from shared.config import Config
 from shared.ml.layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.box_processor import BoxOptions
@@ -16,6 +18,10 @@ class DetectionStep:
     model_types: ClassVar[tuple[ModelType, ...]] = ("detect",)
 
     options: BoxOptions = field(default_factory=BoxOptions)
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
+        return cls(options=BoxOptions.from_json(options, config))
 
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
         """Raises: as `DetectorProcessor` and its `process`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,29 @@ class Detections:
     def __getitem__(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Detections:
         return Detections(self.boxes_xyxy[index], self.confidences[index], self.class_ids[index])
 
-    def sorted(self) -> Detections:
-        """Strongest first; ties by x1, y1, x2, y2, then class: the same objects always in the same order."""
+    @property
+    def centres(self) -> Floats:
+        """(n, 2) x, y."""
+        return (self.boxes_xyxy[:, :2] + self.boxes_xyxy[:, 2:]) * np.float32(0.5)
+
+    def order(self) -> npt.NDArray[np.intp]:
+        """Indices, strongest first; ties by x1, y1, x2, y2, then class: the same objects in the same order."""
         x1, y1, x2, y2 = self.boxes_xyxy.T
-        return self[np.lexsort((self.class_ids, y2, x2, y1, x1, -self.confidences))]
+        return np.lexsort((self.class_ids, y2, x2, y1, x1, -self.confidences))
+
+    def sorted(self) -> Detections:
+        return self[self.order()]
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[Detections]) -> Detections:
+        parts = [cls.none(), *parts]
+        return cls(
+            np.concatenate([part.boxes_xyxy for part in parts]),
+            np.concatenate([part.confidences for part in parts]),
+            np.concatenate([part.class_ids for part in parts]),
+        )
+
+    def shifted(self, left: int, top: int) -> Detections:
+        """The same in a frame whose origin lies `left`, `top` before this one's: a tile's objects in its image."""
+        offset = np.array((left, top, left, top), np.float32)
+        return Detections(self.boxes_xyxy + offset, self.confidences, self.class_ids)

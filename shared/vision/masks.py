@@ -41,6 +41,14 @@ class Mask:
         """The same pixels in a frame whose origin lies `left`, `top` before this one's: a tile's, in its image."""
         return replace(self, left=self.left + left, top=self.top + top)
 
+    def covers(self, points_xy: Floats) -> Booleans:
+        """(n,) which of the points (n, 2) of the same frame lie on pixels of the object."""
+        height, width = self.pixels.shape
+        places = np.floor(points_xy).astype(np.intp) - (self.left, self.top)
+        covered: Booleans = np.all((places >= 0) & (places < (width, height)), axis=1)
+        covered[covered] = self.pixels[places[covered, 1], places[covered, 0]]
+        return covered
+
     def cropped(self, left: int, top: int, right: int, bottom: int) -> Mask:
         """What lies inside a rectangle of the same frame; may be empty. A view."""
         height, width = self.pixels.shape

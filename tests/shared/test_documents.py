@@ -53,7 +53,14 @@ def found(*objects):
 
 
 def result(ctx, request=REQUEST):
-    return documents.result(request, ctx, generation=7, created_at=NOW, timings_ms={"infer": 1.5, "total": 2.0})
+    return documents.result(
+        request,
+        ctx,
+        generation=7,
+        pipeline_digest="0" * 64,
+        created_at=NOW,
+        timings_ms={"infer": 1.5, "total": 2.0},
+    )
 
 
 def test_an_image_without_objects_has_an_empty_list_and_no_counts(validate):
@@ -77,6 +84,7 @@ def test_a_result_says_which_image_which_models_and_what_was_found(validate):
         "tenant_id": "tenant-001",
         "image": {"uri": "gs://up/uploads/tenant-001/beds/a.jpg", "generation": 7, "width": 640, "height": 480},
         "pipeline": "detect",
+        "pipeline_digest": "0" * 64,
         "models": {
             "detect": {
                 "uri": "gs://models/models/tenant-001/detect.onnx",

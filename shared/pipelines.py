@@ -1,0 +1,163 @@
+"""Pipelines by name: those that are built in, and a tenant's own from `models/{tenant_id}/pipelines.json`.
+
+A pipeline is a list of named steps with options, checked against `schemas/pipelines.schema.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from shared.cloud.objects import ObjectStat, StoredObject
+from shared.config import Config
+from shared.errors import InvalidEvent, InvalidPipeline, ObjectNotFound
+from shared.events import parse_json
+from shared.ml.renewing_cache import RenewingCache
+from shared.steps.step import STEPS, Step
+
+BUILT_IN: Final[Mapping[str, Any]] = {
+    "detect": {"steps": [{"step": "detect"}]},
+    "segment": {"steps": [{"step": "segment"}]},
+    "sahi_detect": {"steps": [{"step": "sahi_detect"}]},
+    "classify": {"steps": [{"step": "classify"}]},
+    "count": {
+        "steps": [
+            {"step": "segment", "options": {"resolution": "image"}},
+            {"step": "within_segments"},
+            {"step": "aggregate"},
+        ]
+    },
+}
+MAX_BYTES: Final = 2**20
+_SCHEMA: Final = Path(__file__).parent / "schemas" / "pipelines.schema.json"
+
+
+class PipelineStore(Protocol):
+    """What pipelines need of a store of objects; see `shared.cloud.object_store`."""
+
+    def read(self, bucket: str, name: str, *, max_bytes: int | None = None) -> StoredObject: ...
+    def stat(self, bucket: str, name: str) -> ObjectStat: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """A tenant's own pipelines; generation 0: there is no file."""
+
+    generation: int
+    pipelines: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"generation {self.generation}"
+
+
+class Pipelines:
+    """One for all tenants; their files are kept and renewed like their models."""
+
+    def __init__(self, store: PipelineStore, config: Config) -> None:
+        self._store = store
+        self._config = config
+        self._own: RenewingCache[str, Definitions] = RenewingCache(
+            load=self._load, changed=self._changed, refresh_s=config.model_refresh_s
+        )
+
+    def steps(self, tenant_id: str, name: str, options: Mapping[str, Any]) -> Sequence[Step]:
+        """The steps of the tenant's pipeline of that name, `options` given to all steps that know them.
+
+        Raises:
+            InvalidPipeline: there is none of that name, or it has a mistake; the sentence says where.
+            StorageUnavailable: storage did not tell.
+        """
+        own = self._own.get(tenant_id).pipelines
+        definition = own.get(name) or BUILT_IN.get(name)
+        if definition is None:
+            names = ", ".join(sorted({*BUILT_IN, *own}))
+            raise InvalidPipeline(f"There is no pipeline '{name}'; there are: {names}")
+        definition = _overlaid(definition, options) if options else definition
+        return [
+            STEPS[each["step"]].from_json(each.get("options", {}), self._config) for each in definition["steps"]
+        ]
+
+    def _load(self, tenant_id: str) -> Definitions:
+        try:
+            stored = self._store.read(self._config.gcs_bucket, _path(tenant_id), max_bytes=MAX_BYTES)
+        except ObjectNotFound:
+            return Definitions(0, {})
+        if stored.data is None:
+            raise InvalidPipeline(f"pipelines.json has more than {MAX_BYTES} bytes")
+        try:
+            pipelines = parse_json(stored.data)
+        except InvalidEvent as error:
+            raise InvalidPipeline("pipelines.json is not valid JSON") from error
+        check(pipelines, "pipelines.json", "")
+        for name, definition in pipelines.items():
+            for index, each in enumerate(definition["steps"]):
+                try:
+                    STEPS[each["step"]].from_json(each.get("options", {}), self._config)
+                except InvalidPipeline as error:
+                    raise InvalidPipeline(f"pipelines.json, at {name}.steps[{index}]: {error}") from error
+        return Definitions(stored.generation, pipelines)
+
+    def _changed(self, tenant_id: str, held: Definitions) -> bool:
+        try:
+            return self._store.stat(self._config.gcs_bucket, _path(tenant_id)).generation != held.generation
+        except ObjectNotFound:
+            return held.generation != 0
+
+
+def digest(steps: Sequence[Step]) -> str:
+    """Of what a pipeline does, whatever it is called: its steps and all their options, defaults too."""
+    return hashlib.sha256(repr(list(steps)).encode()).hexdigest()
+
+
+def check(document: Any, what: str, definition: str) -> None:
+    """Hold a document against the schema, or against one of its definitions.
+
+    Raises:
+        InvalidPipeline: naming the place.
+    """
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - 80 ms that plain pipelines never need
+
+    error = best_match(_validator(definition).iter_errors(document))
+    if error is not None:
+        place = error.json_path.removeprefix("$").removeprefix(".")
+        raise InvalidPipeline(f"{what}{f', at {place}' if place else ''}: {error.message[:300]}")
+
+
+@cache
+def _validator(definition: str) -> Any:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - as above
+
+    schema = json.loads(_SCHEMA.read_text())
+    if definition:
+        schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
+    return Draft202012Validator(schema)
+
+
+def _overlaid(definition: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The definition with a request's options in each step that has such an option."""
+    known = {step: set(_options_of(step)) for step in STEPS}
+    steps = [each["step"] for each in definition["steps"]]
+    if unknown := sorted(str(name)[:64] for name in options if not any(name in known[step] for step in steps)):
+        names = ", ".join(sorted({name for step in steps for name in known[step]})) or "none"
+        raise InvalidPipeline(f"options: there is no {unknown[0]!r} here; there are: {names}")
+    overlaid = []
+    for each in definition["steps"]:
+        asked = {name: value for name, value in options.items() if name in known[each["step"]]}
+        merged = {**each.get("options", {}), **asked}
+        check(merged, "options", each["step"])
+        overlaid.append({**each, "options": merged})
+    return {**definition, "steps": overlaid}
+
+
+@cache
+def _options_of(step: str) -> tuple[str, ...]:
+    return tuple(json.loads(_SCHEMA.read_text())["$defs"][step].get("properties", {}))
+
+
+def _path(tenant_id: str) -> str:
+    return f"models/{tenant_id}/pipelines.json"

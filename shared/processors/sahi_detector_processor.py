@@ -1,0 +1,69 @@
+"""SAHIDetectorProcessor: small things in large images: a detector on tiles, its answers shifted and merged."""
+
+from __future__ import annotations
+
+from shared.ml.onnx_model import OnnxModel
+from shared.processors.box_processor import BoxOptions
+from shared.processors.detector_processor import DetectorProcessor
+from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice
+from shared.summary import stage
+from shared.vision.detections import Detections, Integers
+from shared.vision.merge import merge
+from shared.vision.pixels import Pixels
+
+
+class SAHIDetectorProcessor:
+    """A detector made of a detector, of one generation of the model for all tiles. Keeps nothing of an image."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        worker_id: int = SLICE_WORKER,
+        options: BoxOptions | None = None,
+        slices: SliceOptions | None = None,
+    ) -> None:
+        """Raises: as `DetectorProcessor`."""
+        self._detector = DetectorProcessor(tenant_id=tenant_id, worker_id=worker_id, options=options)
+        self._slices = slices or SliceOptions()
+
+    @property
+    def model(self) -> OnnxModel:
+        return self._detector.model
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._detector.warnings
+
+    def areas(self, image_hw: tuple[int, int]) -> Integers:
+        """(n, 4) xyxy image px: where it would look.
+
+        Raises:
+            InvalidPipeline: sizes and overlap that make no tiles.
+        """
+        return self._slices.areas(image_hw, self.model.export.canvas_hw)
+
+    def process(self, image: Pixels) -> Detections:
+        """Detect in (h, w, 3) uint8 RGB; boxes in px of that image, strongest first.
+
+        Raises:
+            InvalidModel: the model fails on a tile.
+            InvalidPipeline: as `areas`.
+        """
+        areas = self.areas(image.shape[:2])
+        parts = each_slice(image, areas, self._detector.process)
+        with stage("merge"):
+            shifted = [
+                part.shifted(left, top) for part, (left, top, _, _) in zip(parts, areas.tolist(), strict=True)
+            ]
+            found = Detections.concatenated(shifted)
+            if len(areas) == 1:
+                return found.sorted()
+            options = self._slices
+            return merge(
+                found,
+                kind=options.kind,
+                metric=options.metric,
+                threshold=options.threshold,
+                class_agnostic=self._detector.options.class_agnostic,
+            ).detections

@@ -1,0 +1,69 @@
+"""SAHISegmentationProcessor: segments of tiles, their masks placed in the image and those of one object united."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shared.ml.onnx_model import OnnxModel
+from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
+from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice
+from shared.summary import stage
+from shared.vision.detections import Detections, Integers
+from shared.vision.merge import merge
+from shared.vision.pixels import Pixels
+from shared.vision.segments import Segments, union
+
+
+class SAHISegmentationProcessor:
+    """Masks are at the image's own resolution: those of two tiles have no canvas in common."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        worker_id: int = SLICE_WORKER,
+        options: SegmentOptions | None = None,
+        slices: SliceOptions | None = None,
+    ) -> None:
+        """Raises: as `SegmentationProcessor`."""
+        options = replace(options or SegmentOptions(), resolution="image")
+        self._segmenter = SegmentationProcessor(tenant_id=tenant_id, worker_id=worker_id, options=options)
+        self._slices = slices or SliceOptions()
+
+    @property
+    def model(self) -> OnnxModel:
+        return self._segmenter.model
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._segmenter.warnings
+
+    def areas(self, image_hw: tuple[int, int]) -> Integers:
+        """As `SAHIDetectorProcessor.areas`."""
+        return self._slices.areas(image_hw, self.model.export.canvas_hw)
+
+    def process(self, image: Pixels) -> Segments:
+        """Segment (h, w, 3) uint8 RGB, strongest first.
+
+        Raises: as `SAHIDetectorProcessor.process`.
+        """
+        areas = self.areas(image.shape[:2])
+        parts = each_slice(image, areas, self._segmenter.process)
+        with stage("merge"):
+            corners = [(left, top) for left, top, _, _ in areas.tolist()]
+            found = Detections.concatenated(
+                [part.detections.shifted(*corner) for part, corner in zip(parts, corners, strict=True)]
+            )
+            masks = [
+                mask.shifted(*corner) for part, corner in zip(parts, corners, strict=True) for mask in part.masks
+            ]
+            options = self._slices
+            merged = merge(
+                found,
+                kind=options.kind,
+                metric=options.metric,
+                threshold=options.threshold,
+                class_agnostic=self._segmenter.options.class_agnostic,
+            )
+            united = tuple(union([masks[index] for index in group.tolist()]) for group in merged.groups)
+            return Segments(merged.detections, united)

@@ -1,0 +1,60 @@
+"""SegmentationProcessor: outlines of the objects that the tenant's segment model finds in an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from shared.config import Config
+from shared.processors.box_processor import BoxOptions, BoxProcessor
+from shared.summary import stage
+from shared.vision.detections import Detections
+from shared.vision.masks import canvas_masks, image_masks
+from shared.vision.pixels import Pixels
+from shared.vision.segments import Segments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentOptions(BoxOptions):
+    """`resolution`: masks on the model's canvas, as the reference has them, or at the image's own size."""
+
+    resolution: Literal["canvas", "image"] = "canvas"
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
+        """As `BoxOptions.from_json`."""
+        return replace(super().from_json(options, config), resolution=options.get("resolution", "canvas"))
+
+
+class SegmentationProcessor(BoxProcessor):
+    model_type = "segment"
+
+    def __init__(self, *, tenant_id: str, worker_id: int = 0, options: SegmentOptions | None = None) -> None:
+        """Raises: as `BoxProcessor`."""
+        super().__init__(tenant_id=tenant_id, worker_id=worker_id, options=options or SegmentOptions())
+        self._resolution = (options or SegmentOptions()).resolution
+
+    def process(self, image: Pixels) -> Segments:
+        """Segment (h, w, 3) uint8 RGB, strongest first; an object with an empty mask is none.
+
+        Raises:
+            InvalidModel: the model fails on this input, or answers with what are no boxes.
+        """
+        found = self.boxes(image)
+        with stage("postprocess"):
+            canvas_boxes = found.detections.boxes_xyxy
+            prototypes = found.prototypes if found.prototypes is not None else np.zeros((0, 1, 1), np.float32)
+            detections = Detections(
+                found.place.undo(canvas_boxes), found.detections.confidences, found.detections.class_ids
+            )
+            if self._resolution == "image":
+                masks = image_masks(found.coefficients, prototypes, canvas_boxes, found.place)
+                segments = Segments(detections, tuple(masks))
+            else:
+                masks = canvas_masks(found.coefficients, prototypes, canvas_boxes, found.place.canvas_hw)
+                segments = Segments(detections, tuple(masks), found.place)
+            order = detections.order()
+            return segments[order[[segments.masks[index].area > 0 for index in order.tolist()]]]

@@ -1,0 +1,76 @@
+"""Slices: an image cut into tiles that overlap, looked at side by side. Knows no model; merging is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
+
+import numpy as np
+
+from shared.config import Config
+from shared.errors import InvalidPipeline
+from shared.ml.onnx_model import available_cpus
+from shared.summary import stage
+from shared.vision.detections import Integers
+from shared.vision.merge import Kind, Metric
+from shared.vision.pixels import Pixels
+from shared.vision.tiles import tiles
+
+T = TypeVar("T")
+
+# Workers other than 0 run on one thread each: as many tiles at once as there are CPUs is what is fastest.
+SLICE_WORKER: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceOptions:
+    """How an image is cut, and what is one object in two tiles.
+
+    `slice_hw` None: the model's own size. `full_image`: the whole image is looked at too, if there is more
+    than one tile. Boxes of which `metric` is at least `threshold` are one object.
+    """
+
+    slice_hw: tuple[int, int] | None = None
+    overlap: float = 0.2
+    full_image: bool = True
+    kind: Kind = Kind.GREEDYNMM
+    metric: Metric = Metric.IOS
+    threshold: float = 0.5
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
+        """From options that the schema of pipelines has accepted; what they leave open, `config` says."""
+        size = options.get("slice_size") or config.slice_size or None
+        if isinstance(size, int):
+            size = [size, size]
+        return cls(
+            slice_hw=None if size is None else (size[0], size[1]),
+            overlap=float(options.get("overlap", config.slice_overlap)),
+            full_image=options.get("full_image", True),
+            kind=Kind(options.get("merge", Kind.GREEDYNMM)),
+            metric=Metric(options.get("merge_metric", Metric.IOS)),
+            threshold=float(options.get("merge_threshold", 0.5)),
+        )
+
+    def areas(self, image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Integers:
+        """(n, 4) xyxy image px: the tiles, then the whole image."""
+        try:
+            cut = tiles(image_hw, self.slice_hw or canvas_hw, self.overlap)
+        except ValueError as error:
+            raise InvalidPipeline(str(error)) from error
+        if self.full_image and len(cut) > 1:
+            return np.concatenate((cut, [[0, 0, image_hw[1], image_hw[0]]]))
+        return cut
+
+
+def each_slice(image: Pixels, areas: Integers, process: Callable[[Pixels], T]) -> list[T]:
+    """What `process` says of each area (n, 4) xyxy of the image, in their order, several at a time."""
+
+    def one(area: list[int]) -> T:
+        x1, y1, x2, y2 = area
+        return process(image[y1:y2, x1:x2])
+
+    with stage("slices"), ThreadPoolExecutor(available_cpus(), thread_name_prefix="slice") as pool:
+        return list(pool.map(one, areas.tolist()))

@@ -1,0 +1,71 @@
+"""SizeStatisticsStep: how large the objects of each label are, and how many are unusually small or large."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.config import Config
+from shared.errors import InvalidPipeline
+from shared.ml.layout import ModelType
+from shared.processing_context import ProcessingContext, Sizes
+
+BANDS: Final[tuple[tuple[str, float | None], ...]] = (("small", -1.0), ("medium", 1.0), ("large", None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeStatisticsStep:
+    """`bands`: names, each with the z-score below which an area is in it; the last takes the rest (None).
+
+    A z-score is (area - mean) / standard deviation (of the population) among the objects of the same label.
+    `of`: detections by the area of their box, or segments by that of their mask, in px of the image.
+    """
+
+    model_types: ClassVar[tuple[ModelType, ...]] = ()
+
+    of: Literal["detections", "segments"] = "detections"
+    bands: tuple[tuple[str, float | None], ...] = BANDS
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:  # noqa: ARG003 - as every step's
+        """Raises: InvalidPipeline: limits that do not rise, or a band other than the last without one."""
+        bands: tuple[tuple[str, float | None], ...] = BANDS
+        if "bands" in options:
+            bands = tuple((each["name"], each.get("below")) for each in options["bands"])
+            limits = [limit for _, limit in bands[:-1] if limit is not None]
+            if bands[-1][1] is not None or len(limits) != len(bands) - 1 or limits != sorted(set(limits)):
+                raise InvalidPipeline("bands: `below` rises from band to band, and the last has none")
+            if len({name for name, _ in bands}) != len(bands):
+                raise InvalidPipeline("bands: two have the same name")
+        return cls(of=options.get("of", "detections"), bands=bands)
+
+    def execute(self, ctx: ProcessingContext) -> ProcessingContext:
+        """Raises: InvalidPipeline: no step before has looked for what is to be measured."""
+        if self.of == "detections" and ctx.detections is not None:
+            model_type, found = "detect", ctx.detections
+            sides = found.boxes_xyxy[:, 2:].astype(np.float64) - found.boxes_xyxy[:, :2]
+            areas = sides.prod(axis=1)
+        elif self.of == "segments" and ctx.segments is not None:
+            model_type, found = "segment", ctx.segments.detections
+            areas = ctx.segments.areas
+        else:
+            raise InvalidPipeline(f"size_statistics comes after a step that finds {self.of}")
+        labels = ctx.labels(model_type, found.class_ids)
+        sizes = tuple(
+            self._sizes(labels[class_id], areas[found.class_ids == class_id])
+            for class_id in np.unique(found.class_ids).tolist()
+        )
+        return replace(ctx, sizes=sizes)
+
+    def _sizes(self, label: str, areas: npt.NDArray[np.float64]) -> Sizes:
+        mean, deviation = float(areas.mean()), float(areas.std())
+        scores = (areas - mean) / deviation if deviation > 0 else np.zeros(len(areas))
+        counts: dict[str, int] = {}
+        for name, limit in self.bands:
+            below = int(len(scores) if limit is None else np.count_nonzero(scores < limit))
+            counts[name] = below - sum(counts.values())
+        return Sizes(label=label, count=len(areas), mean_area=mean, deviation=deviation, bands=counts)
