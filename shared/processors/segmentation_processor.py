@@ -26,7 +26,8 @@ class SegmentOptions(BoxOptions):
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
         """As `BoxOptions.from_json`."""
-        return replace(super().from_json(options, config), resolution=options.get("resolution", "canvas"))
+        boxes = super(SegmentOptions, cls).from_json(options, config)  # noqa: UP008 - slots make the class anew
+        return replace(boxes, resolution=options.get("resolution", "canvas"))
 
 
 class SegmentationProcessor(BoxProcessor):
