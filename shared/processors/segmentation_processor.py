@@ -26,7 +26,7 @@ class SegmentOptions(BoxOptions):
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
         """As `BoxOptions.from_json`."""
-        boxes = super(SegmentOptions, cls).from_json(options, config)  # noqa: UP008 - slots make the class anew
+        boxes = super(SegmentOptions, cls).from_json(options, config)  # slots made the class anew
         return replace(boxes, resolution=options.get("resolution", "canvas"))
 
 
