@@ -30,7 +30,7 @@ Columns = npt.NDArray[np.float64]  # (5, n): x1, y1, x2, y2 and the area
 Bools = npt.NDArray[np.bool_]
 Pairs = tuple[Integers, Integers]  # (m,), (m,)
 
-_MOST_PAIRS: Final = 8_000_000  # looked at in one round: memory is bounded, whatever the boxes
+_MOST_PAIRS: Final = 8_000_000  # near each other; with more, one row at a time: memory stays bounded
 _CHUNK: Final = 1 << 16  # pairs at a time: what is between stays in the cache
 
 
