@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from dataclasses import dataclass
 from typing import Final
@@ -49,6 +50,7 @@ class OnnxModel:
         except Exception as error:
             raise InvalidModel("The file is not an ONNX model that can be loaded") from error
         self._session._model_bytes = None  # noqa: SLF001 - kept for a fallback to other providers: a second copy
+        _give_back()
         self.export: Export = read_export(
             model_type,
             self._session.get_modelmeta().custom_metadata_map,
@@ -71,6 +73,17 @@ class OnnxModel:
             raise InvalidModel("The model failed on its input") from error
         self.export.check(outputs, batch=len(batch))
         return outputs
+
+
+def _give_back() -> None:
+    """Return to the system what building a session has freed.
+
+    That is more than the session keeps, and glibc would hold on to it: of ten models of 100 MB, 2.2 times their
+    size stayed resident, and 1.1 with this. Elsewhere (macOS, musl) there is no such call, and nothing is done.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def available_cpus() -> int:
