@@ -1,10 +1,13 @@
 """Shows how far the demo is: a bar on a terminal, plain lines anywhere else."""
 
+import shutil
 import sys
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Final, NoReturn, Self
 
 from tqdm import tqdm
+
+BAR: Final = "{desc} {n_fmt:>2}/{total_fmt} |{bar:24}| {elapsed}{postfix}"
 
 
 class Progress:
@@ -18,7 +21,10 @@ class Progress:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            self._bar = tqdm(total=self._total, desc=self._title, leave=False, dynamic_ncols=True)
+            columns, rows = shutil.get_terminal_size()  # a terminal that does not know its size has one here
+            self._bar = tqdm(
+                total=self._total, desc=self._title, leave=False, ncols=columns, nrows=rows, bar_format=BAR
+            )
         else:
             print(f"{self._title}: {self._total}", flush=True)
         return self

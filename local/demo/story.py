@@ -4,7 +4,9 @@ It judges nothing: that is for `expectations`.
 """
 
 import json
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,8 @@ from local.demo.progress import Progress
 from local.stack import Stack
 from local.trigger import MESSAGE, UPLOAD
 
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.02
+AT_ONCE = max(2, os.cpu_count() or 1)  # more would only wait for each other, and be timed doing so
 CALL_TIMEOUT_S = 20.0
 NOT_AN_IMAGE = b"200 trays of lettuce, 40 of beet. Received with thanks.\n"
 
@@ -56,14 +59,12 @@ class Story:
         print(f"{tenant_id} uploaded its model: generation {blob.generation}", flush=True)
 
     def _ask(self, title: str, asks: Sequence[Ask]) -> list[Answer]:
+        told = []
         with Progress(title, len(asks)) as progress:
-            waiting = [Answer(ask, self._send(ask)) for ask in asks]
-            answers = {}
-            for answer in self._settled(waiting):
-                whole = self._with_all_that_came(answer)
-                answers[whole.sent] = whole
-                progress.step(f"{whole.ask.tenant_id} {whole.ask.path}: {whole.verdict or 'no answer in time'}")
-        return [answers[each.sent] for each in waiting]
+            for answer in self._settled(asks):
+                told.append(self._with_all_that_came(answer))
+                progress.step(f"{answer.ask.tenant_id} {answer.ask.path}: {answer.verdict or 'no answer in time'}")
+        return sorted(told, key=lambda answer: asks.index(answer.ask))
 
     def _send(self, ask: Ask) -> Sent:
         return self._send_upload(ask) if ask.by == "upload" else self._send_message(ask)
@@ -88,19 +89,24 @@ class Story:
         future = self._stack.publisher.publish(self._stack.layout.image_topic, body, **attributes)
         return Sent(uri, event_id=future.result(timeout=CALL_TIMEOUT_S))
 
-    def _settled(self, waiting: Sequence[Answer]) -> Iterator[Answer]:
+    def _settled(self, asks: Sequence[Ask]) -> Iterator[Answer]:
         """Each answer as soon as its verdict is in the log, then those whose time is over."""
-        left = list(waiting)
-        while left and time.monotonic() < self._deadline:
+        queue = deque(asks)
+        waiting: list[Answer] = []
+        while (queue or waiting) and time.monotonic() < self._deadline:
+            while queue and len(waiting) < AT_ONCE:
+                ask = queue.popleft()
+                waiting.append(Answer(ask, self._send(ask)))
             self._stack.wait(LOOK_EVERY_S)  # raises if the stack itself is gone
             lines = {name: self._stack.log_lines(name) for name in (UPLOAD, MESSAGE)}
-            for answer in tuple(left):
+            for answer in tuple(waiting):
                 ours = lines[UPLOAD if answer.ask.by == "upload" else MESSAGE]
                 line = next((line for line in reversed(ours) if _ends(line, answer.sent)), None)
                 if line is not None:
-                    left.remove(answer)
+                    waiting.remove(answer)
                     yield _noted(answer, line)
-        yield from left
+        yield from waiting
+        yield from (Answer(ask, Sent("")) for ask in queue)
 
     def _with_all_that_came(self, answer: Answer) -> Answer:
         ask = answer.ask
