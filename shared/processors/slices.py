@@ -57,12 +57,12 @@ class SliceOptions:
     def areas(self, image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Integers:
         """(n, 4) xyxy image px: the tiles, then the whole image."""
         try:
-            cut = tiles(image_hw, self.slice_hw or canvas_hw, self.overlap)
+            grid = tiles(image_hw, self.slice_hw or canvas_hw, self.overlap)
         except ValueError as error:
             raise InvalidPipeline(str(error)) from error
-        if self.full_image and len(cut) > 1:
-            return np.concatenate((cut, [[0, 0, image_hw[1], image_hw[0]]]))
-        return cut
+        if self.full_image and len(grid) > 1:
+            return np.concatenate((grid, [[0, 0, image_hw[1], image_hw[0]]]))
+        return grid
 
 
 def each_slice(image: Pixels, areas: Integers, process: Callable[[Pixels], T]) -> list[T]:

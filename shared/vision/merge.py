@@ -64,7 +64,7 @@ def merge(
     kind, metric = Kind(kind), Metric(metric)
     if not 0 < threshold <= 1:
         raise ValueError(f"boxes match from a threshold above 0 up to 1, not from {threshold}")
-    order = _order(detections)
+    order = detections.order()
     ranked = detections[order]
     classes = np.zeros(len(ranked), np.int64) if class_agnostic else ranked.class_ids
     boxes = _columns(ranked)
@@ -78,12 +78,6 @@ def merge(
         merged, groups = replace(merged, boxes_xyxy=grown_xyxy), [group for _, group in grown]
     again = _order(merged)  # boxes of one confidence may have changed places as they grew
     return Merged(merged[again], _split(order, [groups[index] for index in again.tolist()]))
-
-
-def _order(detections: Detections) -> Integers:
-    """As `Detections.sorted`: the turns."""
-    x1, y1, x2, y2 = detections.boxes_xyxy.T
-    return np.lexsort((detections.class_ids, y2, x2, y1, x1, -detections.confidences))
 
 
 def _split(order: Integers, groups: list[list[int]]) -> list[Integers]:

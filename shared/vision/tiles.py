@@ -35,21 +35,6 @@ def tile_count(image_hw: tuple[int, int], slice_hw: tuple[int, int], overlap: fl
     return rows * columns
 
 
-def cut(
-    boxes_xyxy: npt.NDArray[np.floating], tile_xyxy: Integers, image_hw: tuple[int, int], margin: float = 2
-) -> npt.NDArray[np.bool_]:
-    """(n,) which boxes of a tile's own detections end at a border of it, where the image goes on.
-
-    All in image px. Such a box may be a part of an object only; one that is not cut is the whole of it. `margin`
-    is how near the border a detector stops, px.
-    """
-    height, width = image_hw
-    x1, y1, x2, y2 = tile_xyxy.tolist()
-    inner = np.array((x1 > 0, y1 > 0, x2 < width, y2 < height))
-    at_border: npt.NDArray[np.bool_] = np.any(inner & (np.abs(boxes_xyxy - tile_xyxy) <= margin), axis=1)
-    return at_border
-
-
 def _counts(image_hw: tuple[int, int], slice_hw: tuple[int, int], overlap: float) -> tuple[int, int]:
     if not 0 <= overlap < 1:
         raise ValueError(f"tiles overlap by a share of their size, from 0 to less than 1, not by {overlap}")

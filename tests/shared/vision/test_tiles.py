@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.vision.tiles import cut, tile_count, tiles
+from shared.vision.tiles import tile_count, tiles
 
 
 def walked(image_hw, slice_hw, overlap):
@@ -66,27 +66,6 @@ def test_every_pixel_is_in_a_tile_and_every_tile_in_the_image(image_hw, size, ov
 
 def test_tiles_are_counted_without_being_made():
     assert tile_count((10**9, 10**9), (1, 1), 0) == 10**18
-
-
-@pytest.mark.parametrize(
-    ("tile", "box", "is_cut"),
-    [
-        ((0, 0, 300, 200), (0, 0, 300, 200), False),  # the image ends there, too
-        ((0, 0, 100, 100), (0, 0, 50, 50), False),
-        ((0, 0, 100, 100), (90, 40, 99, 50), True),
-        ((0, 0, 100, 100), (40, 90, 50, 98), True),
-        ((0, 0, 100, 100), (40, 90, 50, 97.5), False),
-        ((200, 100, 300, 200), (201.5, 150, 250, 160), True),
-        ((200, 100, 300, 200), (250, 100, 260, 150), True),
-        ((200, 100, 300, 200), (250, 150, 300, 200), False),
-    ],
-)
-def test_a_box_is_cut_where_its_tile_ends_and_the_image_does_not(tile, box, is_cut):
-    assert cut(np.array([box], np.float32), np.array(tile), (200, 300)).tolist() == [is_cut]
-
-
-def test_of_no_boxes_none_is_cut():
-    assert cut(np.empty((0, 4), np.float32), np.array((0, 0, 100, 100)), (200, 300)).shape == (0,)
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1, 1.5, float("nan"), float("inf")])
