@@ -76,7 +76,7 @@ def merge(
         grown = [_grown(corners, keeper, claimed, metric, threshold) for keeper, claimed in claims.items()]
         grown_xyxy = np.array([box for box, _ in grown], np.float32).reshape(-1, 4)
         merged, groups = replace(merged, boxes_xyxy=grown_xyxy), [group for _, group in grown]
-    again = _order(merged)  # boxes of one confidence may have changed places as they grew
+    again = merged.order()  # boxes of one confidence may have changed places as they grew
     return Merged(merged[again], _split(order, [groups[index] for index in again.tolist()]))
 
 
