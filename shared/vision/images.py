@@ -16,6 +16,9 @@ from shared.vision.pixels import Pixels, rgb_view, rgbx
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
 # How accepted files begin: one that does and cannot be opened is damaged rather than something else.
 _MAGIC: Final = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+# Pillow's opinions on metadata, and its softer limit of pixels: ours is checked from the header.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _ORIENTATION: Final = 0x0112  # EXIF tag
 _MAX_SIDE: Final = 65_500  # of a JPEG: the picture of the result could not be written
 
@@ -31,30 +34,28 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
         ImageTooLarge: more than `max_pixels`, or a side that no JPEG can have.
         InvalidImage: truncated or corrupt.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's opinions on metadata; our own limit stands for its bomb check
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _decode_opened(image, data, max_pixels)
-        except UnidentifiedImageError as error:
-            if not data:
-                raise InvalidImage("The image is empty") from error
-            if data.startswith(_MAGIC):
-                raise InvalidImage("The image is truncated or corrupt") from error
-            raise UnsupportedImage(f"The file is not one of the accepted formats: {', '.join(FORMATS)}") from error
-        except Image.DecompressionBombError as error:
-            raise ImageTooLarge(f"The image has more than {max_pixels} pixels") from error
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            EOFError,
-            IndexError,
-            KeyError,
-            TypeError,
-            MemoryError,
-        ) as error:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _decode_opened(image, data, max_pixels)
+    except UnidentifiedImageError as error:
+        if not data:
+            raise InvalidImage("The image is empty") from error
+        if data.startswith(_MAGIC):
             raise InvalidImage("The image is truncated or corrupt") from error
+        raise UnsupportedImage(f"The file is not one of the accepted formats: {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"The image has more than {max_pixels} pixels") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        MemoryError,
+    ) as error:
+        raise InvalidImage("The image is truncated or corrupt") from error
 
 
 def encode_jpeg(image: Pixels, *, quality: int = 85) -> bytes:
