@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
+from benchmarks.environment import environment
 from benchmarks.network import detect_model
 from benchmarks.table import Figure, Table
 from benchmarks.warm_event import TENANT, scene
@@ -45,7 +46,7 @@ class Upload:
 def run(cold_rounds: int = COLD_ROUNDS, warm_rounds: int = WARM_ROUNDS) -> Table:
     photo = scene()
     up, cold, first = [], [], []
-    with Stack(targets=[UPLOAD]) as stack:
+    with Stack(targets=[UPLOAD], environment=environment()) as stack:
         bucket = stack.storage.bucket(stack.layout.models_bucket)
         bucket.blob(f"models/{TENANT}/detect.onnx").upload_from_string(detect_model()[0])
         for index in range(cold_rounds):
