@@ -88,13 +88,36 @@ def image_masks(
     `boxes_xyxy` are in canvas px here too; pixels are in a box by their index in the image. The surface is sampled
     at the centres of the image's pixels through the letterbox, exactly: the padding need not be a whole number of
     prototype cells, and is never rounded to one (the reference does, which shifts its masks by up to half a cell).
+
+    In an image that the letterbox enlarges, an index may be many canvas px away from its pixel's middle: there a
+    box begins and ends where it does on the canvas. What lies between the middles of its pixels is one pixel.
     """
     (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.inner_hw
     cell_h = prototypes.shape[1] / letterbox.canvas_hw[0]  # canvas px to prototype cells
     cell_w = prototypes.shape[2] / letterbox.canvas_hw[1]
     rows = _Rows.of(height, inner_height / height * cell_h, letterbox.top * cell_h)
     columns = _centres(width, inner_width / width * cell_w, letterbox.left * cell_w)
-    return _decode(coefficients, prototypes, letterbox.undo(boxes_xyxy), rows, columns)
+    enlarged_xy = np.maximum((inner_width / width, inner_height / height), 1)
+    boxes = letterbox.undo(boxes_xyxy) - np.tile(0.5 - 0.5 / enlarged_xy, 2).astype(np.float32)
+    masks = _decode(coefficients, prototypes, boxes, rows, columns)
+    lost = [index for index, mask in enumerate(masks) if not mask.area] if enlarged_xy.max() > 1 else []
+    if lost:
+        small = canvas_masks(coefficients[lost], prototypes, boxes_xyxy[lost], letterbox.canvas_hw)
+        for index, mask in zip(lost, small, strict=True):
+            masks[index] = _pixel(mask, letterbox) or masks[index]
+    return masks
+
+
+def _pixel(mask: Mask, letterbox: Letterbox) -> Mask | None:
+    """The pixel of the image in which the middle of a mask on the canvas lies; None for an empty one."""
+    (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.inner_hw
+    left, top = letterbox.left, letterbox.top
+    mask = mask.cropped(left, top, left + inner_width, top + inner_height)
+    if not mask.area:
+        return None
+    y, x = np.argwhere(mask.pixels).mean(axis=0) + 0.5
+    column, row = (x + mask.left - left) * width / inner_width, (y + mask.top - top) * height / inner_height
+    return Mask(int(column), int(row), np.ones((1, 1), bool))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
