@@ -58,4 +58,4 @@ class SegmentationProcessor(BoxProcessor):
                 masks = canvas_masks(found.coefficients, prototypes, canvas_boxes, found.place.canvas_hw)
                 segments = Segments(detections, tuple(masks), found.place)
             order = detections.order()
-            return segments[order[[segments.masks[index].area > 0 for index in order.tolist()]]]
+            return segments[order[segments.areas[order] > 0]]

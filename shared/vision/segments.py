@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
 
 from shared.vision.detections import Detections
 from shared.vision.letterbox import Letterbox
@@ -34,11 +33,13 @@ class Segments:
 
     @property
     def areas(self) -> npt.NDArray[np.float64]:
-        """(n,) in px of the image."""
-        areas = np.array([mask.area for mask in self.masks], np.float64)
+        """(n,) in px of the image, as `polygons`: without what lies in the canvas's padding."""
         if self.canvas is None:
-            return areas
+            return np.array([mask.area for mask in self.masks], np.float64)
         (height, width), (inner_height, inner_width) = self.canvas.image_hw, self.canvas.inner_hw
+        left, top = self.canvas.left, self.canvas.top
+        inside = [mask.cropped(left, top, left + inner_width, top + inner_height) for mask in self.masks]
+        areas = np.array([mask.area for mask in inside], np.float64)
         return areas * (width / inner_width * height / inner_height)
 
     def polygons(self) -> list[MultiPolygon]:
@@ -53,20 +54,30 @@ class Segments:
 
 
 def filled(parts: MultiPolygon, image_hw: tuple[int, int]) -> Mask:
-    """The pixels inside outlines in image px, no larger than they reach."""
-    vertices = [ring for part in parts for ring in part]
-    if not vertices:
+    """The pixels whose centres are inside outlines in image px, in an array no larger than these reach.
+
+    Along a row of pixels each edge that crosses it changes sides: what lies after an odd number is inside.
+    """
+    rings = [ring for part in parts for ring in part]
+    if not rings:
         return Mask(0, 0, np.zeros((0, 0), bool))
-    corners = np.concatenate(vertices)
-    left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0).tolist()
-    right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int), image_hw[::-1]).tolist()
-    canvas = Image.new("1", (max(right - left, 1), max(bottom - top, 1)))
-    draw = ImageDraw.Draw(canvas)
-    for outer, *holes in parts:
-        draw.polygon(_flat(outer, left, top), fill=1)
-        for hole in holes:
-            draw.polygon(_flat(hole, left, top), fill=0)
-    return Mask(left, top, np.array(canvas, bool))
+    corners = np.concatenate(rings)
+    left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(corners.max(axis=0)), image_hw[::-1]).astype(int).tolist()
+    height, width = max(bottom - top, 0), max(right - left, 0)
+
+    x1, y1 = np.concatenate([ring[:-1] for ring in rings]).T - ((left,), (top,))
+    x2, y2 = np.concatenate([ring[1:] for ring in rings]).T - ((left,), (top,))
+    first, last = np.ceil(np.sort((y1, y2), axis=0) - 0.5).clip(0, height).astype(np.intp)
+    counts = last - first  # of the rows that an edge crosses
+    edge = np.arange(len(counts)).repeat(counts)
+    row = np.arange(len(edge)) - (np.cumsum(counts) - counts - first)[edge]
+    slope = (x2 - x1)[edge] / (y2 - y1)[edge]
+    column = np.ceil(x1[edge] + (row + 0.5 - y1[edge]) * slope - 0.5).clip(0, width).astype(np.intp)
+    sides = np.zeros((height, width + 1), bool)
+    np.logical_xor.at(sides.ravel(), row * (width + 1) + column, True)
+    np.logical_xor.accumulate(sides, axis=1, out=sides)
+    return Mask(left, top, sides[:, :width])
 
 
 def union(masks: Sequence[Mask]) -> Mask:
@@ -84,8 +95,3 @@ def union(masks: Sequence[Mask]) -> Mask:
             mask.pixels
         )
     return Mask(left, top, pixels)
-
-
-def _flat(ring: npt.NDArray[np.float64], left: int, top: int) -> list[tuple[float, float]]:
-    """Vertices for Pillow, whose pixels have their centres at whole numbers."""
-    return [(x, y) for x, y in (ring - (left + 0.5, top + 0.5)).tolist()]
