@@ -66,7 +66,10 @@ class ModelCache:
     _store: ClassVar[ModelStore]
     _bucket: ClassVar[str]
     _threads: ClassVar[int]
-    _cache: ClassVar[RenewingCache[_Key, OnnxModel]]
+    # Empty before it is configured: what it holds can be asked, and forgotten, and nothing can be loaded.
+    _cache: ClassVar[RenewingCache[_Key, OnnxModel]] = RenewingCache(
+        load=lambda key: ModelCache._load(key), changed=lambda *held: ModelCache._changed(*held), refresh_s=0.0
+    )
 
     @classmethod
     def configure(cls, store: ModelStore, *, bucket: str, threads: int = 0, refresh_s: float = 60.0) -> None:

@@ -109,6 +109,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options.log_severity_level = 4
     # Idle pools of other tenants' sessions would spin on the CPUs that this run needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.use_env_allocators", "1")  # see _share_arena
     # A file may say that its weights lie in another; from memory that is any file under the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
     return options
@@ -117,3 +118,12 @@ def _options(threads: int) -> ort.SessionOptions:
 def _tensor(node: ort.NodeArg) -> Tensor:
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
     return Tensor(node.name, node.type, shape)
+
+
+def _share_arena() -> None:
+    """One arena for the runs of all sessions: each of its own would keep what its largest run took, 50 MB a model."""
+    cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(0, -1, -1, -1))  # no limit; ONNX Runtime's own steps
+
+
+_share_arena()

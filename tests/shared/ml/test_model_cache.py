@@ -1,6 +1,8 @@
 """ModelCache under threads: one load for all who wait, no failure kept, nobody else's model, renewed in place."""
 
 import logging
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -463,3 +465,9 @@ def test_bytes_damaged_in_transit_are_not_loaded(monkeypatch):
         with pytest.raises(StorageUnavailable, match="damaged"):
             get()
     assert ModelCache.keys() == []
+
+
+def test_before_it_is_configured_it_is_empty(root):
+    words = "from shared.ml.model_cache import ModelCache as C; C.clear_cache(); print(C.keys(), C.stats().models)"
+    run = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, cwd=root)
+    assert run.stdout == "[] 0\n"
