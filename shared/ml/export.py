@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,8 @@ from shared.ml.layout import FLOATS, Layout, ModelType, Tensor, read_layout
 from shared.ml.metadata import Metadata
 
 _DEFAULT_CANVAS_HW: Final = (640, 640)
+MAX_CLASSES: Final = 10_000  # of a model whose answer has a class's number, not a score for each
+_NUMBERED: Final = re.compile(r"class([0-9]{1,4})")
 _MAX_SIDE: Final = 7680  # of a canvas in px: `shared.vision.nms` keeps classes that far apart
 
 
@@ -35,6 +38,19 @@ class Export:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.layout.labels
+
+    @property
+    def classes(self) -> int:
+        """How many there may be: one that the file does not name has a number for a label."""
+        return MAX_CLASSES if self.layout.kind in {"end_to_end", "rtdetr"} else len(self.labels)
+
+    def ids_of(self, label: str) -> list[int]:
+        """The classes of that label: two may have the same, and there may be none."""
+        ids = [index for index, each in enumerate(self.labels) if each == label]
+        number = _NUMBERED.fullmatch(label)
+        if not ids and number and len(self.labels) <= int(number[1]) < self.classes:
+            return [int(number[1])]
+        return ids
 
     def labels_for(self, class_ids: npt.NDArray[Any]) -> tuple[str, ...]:
         """Labels of at least these ids: class7 where the file names no seventh."""
@@ -62,8 +78,10 @@ class Export:
         if len(shape) != rank or shape[0] != batch or any(shape[at] != size for at, size in wanted[layout.kind]):
             expected = ", ".join(["batch", *(str(sizes[at]) for at in range(1, rank))])
             raise InvalidModel(f"The model answered with {shape}, not ({expected})")
-        if layout.prototypes is not None and outputs[layout.prototypes].shape[:2] != (batch, layout.masks):
-            raise InvalidModel(f"The model answered with prototypes {outputs[layout.prototypes].shape}")
+        if layout.prototypes is not None:
+            shape = outputs[layout.prototypes].shape
+            if shape[:2] != (batch, layout.masks) or min(shape) < 1:
+                raise InvalidModel(f"The model answered with prototypes {shape}")
 
 
 def read_export(

@@ -68,7 +68,9 @@ class ModelCache:
     _threads: ClassVar[int]
     # Empty before it is configured: what it holds can be asked, and forgotten, and nothing can be loaded.
     _cache: ClassVar[RenewingCache[_Key, OnnxModel]] = RenewingCache(
-        load=lambda key: ModelCache._load(key), changed=lambda *held: ModelCache._changed(*held), refresh_s=0.0
+        load=lambda key: ModelCache._load(key),  # noqa: PLW0108 - the class is not there yet
+        changed=lambda key, model: ModelCache._changed(key, model),  # noqa: PLW0108
+        refresh_s=0.0,
     )
 
     @classmethod

@@ -121,7 +121,7 @@ def _tensor(node: ort.NodeArg) -> Tensor:
 
 
 def _share_arena() -> None:
-    """One arena for the runs of all sessions: each of its own would keep what its largest run took, 50 MB a model."""
+    """One arena for all sessions: each with its own would keep what its largest run took, 50 MB a model."""
     cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(0, -1, -1, -1))  # no limit; ONNX Runtime's own steps
 
