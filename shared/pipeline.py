@@ -23,14 +23,13 @@ from shared.errors import (
 )
 from shared.events import Request
 from shared.ml.model_cache import ModelCache
+from shared.picture import draw
 from shared.pipelines import Pipelines, digest
 from shared.processing_context import ProcessingContext
 from shared.steps.step import Step
 from shared.summary import current as summary
 from shared.summary import stage
 from shared.vision import images
-from shared.vision.drawing import annotate
-from shared.vision.pixels import Pixels
 
 # Keys of a result's object metadata: which work it is the result of.
 _IMAGE_GENERATION: Final = "tenant-vision-image-generation"
@@ -201,14 +200,6 @@ class Pipeline:
     def _check_deadline(self) -> None:
         if summary().elapsed_s > self._config.event_deadline_s:
             raise DeadlineExceeded(f"Not done within {self._config.event_deadline_s:g} s")
-
-
-def draw(ctx: ProcessingContext) -> Pixels:
-    """The picture of what a pipeline found."""
-    if ctx.detections is None:
-        return ctx.image
-    labels = ctx.models["detect"].export.labels_for(ctx.detections.class_ids)
-    return annotate(ctx.image, ctx.detections, labels=labels, counts=documents.counts(ctx))
 
 
 def _work(request: Request, steps: Sequence[Step], generations: Mapping[str, int]) -> str:

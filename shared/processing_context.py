@@ -26,12 +26,22 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bands:
+    """Which size band each object is in: `of_objects` (n,) places in `names`, in the order of `measured`."""
+
+    measured: Detections
+    names: tuple[str, ...]
+    of_objects: Integers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProcessingContext:
     """One image of one tenant on its way through the steps.
 
     `image`: (h, w, 3) uint8 RGB, upright. What no step has looked for is None; an empty answer means that a
     step looked and found nothing. `models` are those that answered, by model type. `tiles` (n, 4) xyxy image px
-    are where sliced detection looked; `homes` (n,) the segment that each detection is in, -1: none.
+    are where sliced detection looked; `homes` (n,) the segment that each detection is in, -1: none. `bands` are
+    those of the objects that `sizes` sums up, as long as it is those that are in the context.
     `run_lengths` and `aggregated`: the result is to have segments' masks as run lengths, and counts of each.
     """
 
@@ -44,6 +54,7 @@ class ProcessingContext:
     tiles: Integers | None = None
     homes: Integers | None = None
     sizes: tuple[Sizes, ...] | None = None
+    bands: Bands | None = None
     run_lengths: bool = False
     aggregated: bool = False
     models: Mapping[str, OnnxModel] = field(default_factory=dict)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from shared.config import Config
 from shared.errors import InvalidPipeline
 from shared.ml.layout import ModelType
-from shared.processing_context import ProcessingContext, Sizes
+from shared.processing_context import Bands, ProcessingContext, Sizes
+from shared.vision.detections import Integers
 
 BANDS: Final[tuple[tuple[str, float | None], ...]] = (("small", -1.0), ("medium", 1.0), ("large", None))
 
@@ -55,17 +56,28 @@ class SizeStatisticsStep:
         else:
             raise InvalidPipeline(f"size_statistics comes after a step that finds {self.of}")
         labels = ctx.labels(model_type, found.class_ids)
-        sizes = tuple(
-            self._sizes(labels[class_id], areas[found.class_ids == class_id])
-            for class_id in np.unique(found.class_ids).tolist()
-        )
-        return replace(ctx, sizes=sizes)
+        of_objects = np.zeros(len(found), np.int64)
+        sizes = []
+        for class_id in np.unique(found.class_ids).tolist():
+            same = found.class_ids == class_id
+            of_objects[same] = self._bands(areas[same])
+            sizes.append(self._sizes(labels[class_id], areas[same], of_objects[same]))
+        names = tuple(name for name, _ in self.bands)
+        return replace(ctx, sizes=tuple(sizes), bands=Bands(measured=found, names=names, of_objects=of_objects))
 
-    def _sizes(self, label: str, areas: npt.NDArray[np.float64]) -> Sizes:
-        mean, deviation = float(areas.mean()), float(areas.std())
-        scores = (areas - mean) / deviation if deviation > 0 else np.zeros(len(areas))
-        counts: dict[str, int] = {}
-        for name, limit in self.bands:
-            below = int(len(scores) if limit is None else np.count_nonzero(scores < limit))
-            counts[name] = below - sum(counts.values())
-        return Sizes(label=label, count=len(areas), mean_area=mean, deviation=deviation, bands=counts)
+    def _bands(self, areas: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+        """(n,) the band of each of these areas, which are of one label."""
+        deviation = areas.std()
+        scores = (areas - areas.mean()) / deviation if deviation > 0 else np.zeros(len(areas))
+        limits = [limit for _, limit in self.bands if limit is not None]
+        return np.searchsorted(limits, scores, side="right")
+
+    def _sizes(self, label: str, areas: npt.NDArray[np.float64], bands: Integers) -> Sizes:
+        counts = np.bincount(bands, minlength=len(self.bands)).tolist()
+        return Sizes(
+            label=label,
+            count=len(areas),
+            mean_area=float(areas.mean()),
+            deviation=float(areas.std()),
+            bands={name: counts[index] for index, (name, _) in enumerate(self.bands)},
+        )

@@ -1,171 +1,121 @@
-"""Draws what was found on a copy of the image: boxes, labels where there is room, counts in a corner.
+"""Draws what was found on a copy of the image: tiles, segments, boxes, names where there is room, and a card.
 
-Boxes are written into the array itself; letters are drawn by Pillow on small tags, never on the whole image.
+Everything is written into the array itself; letters are drawn by Pillow on small patches only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from shared.vision.detections import Detections
-from shared.vision.pixels import Pixels, rgb_view, rgbx
+from shared.vision.cards import Row, card, quietest_corner
+from shared.vision.colours import Colour
+from shared.vision.detections import Floats, Integers
+from shared.vision.masks import Mask
+from shared.vision.pixels import Pixels, rgb_view, rgbx, words
+from shared.vision.tags import Room, above_box, at_mask, length, paste, tag
+from shared.vision.tints import frame, grid, tint
 
-Colour = tuple[int, int, int]
-
-# Bright against soil and leaves, and told apart by those who see colours differently.
-PALETTE: Final[tuple[Colour, ...]] = (
-    (255, 64, 160),
-    (0, 200, 255),
-    (255, 214, 0),
-    (255, 120, 0),
-    (122, 92, 255),
-    (255, 255, 255),
-    (0, 235, 170),
-    (235, 50, 50),
-)
 _CROWD: Final = 40  # boxes; of more than that, tags would hide what they name, and colours and counts must do
-_INK: Final = (16, 18, 22)
-_PAPER: Final = (250, 250, 250)
+_OVERHANG: Final = 1.5  # a segment's tag, as wide as that of the segment: beds are long and narrow
 
 
-def annotate(image: Pixels, detections: Detections, *, labels: Sequence[str], counts: Mapping[str, int]) -> Pixels:
-    """A picture of `detections` (boxes in px of `image`) for a person; `image` (h, w, 3) stays as it is."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Marks:
+    """n objects and how they are shown: as boxes, or as masks where there are some.
+
+    `boxes_xyxy` (n, 4) and `masks` in px of the image; `names`: what a tag may say of each, the longest first.
+    """
+
+    boxes_xyxy: Floats
+    colours: Sequence[Colour]
+    names: Sequence[Sequence[str]]
+    masks: Sequence[Mask] = ()
+
+    @classmethod
+    def none(cls) -> Marks:
+        return cls(boxes_xyxy=np.empty((0, 4), np.float32), colours=(), names=())
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+
+def annotate(
+    image: Pixels,
+    *,
+    objects: Marks,
+    segments: Marks,
+    tiles: Integers | None = None,
+    rows: Sequence[Row] = (),
+) -> Pixels:
+    """A picture for a person, of the size of `image` (h, w, 3), which stays as it is.
+
+    Both kinds come strongest first, and what is stronger is drawn over what is weaker. `tiles` (n, 4) xyxy px.
+    """
     picture = rgb_view(rgbx(image).copy())
-    unit = _unit(image.shape[:2])
-    for box, class_id in zip(
-        np.rint(detections.boxes_xyxy).astype(int).tolist(), detections.class_ids.tolist(), strict=True
+    shape_hw = image.shape[0], image.shape[1]
+    unit = _unit(shape_hw)
+    pixels = words(picture)
+    if tiles is not None:
+        grid(pixels, tiles, max(1, round(0.8 * unit)))
+    share = 3 if len(objects) else 2  # lighter where there is something to be seen in them
+    for mask, ink in reversed(list(zip(segments.masks, segments.colours, strict=True))):
+        tint(pixels, mask, ink, share, _stroke(3 * unit, mask.pixels.shape))
+    for box, ink in reversed(
+        list(zip(np.rint(objects.boxes_xyxy).astype(int).tolist(), objects.colours, strict=True))
     ):
-        _frame(picture, box, colour(class_id), unit)
-    if len(detections) <= _CROWD:
-        _write_labels(picture, detections, labels, unit)
-    card = _counts_card([(name, counts.get(name, 0)) for name in labels], picture.shape[0], unit)
-    left, top = _quietest_corner(picture.shape[:2], card.shape[:2], detections, margin=round(8 * unit))
-    _paste(picture, card, left, top)
+        frame(pixels, box, ink, _stroke(2.6 * unit, (box[3] - box[1], box[2] - box[0])))
+
+    room = Room(shape_hw, 1 + len(segments) + len(objects))
+    counted = card(rows, (shape_hw[0] * 3 // 4, shape_hw[1] * 3 // 4), unit)
+    if counted is not None:
+        left, top = quietest_corner(
+            shape_hw, counted.shape, objects.boxes_xyxy, segments.masks, margin=round(8 * unit)
+        )
+        room.take(left, top, counted.shape)
+        paste(picture, counted, left, top)
+    if len(segments) <= _CROWD:
+        _name_segments(picture, segments, objects, room, unit)
+    if len(objects) <= _CROWD:
+        _name_objects(picture, objects, room, unit)
     return picture
 
 
-def colour(class_id: int) -> Colour:
-    return PALETTE[class_id % len(PALETTE)]
-
-
-def _unit(shape_hw: tuple[int, ...]) -> float:
+def _unit(shape_hw: tuple[int, int]) -> float:
     """What one pixel is on a picture of 1000 px: strokes and letters grow with the picture."""
-    return max(shape_hw[0], shape_hw[1], 480) / 1000
+    return max(*shape_hw, 480) / 1000
 
 
-def _frame(picture: Pixels, box: Sequence[int], ink: Colour, unit: float) -> None:
-    """Outline a box, thinner where the box itself is small."""
-    x1, y1, x2, y2 = box
-    stroke = max(1, round(min(2.6 * unit, min(x2 - x1, y2 - y1) / 8)))
-    across, down = slice(x1, max(x2, x1 + 1)), slice(y1, max(y2, y1 + 1))
-    picture[y1 : y1 + stroke, across] = ink
-    picture[max(y2 - stroke, y1) : down.stop, across] = ink
-    picture[down, x1 : x1 + stroke] = ink
-    picture[down, max(x2 - stroke, x1) : across.stop] = ink
+def _stroke(wanted: float, shape_hw: tuple[int, ...]) -> int:
+    """Thinner where the thing itself is small."""
+    return max(1, round(min(wanted, min(shape_hw) / 8)))
 
 
-def _write_labels(picture: Pixels, detections: Detections, labels: Sequence[str], unit: float) -> None:
+def _name_segments(picture: Pixels, segments: Marks, objects: Marks, room: Room, unit: float) -> None:
+    """Name the segments, strongest first, each inside itself where that hides the fewest objects."""
+    size = max(12, round(18 * unit))
+    for mask, ink, names in zip(segments.masks, segments.colours, segments.names, strict=True):
+        height, width = mask.pixels.shape
+        text = next((each for each in names if length(each, size) <= width * _OVERHANG), None)
+        if text is None or height < size:
+            continue
+        patch = tag(text, ink, size)
+        place = at_mask(room, mask, patch.shape, objects.boxes_xyxy)
+        if place:
+            paste(picture, patch, *place)
+
+
+def _name_objects(picture: Pixels, objects: Marks, room: Room, unit: float) -> None:
     """Name the boxes, strongest first, where a name fits its box and covers no other name."""
     size = max(11, round(15 * unit))
-    placed = np.empty((len(detections), 4), np.float32)
-    count = 0
-    for (x1, y1, x2, _), confidence, class_id in zip(
-        detections.boxes_xyxy.tolist(),
-        detections.confidences.tolist(),
-        detections.class_ids.tolist(),
-        strict=True,
-    ):
-        name = labels[class_id]
-        texts = (f"{name} {confidence:.0%}", name)
-        text = next((each for each in texts if _length(each, size) <= x2 - x1), None)
+    for box, ink, names in zip(objects.boxes_xyxy.tolist(), objects.colours, objects.names, strict=True):
+        text = next((each for each in names if length(each, size) <= box[2] - box[0]), None)
         if text is None:
             continue
-        tag = _tag(text, colour(class_id), size)
-        height, width = tag.shape[:2]
-        left = max(min(round(x1), picture.shape[1] - width), 0)
-        top = round(y1) - height if y1 >= height else round(y1)
-        others = placed[:count]
-        ends = np.array((left + width, top + height), np.float32)
-        starts = np.array((left, top), np.float32)
-        if np.any(np.all((others[:, :2] < ends) & (others[:, 2:] > starts), axis=1)):
-            continue
-        placed[count] = (*starts, *ends)
-        count += 1
-        _paste(picture, tag, left, top)
-
-
-def _paste(picture: Pixels, patch: Pixels, left: int, top: int) -> None:
-    """Lay (h, w, 4) RGBA over the picture, as much of it as is inside."""
-    under = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
-    patch = patch[: under.shape[0], : under.shape[1]]
-    alpha = patch[..., 3:].astype(np.uint16)
-    under[...] = (patch[..., :3] * alpha + under * (255 - alpha) + 127) // 255
-
-
-@lru_cache(maxsize=512)
-def _tag(text: str, background: Colour, size: int) -> Pixels:
-    """A word on its colour, (h, w, 4) RGBA."""
-    margin = max(2, size // 5)
-    canvas = Image.new("RGBA", (round(_length(text, size)) + 2 * margin, size + 2 * margin), background)
-    ink = _INK if _is_light(background) else _PAPER
-    ImageDraw.Draw(canvas).text((margin, canvas.height / 2), text, ink, _font(size), anchor="lm")
-    return np.asarray(canvas)
-
-
-@lru_cache(maxsize=4096)
-def _length(text: str, size: int) -> float:
-    return _font(size).getlength(text)
-
-
-def _counts_card(counts: Sequence[tuple[str, int]], height: int, unit: float) -> Pixels:
-    """Each label's colour, name and count, most first, the zeros too: (h, w, 4) RGBA, at most `height` high."""
-    size = max(12, round(20 * unit))
-    row, margin, swatch = round(size * 1.45), max(5, round(9 * unit)), round(size * 0.8)
-    colours = {name: colour(index) for index, (name, _) in enumerate(counts)}
-    rows = sorted(counts, key=lambda each: -each[1])[: max(height // row - 1, 1)]
-    name_width = max((_length(name, size) for name, _ in rows), default=0)
-    count_width = max((_length(str(count), size) for _, count in rows), default=0)
-    width = round(margin + swatch + margin + name_width + 2 * margin + count_width + margin)
-    canvas = Image.new("RGBA", (width, row * len(rows) + margin))
-    draw = ImageDraw.Draw(canvas)
-    draw.rounded_rectangle((0, 0, canvas.width - 1, canvas.height - 1), radius=margin, fill=(*_INK, 225))
-    for index, (name, count) in enumerate(rows):
-        middle = margin / 2 + row * (index + 0.5)
-        draw.rectangle((margin, middle - swatch / 2, margin + swatch, middle + swatch / 2), fill=colours[name])
-        draw.text((2 * margin + swatch, middle), name, _PAPER, _font(size), anchor="lm")
-        draw.text((width - margin, middle), str(count), _PAPER, _font(size), anchor="rm")
-    return np.asarray(canvas)
-
-
-def _quietest_corner(
-    shape_hw: tuple[int, ...], card_hw: tuple[int, ...], detections: Detections, *, margin: int
-) -> tuple[int, int]:
-    """Left and top of the corner where a card hides the fewest boxes: the lower left one if all are alike."""
-    left, right = margin, max(shape_hw[1] - card_hw[1] - margin, 0)
-    top, bottom = margin, max(shape_hw[0] - card_hw[0] - margin, 0)
-    x1, y1, x2, y2 = detections.boxes_xyxy.T
-
-    def hidden(corner: tuple[int, int]) -> int:
-        x, y = corner
-        return int(np.sum((x1 < x + card_hw[1]) & (x2 > x) & (y1 < y + card_hw[0]) & (y2 > y)))
-
-    return min(((left, bottom), (left, top), (right, bottom), (right, top)), key=hidden)
-
-
-def _is_light(background: Colour) -> bool:
-    red, green, blue = background
-    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
-
-
-@lru_cache(maxsize=32)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font: nothing to install, the same picture on every machine."""
-    font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise TypeError("Pillow was built without FreeType")
-    return font
+        patch = tag(text, ink, size)
+        place = above_box(room, box, patch.shape)
+        if place:
+            paste(picture, patch, *place)
