@@ -52,22 +52,24 @@ class BoxOptions:
             labels=None if labels is None else tuple(sorted(labels)),
             iou_threshold=float(options.get("iou_threshold", config.iou_threshold)),
             class_agnostic=options.get("class_agnostic", False),
-            max_detections=options.get("max_detections", config.max_detections),
+            max_detections=int(options.get("max_detections", config.max_detections)),  # 7.0 is an integer in JSON
         )
 
-    def thresholds(self, labels: tuple[str, ...]) -> Floats:
-        """The threshold of each class (classes,) float32; infinite for those that are not wanted.
+    def thresholds(self, export: Export) -> Floats:
+        """The threshold of each class (`export.classes`,) float32; infinite for those that are not wanted.
 
         Raises:
             InvalidPipeline: a label that the model does not have.
         """
-        asked = {*self.confidence_thresholds, *(self.labels or ())}
-        if unknown := sorted(asked - set(labels)):
-            raise InvalidPipeline(f"The model has no label '{unknown[0]}'; it has: {', '.join(labels) or 'none'}")
-        wanted = set(labels if self.labels is None else self.labels)
-        each = [self.confidence_thresholds.get(label, self.confidence_threshold) for label in labels]
-        each = [value if label in wanted else np.inf for value, label in zip(each, labels, strict=True)]
-        return np.array(each or [self.confidence_threshold], np.float32)
+        thresholds = np.full(export.classes, self.confidence_threshold, np.float32)
+        for label, threshold in self.confidence_thresholds.items():
+            thresholds[ids_of(export, label)] = threshold
+        if self.labels is not None:
+            wanted = np.zeros(export.classes, bool)
+            for label in self.labels:
+                wanted[ids_of(export, label)] = True
+            thresholds[~wanted] = np.inf
+        return thresholds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +89,7 @@ class BoxProcessor(BaseProcessor):
         """Raises: as `ModelCache.get_model`; InvalidPipeline: options that do not fit the model's labels."""
         super().__init__(tenant_id=tenant_id, worker_id=worker_id)
         self.options = options or BoxOptions()
-        self._thresholds = self.options.thresholds(self.model.export.labels)
+        self._thresholds = self.options.thresholds(self.model.export)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -151,6 +153,18 @@ class BoxProcessor(BaseProcessor):
             kept = np.argsort(-found.confidences, kind="stable")[: self.options.max_detections]
         prototypes = None if layout.prototypes is None else outputs[layout.prototypes][0]
         return Boxes(place, found[kept], coefficients[kept], prototypes)
+
+
+def ids_of(export: Export, label: str) -> list[int]:
+    """The classes of a label that somebody asked for.
+
+    Raises:
+        InvalidPipeline: the model has none of that label.
+    """
+    if ids := export.ids_of(label):
+        return ids
+    names = ", ".join(export.labels) or "class0, class1, …"
+    raise InvalidPipeline(f"The model has no label {label[:64]!r}; it has: {names[:300]}")
 
 
 def placed(export: Export, image_hw: tuple[int, int]) -> Letterbox:

@@ -6,8 +6,6 @@ class's threshold, strictly. They give the candidates and the columns that are l
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,8 +13,6 @@ from shared.vision.detections import Detections, Floats
 
 Tensor = npt.NDArray[np.floating]
 Candidates = tuple[Detections, Floats]
-
-_MAX_CLASSES: Final = 10_000  # of files that do not say how many
 
 
 def decode_raw(output: Tensor, thresholds: Floats) -> Candidates:
@@ -42,15 +38,12 @@ def decode_v5(output: Tensor, thresholds: Floats) -> Candidates:
 
 
 def decode_end_to_end(output: Tensor, thresholds: Floats) -> Candidates:
-    """`output` (N, 6 + masks): x1, y1, x2, y2 in canvas px, confidence, class; the rows not used are zeros.
-
-    `thresholds` of length 1 is for every class there may be.
-    """
+    """`output` (N, 6 + masks): x1, y1, x2, y2 in canvas px, confidence, class; the rows not used are zeros."""
     rows = output.astype(np.float32)
     rows = rows[rows[:, 4] > thresholds.min(initial=np.inf)]
-    rows = rows[(rows[:, 5] >= 0) & (rows[:, 5] < (_MAX_CLASSES if len(thresholds) == 1 else len(thresholds)))]
+    rows = rows[(rows[:, 5] >= 0) & (rows[:, 5] < len(thresholds))]
     class_ids = rows[:, 5].astype(np.int64)
-    chosen = rows[:, 4] > (thresholds if len(thresholds) == 1 else thresholds[class_ids])
+    chosen = rows[:, 4] > thresholds[class_ids]
     rows = rows[chosen]
     return Detections(rows[:, :4], rows[:, 4], class_ids[chosen]), rows[:, 6:]
 

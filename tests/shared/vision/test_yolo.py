@@ -90,9 +90,11 @@ def test_end_to_end_rows_are_boxes_already(rows, found):
     assert candidates.boxes_xyxy.tolist() == [[40, 35, 60, 45]] * len(found)
 
 
-def test_end_to_end_without_names_takes_every_class():
-    candidates, _ = yolo.decode_end_to_end(np.array([[0, 0, 9, 9, 0.9, 41]], np.float32), QUARTER[:1])
-    assert candidates.class_ids.tolist() == [41]
+@pytest.mark.parametrize(("classes", "found"), [(1, []), (41, []), (42, [41]), (10_000, [41])])
+def test_end_to_end_knows_as_many_classes_as_it_is_given_thresholds(classes, found):
+    thresholds = np.full(classes, 0.25, np.float32)
+    candidates, _ = yolo.decode_end_to_end(np.array([[0, 0, 9, 9, 0.9, 41]], np.float32), thresholds)
+    assert candidates.class_ids.tolist() == found
 
 
 def test_rtdetr_boxes_are_shares_of_the_canvas():

@@ -1,0 +1,297 @@
+"""Every export layout on the real ONNX Runtime: what was planted in the canvas comes back in px of the image."""
+
+import numpy as np
+import pytest
+
+from shared.errors import InvalidModel, InvalidPipeline, ModelNotFound
+from shared.processors.box_processor import BoxOptions
+from shared.processors.detector_processor import DetectorProcessor
+from tests.support import models
+from tests.support.scenes import RED, scene, white
+
+THREE = ("plant", "tray", "pot")
+# x1, y1, x2, y2, class, score: in px of an image of 90 x 120 (height, width)
+PLANTED = ((10, 20, 50, 60, 0, 0.9), (70, 6, 118, 86, 2, 0.75), (3, 70, 23, 88, 1, 0.5))
+IMAGE_HW = (90, 120)
+
+
+def on_canvas(planted, image_hw, canvas_hw, *, dynamic=False, stretched=False):
+    """Where the image's boxes lie in a canvas, as `models` takes them: written out, not asked of ours."""
+    (height, width), (bottom, right) = image_hw, canvas_hw
+    ratio = min(bottom / height, right / width)
+    inner_hw = round(height * ratio), round(width * ratio)
+    top, left = ((outer - inner) / 2 for outer, inner in zip(canvas_hw, inner_hw, strict=True))
+    if dynamic:
+        top, left = ((outer - inner) % 32 / 2 for outer, inner in zip(canvas_hw, inner_hw, strict=True))
+    top, left = round(top - 0.1), round(left - 0.1)
+    if stretched:
+        inner_hw, top, left = canvas_hw, 0, 0
+    scale = np.array((inner_hw[1] / width, inner_hw[0] / height) * 2)
+    boxes = []
+    for *box, class_id, score in planted:
+        x1, y1, x2, y2 = np.array(box) * scale + (left, top, left, top)
+        boxes.append(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, class_id, score))
+    return tuple(boxes)
+
+
+def detect(put_model, data, image, **options):
+    put_model(data)
+    processor = DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(**options) if options else None)
+    return processor.process(image)
+
+
+def rows(found):
+    """x1, y1, x2, y2, class, confidence."""
+    return np.column_stack((found.boxes_xyxy, found.class_ids, found.confidences)).tolist()
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"canvas_hw": (96, 160)},
+        {"canvas_hw": (160, 96)},
+        {"dynamic": True},
+        {"dynamic": True, "canvas_hw": (128, 160)},
+        {"batch": 4},
+        {"half": True},
+        {"half": True, "dynamic": True},
+        {"half": True, "batch": 4, "canvas_hw": (96, 160)},
+    ],
+    ids=str,
+)
+def test_every_layout_gives_the_boxes_that_were_planted(kind, variant, put_model):
+    canvas_hw = variant.get("canvas_hw", models.CANVAS_HW)
+    dynamic, stretched = variant.get("dynamic", False), kind.startswith("rtdetr")
+    boxes = on_canvas(PLANTED, IMAGE_HW, canvas_hw, dynamic=dynamic, stretched=stretched)
+    said = {"imgsz": str(list(canvas_hw))}  # v5 does not say it: a dynamic one is given 640 px
+    data = models.planted(kind, boxes, labels=THREE, metadata=said, **variant)
+    found = detect(put_model, data, white(IMAGE_HW))
+    coarse = 0.3 if variant.get("half") else 0.01
+    np.testing.assert_allclose(rows(found), PLANTED, atol=coarse)
+    assert (found.boxes_xyxy.dtype, found.confidences.dtype) == (np.float32, np.float32)
+
+
+@pytest.mark.parametrize("kind", ["raw", "v5", "end_to_end"])
+@pytest.mark.parametrize("variant", [{}, {"canvas_hw": (96, 160)}, {"batch": 4}, {"half": True}], ids=str)
+def test_without_metadata_the_shapes_tell(kind, variant, put_model):
+    canvas_hw = variant.get("canvas_hw", models.CANVAS_HW)
+    boxes = on_canvas(PLANTED, IMAGE_HW, canvas_hw)
+    data = models.planted(kind, boxes, labels=THREE, without_metadata=True, **variant)
+    found = detect(put_model, data, white(IMAGE_HW))
+    np.testing.assert_allclose(rows(found), PLANTED, atol=0.3 if variant.get("half") else 0.01)
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_an_image_without_objects_has_none(kind, put_model):
+    found = detect(put_model, models.planted(kind, (), labels=THREE), white(IMAGE_HW))
+    assert (found.boxes_xyxy.shape, found.confidences.shape, found.class_ids.shape) == ((0, 4), (0,), (0,))
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("image_hw", [(1, 1), (1, 300), (300, 1), (31, 33), (1000, 40)])
+def test_boxes_are_clipped_to_the_image_of_whatever_shape(kind, image_hw, put_model):
+    boxes = ((32, 32, 500, 500, 0, 0.9),)
+    assert len(detect(put_model, models.planted(kind, boxes, labels=THREE), scene((64, 64)))) == 0, "black"
+    [row] = rows(detect(put_model, models.planted(kind, boxes, labels=THREE), white(image_hw)))
+    assert row[:4] == [0, 0, image_hw[1], image_hw[0]]
+
+
+def test_a_tenant_without_a_detect_model_has_no_processor(put_model):
+    put_model(models.classify(), "classify")
+    with pytest.raises(ModelNotFound):
+        DetectorProcessor(tenant_id="tenant-001")
+
+
+# Options
+
+SAME = ((10, 10, 30, 30, 0, 0.9), (12, 10, 32, 30, 0, 0.8), (10, 12, 30, 32, 1, 0.7), (70, 50, 90, 70, 2, 0.6))
+
+
+@pytest.mark.parametrize(
+    ("options", "confidences"),
+    [
+        ({}, [0.9, 0.7, 0.6]),  # IoU 0.818 with the second; 0.7 is the usual limit
+        ({"iou_threshold": 0.9}, [0.9, 0.8, 0.7, 0.6]),
+        ({"iou_threshold": 0.0}, [0.9, 0.7, 0.6]),
+        ({"class_agnostic": True}, [0.9, 0.6]),
+        ({"max_detections": 1}, [0.9]),
+        ({"max_detections": 2}, [0.9, 0.7]),
+        ({"confidence_threshold": 0.65}, [0.9, 0.7]),
+        ({"confidence_threshold": 0.95}, []),
+        ({"confidence_threshold": 1.0}, []),
+        ({"confidence_thresholds": {"plant": 0.95}}, [0.7, 0.6]),
+        ({"confidence_thresholds": {"plant": 0.85, "pot": 0.7}}, [0.9, 0.7]),
+        ({"confidence_threshold": 0.99, "confidence_thresholds": {"tray": 0.1}}, [0.7]),
+        ({"labels": ("tray",)}, [0.7]),
+        ({"labels": ("pot", "tray")}, [0.7, 0.6]),
+        ({"labels": ()}, []),
+        ({"labels": ("tray",), "confidence_thresholds": {"plant": 0.1}}, [0.7]),
+        ({"labels": ("tray",), "confidence_thresholds": {"tray": 0.8}}, []),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["raw", "v5"])
+def test_options_say_what_is_wanted(kind, options, confidences, put_model):
+    boxes = on_canvas(SAME, (80, 100), (80, 100))
+    metadata = {"names": str(list(THREE))}  # v5 names its classes too
+    data = models.planted(kind, boxes, labels=THREE, canvas_hw=(80, 100), metadata=metadata)
+    found = detect(put_model, data, white((80, 100)), **options)
+    assert found.confidences.tolist() == pytest.approx(confidences)
+
+
+@pytest.mark.parametrize(
+    ("options", "confidences"),
+    [
+        ({}, [0.9, 0.8, 0.7, 0.6]),
+        ({"iou_threshold": 0.1, "class_agnostic": True}, [0.9, 0.8, 0.7, 0.6]),  # with a warning
+        ({"max_detections": 3}, [0.9, 0.8, 0.7]),
+        ({"confidence_threshold": 0.75}, [0.9, 0.8]),
+        ({"confidence_thresholds": {"plant": 0.85}}, [0.9, 0.7, 0.6]),
+        ({"labels": ("pot",)}, [0.6]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["end_to_end", "nms", "rtdetr"])
+def test_a_model_that_suppresses_by_itself_is_not_suppressed_again(kind, options, confidences, put_model):
+    boxes = on_canvas(SAME, (80, 100), (80, 100))
+    data = models.planted(kind, boxes, labels=THREE, canvas_hw=(80, 100))
+    found = detect(put_model, data, white((80, 100)), **options)
+    assert found.confidences.tolist() == pytest.approx(confidences)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("raw", {"confidence_threshold": 0.01, "iou_threshold": 0.2, "class_agnostic": True}, []),
+        ("v5", {"confidence_threshold": 0.01, "iou_threshold": 0.2}, []),
+        ("nms", {}, []),
+        ("nms", {"confidence_threshold": 0.5}, []),
+        ("nms", {"confidence_threshold": 0.1}, ["confidence_threshold 0.1"]),
+        ("nms", {"confidence_thresholds": {"plant": 0.05}}, ["confidence_threshold 0.05"]),
+        ("nms", {"iou_threshold": 0.5}, ["iou_threshold 0.5"]),
+        ("nms", {"class_agnostic": True}, ["class_agnostic true"]),
+        (
+            "nms",
+            {"confidence_threshold": 0.1, "iou_threshold": 0.5},
+            ["confidence_threshold 0.1", "iou_threshold"],
+        ),
+        ("end_to_end", {"confidence_threshold": 0.01}, []),  # its rows are there, however weak
+        ("end_to_end", {"iou_threshold": 0.5}, ["no effect"]),
+        ("rtdetr", {"iou_threshold": 0.5}, ["no effect"]),
+        ("rtdetr_raw", {"class_agnostic": True}, ["no effect"]),
+    ],
+    ids=str,
+)
+def test_what_a_file_cannot_honour_is_said(kind, options, words, put_model):
+    put_model(models.planted(kind, labels=THREE))
+    warnings = DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(**options)).warnings
+    assert len(warnings) == len(words)
+    for warning, word in zip(warnings, words, strict=True):
+        assert word in warning
+        assert "detect.onnx" in warning
+
+
+@pytest.mark.parametrize(
+    "options", [{"labels": ("weed",)}, {"confidence_thresholds": {"plant": 0.5, "weed": 0.5}}]
+)
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_a_label_that_the_model_does_not_have_is_named_with_those_it_has(kind, options, put_model):
+    put_model(models.planted(kind, labels=THREE, metadata={"names": str(list(THREE))}))
+    with pytest.raises(InvalidPipeline, match="'weed'; it has: plant, tray, pot"):
+        DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(**options))
+
+
+def test_a_label_of_any_length_makes_a_short_sentence(put_model):
+    put_model(models.planted("raw", labels=tuple(f"label number {number}" for number in range(500))))
+    with pytest.raises(InvalidPipeline) as caught:
+        DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(labels=("x\ny" * 1000,)))
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+def test_two_classes_of_one_label_are_wanted_together(put_model):
+    data = models.planted(
+        "raw", on_canvas(SAME, (80, 100), (80, 100)), labels=("pot", "pot", "tray"), canvas_hw=(80, 100)
+    )
+    found = detect(put_model, data, white((80, 100)), labels=("pot",))
+    assert found.class_ids.tolist() == [0, 1]
+
+
+# Labels beyond the names of a file whose answer has a class's number
+
+BEYOND = (
+    (16, 16, 16, 16, 0, 0.9),
+    (44, 40, 24, 16, 7, 0.8),
+    (20, 50, 8, 8, 9999, 0.7),
+    (50, 10, 8, 8, 10_000, 0.6),
+)
+
+
+@pytest.mark.parametrize("kind", ["end_to_end", "nms", "rtdetr"])
+@pytest.mark.parametrize("labels", [("plant",), ("plant", "tray"), THREE])
+def test_a_class_without_a_name_has_a_number(kind, labels, put_model):
+    put_model(models.planted(kind, BEYOND, labels=labels))
+    found = DetectorProcessor(tenant_id="tenant-001").process(white((64, 64)))
+    assert found.class_ids.tolist() == [0, 7, 9999]
+
+
+@pytest.mark.parametrize("without_metadata", [False, True])
+@pytest.mark.parametrize(
+    ("options", "class_ids"),
+    [
+        ({"labels": ("class7",)}, [7]),
+        ({"labels": ("class9999", "class7")}, [7, 9999]),
+        ({"labels": ("class41",)}, []),
+        ({"confidence_thresholds": {"class7": 0.85}}, [0, 9999]),
+        ({"confidence_threshold": 0.95, "confidence_thresholds": {"class7": 0.1}}, [7]),
+    ],
+    ids=str,
+)
+def test_numbers_can_be_asked_for(options, class_ids, without_metadata, put_model):
+    data = models.planted("end_to_end", BEYOND, without_metadata=without_metadata)
+    assert detect(put_model, data, white((64, 64)), **options).class_ids.tolist() == class_ids
+
+
+@pytest.mark.parametrize("label", ["class10000", "class-1", "class", "class07x", "class٣", "class0"])
+def test_numbers_that_no_class_can_have_are_no_labels(label, put_model):
+    put_model(models.planted("end_to_end", BEYOND))
+    with pytest.raises(InvalidPipeline):
+        DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(labels=(label,)))
+
+
+# What a model may not answer
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("score", [1.5, np.inf])
+def test_confidences_above_one_are_none(kind, score, put_model):
+    data = models.planted(kind, ((16, 16, 16, 16, 0, score),), labels=THREE)
+    with pytest.raises(InvalidModel):
+        detect(put_model, data, white((64, 64)))
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("score", [np.nan, -1, -np.inf, 0])
+def test_what_is_not_above_a_threshold_is_not_found(kind, score, put_model):
+    boxes = ((16, 16, 16, 16, 0, score), (40, 40, 8, 8, 1, 0.8))
+    found = detect(put_model, models.planted(kind, boxes, labels=THREE), white((64, 64)))
+    assert found.class_ids.tolist() == [1]
+
+
+# A model that looks at the pixels
+
+
+def test_a_model_of_blobs_finds_them_to_the_pixel(put_model):
+    image = scene((64, 64), [(10, 20, 30, 28), (40, 5, 46, 25, (0, 0, 255)), (0, 60, 9, 64)])
+    found = detect(put_model, models.blobs(), image)
+    assert sorted(found.boxes_xyxy.tolist()) == [[0, 60, 9, 64], [10, 20, 30, 28], [40, 5, 46, 25]]
+    assert sorted(found.class_ids.tolist()) == [0, 0, 1]
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_an_enlarged_image_s_blobs_are_where_they_were(dynamic, put_model):
+    image = scene((32, 32), [(4, 6, 14, 16), (20, 20, 28, 30, RED)])
+    found = detect(put_model, models.blobs(dynamic=dynamic), image)
+    assert sorted(found.boxes_xyxy.tolist()) == [[4, 6, 14, 16], [20, 20, 28, 30]]
