@@ -39,7 +39,7 @@ class SAHIDetectorProcessor:
         """(n, 4) xyxy image px: where it would look.
 
         Raises:
-            InvalidPipeline: sizes and overlap that make no tiles.
+            ImageTooLarge: in too many places.
         """
         return self._slices.areas(image_hw, self.model.export.canvas_hw)
 
@@ -48,7 +48,7 @@ class SAHIDetectorProcessor:
 
         Raises:
             InvalidModel: the model fails on a tile.
-            InvalidPipeline: as `areas`.
+            ImageTooLarge: as `areas`.
         """
         areas = self.areas(image.shape[:2])
         parts = each_slice(image, areas, self._detector.process)

@@ -49,6 +49,8 @@ class SAHISegmentationProcessor:
         """
         areas = self.areas(image.shape[:2])
         parts = each_slice(image, areas, self._segmenter.process)
+        if len(parts) == 1:
+            return parts[0]
         with stage("merge"):
             corners = [(left, top) for left, top, _, _ in areas.tolist()]
             found = Detections.concatenated(

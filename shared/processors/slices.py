@@ -10,18 +10,19 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 
 from shared.config import Config
-from shared.errors import InvalidPipeline
+from shared.errors import ImageTooLarge
 from shared.ml.onnx_model import available_cpus
 from shared.summary import stage
 from shared.vision.detections import Integers
 from shared.vision.merge import Kind, Metric
 from shared.vision.pixels import Pixels
-from shared.vision.tiles import tiles
+from shared.vision.tiles import tile_count, tiles
 
 T = TypeVar("T")
 
 # Workers other than 0 run on one thread each: as many tiles at once as there are CPUs is what is fastest.
 SLICE_WORKER: Final = 1
+MAX_TILES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +44,10 @@ class SliceOptions:
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
         """From options that the schema of pipelines has accepted; what they leave open, `config` says."""
         size = options.get("slice_size") or config.slice_size or None
-        if isinstance(size, int):
+        if isinstance(size, (int, float)):  # 640.0 is an integer in JSON
             size = [size, size]
         return cls(
-            slice_hw=None if size is None else (size[0], size[1]),
+            slice_hw=None if size is None else (int(size[0]), int(size[1])),
             overlap=float(options.get("overlap", config.slice_overlap)),
             full_image=options.get("full_image", True),
             kind=Kind(options.get("merge", Kind.GREEDYNMM)),
@@ -55,11 +56,19 @@ class SliceOptions:
         )
 
     def areas(self, image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Integers:
-        """(n, 4) xyxy image px: the tiles, then the whole image."""
-        try:
-            grid = tiles(image_hw, self.slice_hw or canvas_hw, self.overlap)
-        except ValueError as error:
-            raise InvalidPipeline(str(error)) from error
+        """(n, 4) xyxy image px: the tiles, then the whole image.
+
+        Raises:
+            ImageTooLarge: there would be more than `MAX_TILES`.
+        """
+        slice_hw = self.slice_hw or canvas_hw
+        count = tile_count(image_hw, slice_hw, self.overlap)
+        if count > MAX_TILES:
+            size = f"{slice_hw[1]} x {slice_hw[0]} px"
+            raise ImageTooLarge(
+                f"The image would be cut into {count} tiles of {size}; up to {MAX_TILES} are served"
+            )
+        grid = tiles(image_hw, slice_hw, self.overlap)
         if self.full_image and len(grid) > 1:
             return np.concatenate((grid, [[0, 0, image_hw[1], image_hw[0]]]))
         return grid
