@@ -22,7 +22,7 @@ class ClassificationStep:
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:  # noqa: ARG003 - as every step's
         return cls(
             options=ClassifierOptions(
-                top_k=options.get("top_k", 5),
+                top_k=int(options.get("top_k", 5)),
                 confidence_threshold=float(options.get("confidence_threshold", 0.0)),
             )
         )

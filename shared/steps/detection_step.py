@@ -30,6 +30,7 @@ class DetectionStep:
         return replace(
             ctx,
             detections=detections,
+            homes=None,  # those of other detections
             models={**ctx.models, "detect": processor.model},
             warnings=(*ctx.warnings, *processor.warnings),
         )

@@ -50,6 +50,7 @@ class SAHIDetectionStep:
             ctx = replace(ctx, segments=processor.process(ctx.image))
         return replace(
             ctx,
+            homes=None,  # of other detections, or in other segments
             tiles=processor.areas(ctx.image.shape[:2]),
             models={**ctx.models, self.model: processor.model},
             warnings=(*ctx.warnings, *processor.warnings),

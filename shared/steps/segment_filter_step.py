@@ -12,6 +12,7 @@ from shared.config import Config
 from shared.errors import InvalidPipeline
 from shared.ml.layout import ModelType
 from shared.processing_context import ProcessingContext
+from shared.processors.box_processor import ids_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +27,11 @@ class SegmentFilterStep:
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:  # noqa: ARG003 - as every step's
-        labels = options.get("labels")
+        labels, largest = options.get("labels"), options.get("largest")
         return cls(
             labels=None if labels is None else tuple(sorted(labels)),
             min_area=float(options.get("min_area", 0)),
-            largest=options.get("largest"),
+            largest=None if largest is None else int(largest),
         )
 
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
@@ -38,17 +39,16 @@ class SegmentFilterStep:
         segments = ctx.segments
         if segments is None:
             raise InvalidPipeline("segment_filter comes after a step that finds segments")
-        labels = ctx.labels("segment", segments.detections.class_ids)
-        if unknown := sorted(set(self.labels or ()) - set(labels)):
-            raise InvalidPipeline(f"The model has no label '{unknown[0]}'; it has: {', '.join(labels)}")
         areas, class_ids = segments.areas, segments.detections.class_ids
-        kept = np.ones(len(segments), bool) if self.labels is None else np.zeros(len(segments), bool)
-        for class_id, label in enumerate(labels):
-            if self.labels is not None and label in self.labels:
-                kept |= class_ids == class_id
-        kept &= areas >= self.min_area
+        kept = areas >= self.min_area
+        if self.labels is not None:
+            export = ctx.models["segment"].export
+            kept &= np.isin(class_ids, [index for label in self.labels for index in ids_of(export, label)])
         if self.largest is not None:
-            for class_id in range(len(labels)):
-                ranked = np.flatnonzero(kept & (class_ids == class_id))
+            labels = np.array([*ctx.labels("segment", class_ids), ""])[class_ids]
+            for label in np.unique(labels[kept]):
+                ranked = np.flatnonzero(kept & (labels == label))
                 kept[ranked[np.argsort(-areas[ranked], kind="stable")][self.largest :]] = False
-        return replace(ctx, segments=segments[np.flatnonzero(kept)])
+        places = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)  # where each is now; the last: in none
+        homes = None if ctx.homes is None else places[ctx.homes]
+        return replace(ctx, segments=segments[np.flatnonzero(kept)], homes=homes)

@@ -31,6 +31,7 @@ class SegmentationStep:
         return replace(
             ctx,
             segments=processor.process(ctx.image),
+            homes=None,  # in other segments
             run_lengths=self.run_lengths,
             models={**ctx.models, "segment": processor.model},
             warnings=(*ctx.warnings, *processor.warnings),
