@@ -1,4 +1,4 @@
-"""WithinSegmentsStep: detects inside each segment, its surroundings masked out; what lies in two counts once."""
+"""WithinSegmentsStep: detects inside each segment, what is in none masked out; what lies in two counts once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.config import Config
 from shared.errors import InvalidPipeline
@@ -18,8 +19,8 @@ from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.slices import SliceOptions
 from shared.vision.detections import Detections, Integers
 from shared.vision.masks import Mask
-from shared.vision.merge import Kind, Metric, merge
 from shared.vision.pixels import Pixels, rgb_view, rgbx
+from shared.vision.segments import union
 
 _GREY: Final = 114
 _SAME: Final = 0.5  # of the smaller box: seen from two segments, it is one object
@@ -58,10 +59,12 @@ class WithinSegmentsStep:
         parts: list[Detections] = []
         homes: list[Integers] = []
         tiles: list[Integers] = []
-        for index, mask in enumerate(ctx.segments.in_image(ctx.image.shape[:2])):
+        masks = ctx.segments.in_image(ctx.image.shape[:2])
+        ground = union(masks)
+        for index, mask in enumerate(masks):
             if not mask.pixels.size:
                 continue
-            crop = masked(ctx.image, mask)
+            crop = masked(ctx.image, mask, ground)
             part = processor.process(crop).shifted(mask.left, mask.top)
             part = part[mask.covers(part.centres)]
             parts.append(part)
@@ -70,21 +73,46 @@ class WithinSegmentsStep:
                 corner = np.array((mask.left, mask.top) * 2, np.int64)
                 tiles.append(processor.areas(crop.shape[:2]) + corner)
         found = Detections.concatenated(parts)
-        merged = merge(found, kind=Kind.NMS, metric=Metric.IOS, threshold=_SAME)
-        keepers = np.array([group[0] for group in merged.groups], np.intp)
+        home = np.concatenate([np.empty(0, np.int64), *homes])
+        kept = once(found, home, class_agnostic=self.options.class_agnostic)
         return replace(
             ctx,
-            detections=merged.detections,
-            homes=np.concatenate([np.empty(0, np.int64), *homes])[keepers],
+            detections=found[kept],
+            homes=home[kept],
             tiles=np.concatenate([np.empty((0, 4), np.int64), *tiles]),
             models={**ctx.models, "detect": processor.model},
             warnings=(*ctx.warnings, *processor.warnings),
         )
 
 
-def masked(image: Pixels, mask: Mask) -> Pixels:
-    """The mask's rectangle of the image (h, w, 3), grey where the mask is not."""
+def masked(image: Pixels, mask: Mask, ground: Mask) -> Pixels:
+    """The mask's rectangle of the image (h, w, 3), grey where the ground, which is all masks together, is not.
+
+    So an object across the border of two segments is seen whole from both, and not as two halves.
+    """
     height, width = mask.pixels.shape
-    crop = rgbx(image[mask.top : mask.top + height, mask.left : mask.left + width]).copy()
-    crop[~mask.pixels] = _GREY
+    bottom, right = mask.top + height, mask.left + width
+    crop = rgbx(image[mask.top : bottom, mask.left : right]).copy()
+    crop[~ground.cropped(mask.left, mask.top, right, bottom).pixels] = _GREY
     return rgb_view(crop)
+
+
+def once(found: Detections, homes: Integers, *, class_agnostic: bool) -> npt.NDArray[np.intp]:
+    """Indices, strongest first, without those of which a stronger one was seen from another segment (n,)."""
+    order = found.order()
+    x1, y1, x2, y2 = found.boxes_xyxy[order].T.astype(np.float64)
+    areas = (x2 - x1) * (y2 - y1)
+    homes = homes[order]
+    class_ids = np.zeros_like(homes) if class_agnostic else found.class_ids[order]
+    kept = np.ones(len(order), bool)
+    for turn in range(len(order)):
+        if not kept[turn]:
+            continue
+        width = np.minimum(x2, x2[turn]) - np.maximum(x1, x1[turn])
+        height = np.minimum(y2, y2[turn]) - np.maximum(y1, y1[turn])
+        common = np.maximum(width, 0) * np.maximum(height, 0)
+        same = (common > 0) & (common >= _SAME * np.minimum(areas, areas[turn]))
+        same &= (class_ids == class_ids[turn]) & (homes != homes[turn])
+        same[: turn + 1] = False
+        kept &= ~same
+    return order[kept]

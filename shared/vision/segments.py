@@ -82,7 +82,7 @@ def filled(parts: MultiPolygon, image_hw: tuple[int, int]) -> Mask:
 
 def union(masks: Sequence[Mask]) -> Mask:
     """One mask of the pixels of all, which are in one frame."""
-    masks = [mask for mask in masks if mask.pixels.size] or list(masks[:1])
+    masks = [mask for mask in masks if mask.pixels.size] or [Mask(0, 0, np.zeros((0, 0), bool))]
     if len(masks) == 1:
         return masks[0]
     left, top = min(mask.left for mask in masks), min(mask.top for mask in masks)
