@@ -128,9 +128,12 @@ def parse_json(body: bytes) -> Any:
         InvalidEvent: it is not JSON.
     """
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
+        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+        if rb"\ud" in body.lower():  # half of a pair of surrogates is no text: no result could repeat it
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidEvent("The body is not valid JSON") from error
+    return value
 
 
 def asked(message: ImageMessage) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -46,10 +47,11 @@ class PipelineStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """A tenant's own pipelines; generation 0: there is no file."""
+    """A tenant's own pipelines; generation 0: there is no file. `mistake`: why there are none in the file."""
 
     generation: int
     pipelines: Mapping[str, Any]
+    mistake: str = ""
 
     def __str__(self) -> str:
         return f"generation {self.generation}"
@@ -72,7 +74,10 @@ class Pipelines:
             InvalidPipeline: there is none of that name, or it has a mistake; the sentence says where.
             StorageUnavailable: storage did not tell.
         """
-        own = self._own.get(tenant_id).pipelines
+        definitions = self._own.get(tenant_id)
+        if definitions.mistake:
+            raise InvalidPipeline(definitions.mistake)
+        own = definitions.pipelines
         definition = own.get(name) or BUILT_IN.get(name)
         if definition is None:
             names = ", ".join(sorted({*BUILT_IN, *own}))
@@ -87,10 +92,19 @@ class Pipelines:
             stored = self._store.read(self._config.gcs_bucket, _path(tenant_id), max_bytes=MAX_BYTES)
         except ObjectNotFound:
             return Definitions(0, {})
-        if stored.data is None:
+        try:
+            return Definitions(stored.generation, self._parsed(stored.data))
+        except InvalidPipeline as error:
+            held = self._own.contents().get(tenant_id)
+            if held and held.pipelines:
+                raise  # the cache goes on with the ones before, as with a model, and says so in the log
+            return Definitions(stored.generation, {}, mistake=str(error))
+
+    def _parsed(self, data: bytes | None) -> Mapping[str, Any]:
+        if data is None:
             raise InvalidPipeline(f"pipelines.json has more than {MAX_BYTES} bytes")
         try:
-            pipelines = parse_json(stored.data)
+            pipelines: Mapping[str, Any] = parse_json(data)
         except InvalidEvent as error:
             raise InvalidPipeline("pipelines.json is not valid JSON") from error
         check(pipelines, "pipelines.json", "")
@@ -100,7 +114,7 @@ class Pipelines:
                     STEPS[each["step"]].from_json(each.get("options", {}), self._config)
                 except InvalidPipeline as error:
                     raise InvalidPipeline(f"pipelines.json, at {name}.steps[{index}]: {error}") from error
-        return Definitions(stored.generation, pipelines)
+        return pipelines
 
     def _changed(self, tenant_id: str, held: Definitions) -> bool:
         try:
@@ -122,10 +136,14 @@ def check(document: Any, what: str, definition: str) -> None:
     """
     from jsonschema.exceptions import best_match  # noqa: PLC0415 - 80 ms that plain pipelines never need
 
-    error = best_match(_validator(definition).iter_errors(document))
+    try:  # the first one only: a stranger's document may have very many
+        error = best_match(islice(_validator(definition).iter_errors(document), 1))
+    except RecursionError as deep:
+        raise InvalidPipeline(f"{what}: nested too deeply") from deep
     if error is not None:
-        place = error.json_path.removeprefix("$").removeprefix(".")
-        raise InvalidPipeline(f"{what}{f', at {place}' if place else ''}: {error.message[:300]}")
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+        at = f", at {place.removeprefix('.')[:200]}" if place else ""
+        raise InvalidPipeline(f"{what}{at}: {_shortened(error.message)}")
 
 
 @cache
@@ -136,6 +154,11 @@ def _validator(definition: str) -> Any:
     if definition:
         schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
     return Draft202012Validator(schema)
+
+
+def _shortened(text: str) -> str:
+    """A value may be long, and the rule it breaks comes after it."""
+    return text if len(text) <= 300 else f"{text[:140]} … {text[-140:]}"
 
 
 def _overlaid(definition: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
