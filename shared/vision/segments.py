@@ -74,10 +74,9 @@ def filled(parts: MultiPolygon, image_hw: tuple[int, int]) -> Mask:
     row = np.arange(len(edge)) - (np.cumsum(counts) - counts - first)[edge]
     slope = (x2 - x1)[edge] / (y2 - y1)[edge]
     column = np.ceil(x1[edge] + (row + 0.5 - y1[edge]) * slope - 0.5).clip(0, width).astype(np.intp)
-    sides = np.zeros((height, width + 1), bool)
-    np.logical_xor.at(sides.ravel(), row * (width + 1) + column, True)
-    np.logical_xor.accumulate(sides, axis=1, out=sides)
-    return Mask(left, top, sides[:, :width])
+    turns = np.sort(row * width + column)  # what ends with a row ends where the next one begins
+    runs = np.diff(turns, prepend=0, append=height * width)
+    return Mask(left, top, (np.arange(len(runs)) % 2 == 1).repeat(runs).reshape(height, width))
 
 
 def union(masks: Sequence[Mask]) -> Mask:
