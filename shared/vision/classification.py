@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ from PIL import Image
 
 from shared.vision.detections import Floats, Integers
 from shared.vision.pixels import Pixels, rgbx
+
+_LONGEST: Final = 16  # times its short side, of an image as it is resampled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +29,8 @@ def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
     To a square: the short side is resampled to it, antialiased, the long one in proportion (rounded down), and
     the middle is cut out. To anything else: resampled, whatever becomes of the proportions.
     """
+    if size_hw[0] == size_hw[1]:
+        image = _middle(image)
     height, width = image.shape[:2]
     pixels = np.ascontiguousarray(rgbx(image))
     picture = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
@@ -39,6 +44,13 @@ def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
         picture = picture.crop((left, top, left + side, top + side))
     planes = np.asarray(picture)[..., :3].transpose(2, 0, 1)
     return planes.astype(np.float32) / np.float32(255)
+
+
+def _middle(image: Pixels) -> Pixels:
+    """The image without its far ends: a line of 65,000 pixels would be 13 GB once it is as wide as a canvas."""
+    most = _LONGEST * min(image.shape[:2])
+    top, left = (max(length - most, 0) // 2 for length in image.shape[:2])
+    return image[top : top + most, left : left + most]
 
 
 def strongest(scores: npt.NDArray[np.floating], *, count: int, threshold: float) -> Classification:

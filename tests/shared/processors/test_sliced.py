@@ -1,0 +1,257 @@
+"""Sliced runs of models that look at the pixels: what one look at the whole image finds, tiles find too."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.config import Config
+from shared.errors import ImageTooLarge, InvalidModel, ModelNotFound
+from shared.ml.model_cache import ModelCache
+from shared.processors.box_processor import BoxOptions
+from shared.processors.detector_processor import DetectorProcessor
+from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
+from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
+from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
+from shared.processors.slices import MAX_TILES, SliceOptions, each_slice
+from shared.vision.merge import Kind, Metric
+from tests.support import models
+from tests.support.scenes import BLUE, RED, scattered, scene, white
+from tests.support.stores import MemoryStore
+
+BLOBS, SEGMENTS = models.blobs(), models.blobs("segment")
+CONFIG = Config(gcs_bucket="b", error_topic="e", slice_size=128, slice_overlap=0.1)
+
+
+def detector(slices=None, **options):
+    return SAHIDetectorProcessor(
+        tenant_id="tenant-001", options=BoxOptions(**options) if options else None, slices=slices or OVERLAPPING
+    )
+
+
+def segmenter(slices=None):
+    return SAHISegmentationProcessor(tenant_id="tenant-001", slices=slices or OVERLAPPING)
+
+
+def boxes(found):
+    """As `scene` was given them: sorted, with their colours."""
+    colours = (RED, BLUE)
+    rows = zip(found.boxes_xyxy.tolist(), found.class_ids.tolist(), strict=True)
+    return sorted((*box, colours[class_id]) for box, class_id in rows)
+
+
+def pixels(segments, image_hw):
+    """How many masks each pixel is in."""
+    seen = np.zeros(image_hw, int)
+    for mask in segments.masks:
+        height, width = mask.pixels.shape
+        seen[mask.top : mask.top + height, mask.left : mask.left + width] += mask.pixels
+    return seen
+
+
+# Objects are up to 20 px a side, and two tiles have 32 px in common: each object is whole in one of them.
+OVERLAPPING = SliceOptions(slice_hw=(64, 64), overlap=0.5, full_image=False)
+
+
+def test_an_image_without_objects_has_none(put_model):
+    put_model(BLOBS)
+    put_model(SEGMENTS, "segment")
+    assert len(detector().process(scene((150, 200)))) == 0
+    assert len(segmenter().process(scene((150, 200)))) == 0
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(64, 64), (150, 200), (200, 90), (65, 64), (40, 300), (64, 40), (130, 64)]),
+    st.sampled_from([(Kind.GREEDYNMM, Metric.IOS), (Kind.NMM, Metric.IOS), (Kind.NMS, Metric.IOS)]),
+)
+@settings(max_examples=40)
+def test_tiles_find_what_is_there_whole_and_once(blob_models, seed, image_hw, how):
+    there = scattered(seed, image_hw, 1 + image_hw[0] * image_hw[1] // 2500)
+    kind, metric = how
+    slices = SliceOptions(slice_hw=(64, 64), overlap=0.5, full_image=False, kind=kind, metric=metric)
+    assert boxes(detector(slices).process(scene(image_hw, there))) == sorted(there)
+
+
+@pytest.fixture(scope="module")
+def blob_models():
+    """The models of blobs, for tests that hypothesis repeats."""
+    store = MemoryStore()
+    store.put("models/tenant-001/detect.onnx", BLOBS)
+    store.put("models/tenant-001/segment.onnx", SEGMENTS)
+    ModelCache.configure(store, bucket="b", threads=1)
+    yield
+    ModelCache.clear_cache()
+
+
+@given(st.integers(0, 10_000), st.sampled_from([(64, 64), (150, 200), (200, 90), (40, 130)]))
+@settings(max_examples=20)
+def test_tiles_segment_what_is_there_to_the_pixel(blob_models, seed, image_hw):
+    there = scattered(seed, image_hw, 1 + image_hw[0] * image_hw[1] // 2500)
+    image = scene(image_hw, there)
+    found = segmenter().process(image)
+    assert boxes(found.detections) == sorted(there)
+    np.testing.assert_array_equal(pixels(found, image_hw), image.max(axis=2) > 0)
+    assert found.canvas is None
+    assert [mask.area for mask in found.masks] == [
+        int((x2 - x1) * (y2 - y1)) for x1, y1, x2, y2 in found.detections.boxes_xyxy.tolist()
+    ]
+
+
+def test_an_object_on_the_borders_of_four_tiles_is_one(put_model):
+    """Without overlap nobody sees it whole; with little, the parts match the largest."""
+    put_model(BLOBS)
+    image = scene((128, 128), [(56, 58, 76, 74)])
+    slices = SliceOptions(slice_hw=(64, 64), overlap=0.2, full_image=False)
+    assert boxes(detector(slices).process(image)) == [(56, 58, 76, 74, RED)]
+    put_model(SEGMENTS, "segment")
+    found = segmenter(slices).process(image)
+    np.testing.assert_array_equal(pixels(found, (128, 128)), image.max(axis=2) > 0)
+
+
+@pytest.mark.parametrize("image_hw", [(64, 64), (30, 60), (64, 20), (1, 1)])
+@pytest.mark.parametrize("full_image", [False, True])
+def test_one_tile_is_one_look_at_the_image(image_hw, full_image, put_model):
+    put_model(BLOBS)
+    put_model(SEGMENTS, "segment")
+    image = scene(image_hw, [(2, 3, 8, 9), (10, 12, 19, 30, BLUE), (0, 0, 1, 1)])
+    slices = SliceOptions(full_image=full_image)
+    alone = DetectorProcessor(tenant_id="tenant-001").process(image)
+    tiled = detector(slices).process(image)
+    assert boxes(tiled) == boxes(alone)
+    assert tiled.confidences.tolist() == alone.confidences.tolist()
+    whole = SegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(resolution="image")).process(
+        image
+    )
+    parts = segmenter(slices).process(image)
+    assert boxes(parts.detections) == boxes(whole.detections)
+    np.testing.assert_array_equal(pixels(parts, image_hw), pixels(whole, image_hw))
+
+
+def test_objects_of_one_tile_that_overlap_are_not_merged(put_model):
+    """IoU 0.6 is two objects to the detector, and one to a merging by IOS."""
+    data = models.planted("raw", ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8)))
+    put_model(data)
+    assert len(detector(SliceOptions()).process(white((64, 64)))) == 2
+    square = np.zeros((64, 64), bool)
+    square[10:30, 10:30] = True
+    put_model(models.segment([(0, 0.9, square), (0, 0.8, np.roll(square, 5, axis=1))]), "segment")
+    assert len(segmenter(SliceOptions()).process(white((64, 64)))) == 2
+
+
+def test_the_look_at_the_whole_image_finds_what_no_tile_sees(put_model):
+    """Larger than a tile sees it, and `MOST` px in the canvas."""
+    put_model(BLOBS)
+    image = scene((128, 128), [(20, 20, 66, 66)])
+    tiles = SliceOptions(slice_hw=(32, 32), overlap=0.0, full_image=False)
+    assert boxes(detector(tiles).process(image)) != [(20, 20, 66, 66, RED)]
+    everything = SliceOptions(slice_hw=(32, 32), overlap=0.0)
+    assert (20, 20, 66, 66, RED) in boxes(detector(everything).process(image))
+
+
+@pytest.mark.parametrize(
+    ("options", "image_hw", "areas"),
+    [
+        (SliceOptions(), (64, 64), [[0, 0, 64, 64]]),
+        (SliceOptions(), (10, 20), [[0, 0, 20, 10]]),
+        (SliceOptions(full_image=False), (64, 100), [[0, 0, 64, 64], [36, 0, 100, 64]]),
+        (SliceOptions(), (64, 100), [[0, 0, 64, 64], [36, 0, 100, 64], [0, 0, 100, 64]]),
+        (
+            SliceOptions(slice_hw=(32, 100), overlap=0),
+            (64, 100),
+            [[0, 0, 100, 32], [0, 32, 100, 64], [0, 0, 100, 64]],
+        ),
+    ],
+)
+def test_where_it_looks(options, image_hw, areas, put_model):
+    put_model(BLOBS)
+    assert detector(options).areas(image_hw).tolist() == areas
+
+
+def test_a_tile_is_the_model_s_own_size_unless_a_setting_or_an_option_says_otherwise():
+    assert SliceOptions.from_json({}, Config(gcs_bucket="b", error_topic="e")) == SliceOptions()
+    assert SliceOptions.from_json({}, CONFIG) == SliceOptions(slice_hw=(128, 128), overlap=0.1)
+    given_ = {"slice_size": [96, 64], "overlap": 0, "merge": "NMS", "merge_metric": "IOU", "merge_threshold": 1}
+    assert SliceOptions.from_json({**given_, "full_image": False}, CONFIG) == SliceOptions(
+        slice_hw=(96, 64), overlap=0.0, full_image=False, kind=Kind.NMS, metric=Metric.IOU, threshold=1.0
+    )
+    assert SliceOptions.from_json({"slice_size": 640.0}, CONFIG).slice_hw == (640, 640)
+    assert SliceOptions.from_json({"slice_size": [640.0, 320.0]}, CONFIG).slice_hw == (640, 320)
+
+
+def test_too_many_tiles_are_refused_before_they_are_made(put_model):
+    put_model(BLOBS)
+    tiny = SliceOptions(slice_hw=(32, 32), overlap=0.9)
+    with pytest.raises(ImageTooLarge, match=f"tiles of 32 x 32 px; up to {MAX_TILES}"):
+        detector(tiny).areas((60_000, 60_000))
+    assert len(detector(SliceOptions(slice_hw=(32, 32), overlap=0.0)).areas((2048, 2048))) == MAX_TILES + 1
+
+
+def test_a_model_that_fails_on_a_tile_fails(put_model):
+    put_model(models.failing())
+    with pytest.raises(InvalidModel):
+        detector().process(white((128, 128)))
+
+
+def test_without_the_tenant_s_model_there_is_no_processor(put_model):
+    for make, name in ((detector, "detect"), (segmenter, "segment")):
+        with pytest.raises(ModelNotFound, match=f"'{name}'"):
+            make()
+
+
+def test_options_are_those_of_the_detector(put_model):
+    put_model(BLOBS)
+    image = scene((128, 128), [(10, 10, 20, 20), (70, 70, 80, 80, BLUE)])
+    assert boxes(detector(labels=("tray",)).process(image)) == [(70, 70, 80, 80, BLUE)]
+    assert len(detector(confidence_threshold=0.9).process(image)) == 0
+    put_model(models.planted("nms"))
+    assert detector(iou_threshold=0.5).warnings
+
+
+def test_class_agnostic_merging_knows_one_object_of_two_classes(put_model):
+    """Both classes' boxes in each tile, at another place in it: tiles of which each has its own answer."""
+    data = models.planted("end_to_end", ((20, 20, 20, 20, 0, 0.9), (21, 20, 20, 20, 1, 0.8)))
+    put_model(data)
+    twice = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
+    image = white((64, 128))
+    assert len(detector(twice).process(image)) == 4
+    assert len(detector(twice, class_agnostic=True).process(image)) == 2
+
+
+def test_two_images_at_once_do_not_mix(put_model):
+    put_model(BLOBS)
+    put_model(SEGMENTS, "segment")
+    scenes = [scattered(seed, (150, 130 + 10 * seed), 8) for seed in range(4)]
+    images = [scene((150, 130 + 10 * seed), there) for seed, there in enumerate(scenes)]
+    boxes_of, masks_of = detector(), segmenter()
+
+    def look(turn):
+        which = turn % 4
+        segments = masks_of.process(images[which])
+        return which, boxes(boxes_of.process(images[which])), boxes(segments.detections)
+
+    with ThreadPoolExecutor(4) as pool:
+        for which, found, segments in pool.map(look, range(12)):
+            assert found == segments == sorted(scenes[which])
+
+
+def test_the_same_image_gives_the_same_answer_every_time(put_model):
+    put_model(BLOBS)
+    image = scene((200, 300), scattered(3, (200, 300), 20))
+    answers = {detector(SliceOptions()).process(image).boxes_xyxy.tobytes() for _ in range(5)}
+    assert len(answers) == 1
+
+
+def test_each_slice_answers_in_the_order_of_the_areas():
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8, 1).repeat(3, axis=2)
+    areas = np.array([[x, y, x + 1, y + 1] for y in range(8) for x in range(8)])
+    assert each_slice(image, areas, lambda tile: int(tile[0, 0, 0])) == list(range(64))
+    assert each_slice(image, areas[:0], lambda tile: tile) == []
+
+
+def test_tiles_run_on_the_worker_whose_runs_take_one_thread(put_model):
+    put_model(BLOBS)
+    detector()
+    assert ModelCache.keys() == ["tenant-001_detect_worker_1"]
