@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from examples.scenes.canvas import clipped
 from examples.training.batches import lit, turned
-from examples.training.canvases import AREAS_PX
 from examples.training.losses import AREAS, Targets, detection_loss
 from examples.training.masks import MASK_STRIDE, SMALLEST_PX, drawn
 
@@ -21,21 +21,27 @@ if TYPE_CHECKING:
     from examples.training.network import Raw
 
 
-def batch(rng: np.random.Generator, dataset: Dataset, count: int) -> tuple[Tensor, Targets, Tensor]:
-    """(B, 3, 320, 320) in [0, 1], the areas in it, and (G, 80, 80) the share each has of a pixel."""
-    images = np.empty((count, AREAS_PX, AREAS_PX, 3), np.uint8)
+def batch(rng: np.random.Generator, dataset: Dataset, count: int, side_px: int) -> tuple[Tensor, Targets, Tensor]:
+    """(B, 3, side, side) in [0, 1], the areas in it, and (G, side / 4, side / 4) the share each has of a pixel."""
+    whole_px = dataset.canvases.shape[1]
+    images = np.empty((count, side_px, side_px, 3), np.uint8)
     boxes, masks, which = [np.zeros((0, 4))], [], []
     for i in range(count):
         index, turn = int(rng.integers(len(dataset.canvases))), int(rng.integers(8))
-        images[i] = turned(halved(dataset.canvases[index], poor=rng.uniform() < 0.5), turn)
+        cut_px = whole_px if rng.uniform() < 0.4 else int(rng.integers(whole_px * 2 // 5, whole_px))
+        corner = rng.integers(0, whole_px - cut_px + 1, 2)  # x, y
+        images[i] = turned(part(rng, dataset.canvases[index], corner, cut_px, side_px), turn)
         for polygon in dataset.polygons[index]:
-            points = turned_points(polygon / 2, turn, AREAS_PX)
+            inside = clipped((polygon - corner) * (side_px / cut_px), (side_px, side_px))
+            if len(inside) < 3:
+                continue
+            points = turned_points(inside, turn, side_px)
             low, high = points.min(0), points.max(0)
             if (high - low).min() >= SMALLEST_PX:
                 boxes.append(np.array([[*((low + high) / 2), *(high - low)]]))
-                masks.append(drawn(points, AREAS_PX))
+                masks.append(drawn(points, side_px))
                 which.append(i)
-    side = AREAS_PX // MASK_STRIDE
+    side = side_px // MASK_STRIDE
     shares = np.stack(masks) if masks else np.zeros((0, side, side), np.uint8)
     return (
         lit(rng, images),
@@ -48,11 +54,14 @@ def batch(rng: np.random.Generator, dataset: Dataset, count: int) -> tuple[Tenso
     )
 
 
-def halved(canvas: Pixels, *, poor: bool) -> Pixels:
-    """The canvas at half its size, every other pixel or the mean of four: photographs give both."""
-    if poor:
-        return canvas[::2, ::2]
-    return np.asarray(Image.fromarray(canvas).reduce(2))
+def part(rng: np.random.Generator, canvas: Pixels, corner: np.ndarray, cut_px: int, side_px: int) -> Pixels:
+    """(side, side, 3) a square of the canvas brought to size, smoothly or not: photographs give both."""
+    if rng.uniform() < 0.5:
+        at = ((np.arange(side_px) + 0.5) * (cut_px / side_px)).astype(int)
+        return canvas[corner[1] + at][:, corner[0] + at]
+    x, y = (int(value) for value in corner)
+    square = Image.fromarray(canvas[y : y + cut_px, x : x + cut_px])
+    return np.asarray(square.resize((side_px, side_px), Image.Resampling.BILINEAR))
 
 
 def segmentation_loss(raw: Raw, targets: Targets, masks: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from examples.training.canvases import AREAS_PX, letterboxed
+from examples.training.canvases import letterboxed
 from examples.training.detections import decoded
 from examples.training.masks import SMALLEST_PX, filled, opened, overlaps
 from examples.training.precision import Ledger, mean
@@ -41,15 +41,15 @@ class Masks:
 
 def measured_masks(model: ort.InferenceSession, scenes: Sequence[Scene]) -> Masks:
     """Compare masks on the canvas; all areas are of one class."""
-    masks = Masks()
+    masks, side_px = Masks(), model.get_inputs()[0].shape[2]
     for scene in scenes:
-        canvas, fit = letterboxed(scene.image, AREAS_PX)
+        canvas, fit = letterboxed(scene.image, side_px)
         output, prototypes = run(model, canvas)
         found = decoded(output, 1, 0.05, most=100)
         polygons = [fit.onto(segment.polygon) for segment in scene.segments]
         polygons = [p for p in polygons if (p.max(0) - p.min(0)).min() >= SMALLEST_PX]
-        true = np.array([filled(p) for p in polygons]).reshape(-1, AREAS_PX, AREAS_PX)
-        mine = opened(found, prototypes)
+        true = np.array([filled(p, side_px) for p in polygons]).reshape(-1, side_px, side_px)
+        mine = opened(found, prototypes, side_px)
         shared = overlaps(mine, true)
         masks.ledger.add(shared, found.scores)
         sure = found.scores > CONFIDENCE

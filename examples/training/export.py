@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPSET = 17
-SIDE_PX = {"detect": CANVAS_PX, "segment": AREAS_PX, "classify": CLOSE_UP_PX}
 MOST_BYTES = 2_000_000
 
 
@@ -44,7 +43,7 @@ def write(task: str, tenant_id: str, weights: Path, path: Path, *, static: bool)
     model = new(task, tenant_id)
     model.load_state_dict(torch.load(weights, weights_only=True))
     fused(model.eval())
-    side = SIDE_PX[task]
+    side = side_px(task)
     outputs = ["output0", "output1"] if task == "segment" else ["output0"]
     axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch"}}
     if task != "classify":
@@ -70,6 +69,8 @@ def write(task: str, tenant_id: str, weights: Path, path: Path, *, static: bool)
         entry = file.metadata_props.add()
         entry.key, entry.value = key, value
     file.producer_name = "tenant-vision"
+    for node in file.graph.node:
+        node.ClearField("doc_string")  # the exporter writes down where its source files lay
     onnx.checker.check_model(file, full_check=True)
     onnx.save(file, path)
     if path.stat().st_size > MOST_BYTES:
@@ -80,7 +81,7 @@ def metadata(task: str, tenant_id: str, *, static: bool) -> dict[str, str]:
     """What the file says of itself: strings that hold Python literals."""
     tenant = TENANTS[tenant_id]
     labels = {"detect": tenant.labels, "segment": tenant.segment_labels, "classify": tenant.states}[task]
-    side = SIDE_PX[task]
+    side = side_px(task)
     return {
         "description": f"Sample {task} model of {tenant_id}, trained on drawn nursery scenes",
         "author": "The tenant-vision authors",
@@ -95,6 +96,11 @@ def metadata(task: str, tenant_id: str, *, static: bool) -> dict[str, str]:
         "end2end": "False",
         "args": str({"batch": 1, "half": False, "dynamic": not static, "simplify": False, "nms": False}),
     }
+
+
+def side_px(task: str) -> int:
+    """The side of the square that models of a task are made for."""
+    return {"detect": CANVAS_PX, "segment": AREAS_PX, "classify": CLOSE_UP_PX}[task]
 
 
 def fused(module: nn.Module) -> None:

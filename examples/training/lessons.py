@@ -12,6 +12,7 @@ from examples.scenes import TENANTS
 from examples.training.areas import batch as areas
 from examples.training.areas import segmentation_loss
 from examples.training.batches import batch as cut
+from examples.training.canvases import AREAS_PX
 from examples.training.dataset import load
 from examples.training.losses import detection_loss
 from examples.training.network import Classifier, Detector
@@ -51,7 +52,7 @@ def learn(  # the options of the command line, one by one
         return detection_loss(network(images), targets, crop_px)[0]
 
     def segment(network: nn.Module) -> Tensor:
-        images, targets, masks = areas(rng, dataset, batch)
+        images, targets, masks = areas(rng, dataset, batch, AREAS_PX)
         return segmentation_loss(network(images), targets, masks)
 
     def classify(network: nn.Module) -> Tensor:

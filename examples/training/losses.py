@@ -16,21 +16,20 @@ from torch.nn import functional as F
 
 from examples.training.network import STRIDES, Raw
 
-BOX_WEIGHT = 2.0
-
 
 class Rule(NamedTuple):
-    """Which level an object belongs to, and whether one of its cells speaks up or several."""
+    """Which level an object belongs to, whether one of its cells speaks up or several, and what counts."""
 
     longest: bool  # measured by its longest side, else by its shortest
     ends_px: tuple[float, float]  # up to which it belongs to the first and to the second level
     alone: bool
+    box_weight: float
 
 
-PLANTS = Rule(longest=True, ends_px=(30.0, 72.0), alone=True)
+PLANTS = Rule(longest=True, ends_px=(30.0, 72.0), alone=True, box_weight=2.0)
 # Where the middle of a bed lies cannot be seen to within a cell, and its box is large: let the
 # cells around it speak, and the suppression of duplicates choose.
-AREAS = Rule(longest=False, ends_px=(0.0, 40.0), alone=False)
+AREAS = Rule(longest=False, ends_px=(0.0, 40.0), alone=False, box_weight=5.0)
 
 
 class Targets(NamedTuple):
@@ -65,7 +64,7 @@ def detection_loss(raw: Raw, targets: Targets, size_px: int, rule: Rule = PLANTS
     found = raw.boxes[owned.image, :, owned.cell]
     true = targets.boxes[owned.target]
     weight = owned.near / owned.near.sum()
-    return scores + BOX_WEIGHT * (box_errors(found, true) * weight).sum(), owned
+    return scores + rule.box_weight * (box_errors(found, true) * weight).sum(), owned
 
 
 def assigned(raw: Raw, targets: Targets, size_px: int, rule: Rule) -> Owned:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from examples.training.canvases import AREAS_PX
-
 if TYPE_CHECKING:
     from examples.scenes.scene import Floats, Pixels
     from examples.training.detections import Found
@@ -27,12 +25,12 @@ def drawn(points: Floats, side_px: int) -> Pixels:
     return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
 
 
-def filled(points: Floats, side_px: int = AREAS_PX) -> np.ndarray:
+def filled(points: Floats, side_px: int) -> np.ndarray:
     """(side, side) bool: the pixels whose middle lies in a polygon."""
     return drawn(points * MASK_STRIDE, side_px * MASK_STRIDE) > 127
 
 
-def opened(found: Found, prototypes: Floats, side_px: int = AREAS_PX) -> np.ndarray:
+def opened(found: Found, prototypes: Floats, side_px: int) -> np.ndarray:
     """(n, side, side) bool masks of detections, from (32, side / 4, side / 4) prototypes."""
     masks = np.zeros((len(found.boxes), side_px, side_px), bool)
     at = np.arange(side_px)

@@ -11,6 +11,7 @@ import pytest
 
 from examples.scenes import TENANTS, render
 from examples.training.evaluate import measured
+from examples.training.evaluate_states import confusion
 from examples.training.precision import mean
 from examples.training.sessions import session
 
@@ -73,3 +74,21 @@ def test_a_detector_finds_what_grows_in_fresh_scenes(path):
     tally = measured(tenant_id, session(path), scenes)["all"]
     assert mean(tally.ledgers)[0] > 0.9
     assert tally.count_error < 0.1
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.stem == "segment"], ids=lambda path: path.parent.name)
+def test_a_segmenter_answers_with_terms_and_prototypes(path):
+    model, said = opened(path)
+    side = ast.literal_eval(said["imgsz"])[0]
+    output, prototypes = model.run(None, {"images": np.zeros((1, 3, side, side), np.float32)})
+    assert [output.name for output in model.get_outputs()] == ["output0", "output1"]
+    assert output.shape == (1, 4 + 1 + 32, 21 * side * side // 1024)
+    assert prototypes.shape == (1, 32, side // 4, side // 4)
+
+
+def test_a_classifier_tells_how_plants_are():
+    path = MODELS / "tenant-001" / "classify.onnx"
+    scenes = [render("tenant-001", seed=9300 + i, size_wh=(640, 480), plant_px=48) for i in range(4)]
+    table = confusion("tenant-001", session(path), scenes)
+    assert table.sum() > 40
+    assert np.trace(table) / table.sum() > 0.9
