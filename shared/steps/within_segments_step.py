@@ -1,8 +1,8 @@
-"""WithinSegmentsStep: detects inside each segment, what is in none masked out; what lies in two counts once."""
+"""WithinSegmentsStep: detects inside each segment, its surroundings masked out; what lies in two counts once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, Self
 
@@ -60,17 +60,18 @@ class WithinSegmentsStep:
         homes: list[Integers] = []
         tiles: list[Integers] = []
         masks = ctx.segments.in_image(ctx.image.shape[:2])
-        ground = union(masks)
+        reach = int(self.slices.overlap * max(self.slices.slice_hw or processor.model.export.canvas_hw))
         for index, mask in enumerate(masks):
-            if not mask.pixels.size:
+            if not mask.area:
                 continue
-            crop = masked(ctx.image, mask, ground)
-            part = processor.process(crop).shifted(mask.left, mask.top)
+            shown = union([mask, *neighbours(masks, index, reach)])
+            crop = masked(ctx.image, shown)
+            part = processor.process(crop).shifted(shown.left, shown.top)
             part = part[mask.covers(part.centres)]
             parts.append(part)
             homes.append(np.full(len(part), index, np.int64))
             if isinstance(processor, SAHIDetectorProcessor):
-                corner = np.array((mask.left, mask.top) * 2, np.int64)
+                corner = np.array((shown.left, shown.top) * 2, np.int64)
                 tiles.append(processor.areas(crop.shape[:2]) + corner)
         found = Detections.concatenated(parts)
         home = np.concatenate([np.empty(0, np.int64), *homes])
@@ -85,16 +86,35 @@ class WithinSegmentsStep:
         )
 
 
-def masked(image: Pixels, mask: Mask, ground: Mask) -> Pixels:
-    """The mask's rectangle of the image (h, w, 3), grey where the ground, which is all masks together, is not.
-
-    So an object across the border of two segments is seen whole from both, and not as two halves.
-    """
+def masked(image: Pixels, mask: Mask) -> Pixels:
+    """The mask's rectangle of the image (h, w, 3), grey where the mask is not."""
     height, width = mask.pixels.shape
-    bottom, right = mask.top + height, mask.left + width
-    crop = rgbx(image[mask.top : bottom, mask.left : right]).copy()
-    crop[~ground.cropped(mask.left, mask.top, right, bottom).pixels] = _GREY
+    crop = rgbx(image[mask.top : mask.top + height, mask.left : mask.left + width]).copy()
+    crop[~mask.pixels] = _GREY
     return rgb_view(crop)
+
+
+def neighbours(masks: Sequence[Mask], index: int, reach: int) -> list[Mask]:
+    """Of the masks that touch one of them, what lies up to `reach` px beyond its rectangle.
+
+    With them, an object across a border is seen whole from both sides, not as two halves that nothing joins.
+    """
+    mask = masks[index]
+    height, width = mask.pixels.shape
+    left, top, right, bottom = mask.left, mask.top, mask.left + width, mask.top + height
+    grown = np.zeros((height + 2, width + 2), bool)  # by a pixel to each side
+    for y, x in ((0, 1), (1, 0), (1, 1), (1, 2), (2, 1)):
+        grown[y : y + height, x : x + width] |= mask.pixels
+    found = []
+    for place, other in enumerate(masks):
+        near = other.cropped(left - 1, top - 1, right + 1, bottom + 1)
+        if place == index or not near.pixels.size:
+            continue
+        rows, columns = near.pixels.shape
+        y, x = near.top - top + 1, near.left - left + 1
+        if (grown[y : y + rows, x : x + columns] & near.pixels).any():
+            found.append(other.cropped(left - reach, top - reach, right + reach, bottom + reach))
+    return found
 
 
 def once(found: Detections, homes: Integers, *, class_agnostic: bool) -> npt.NDArray[np.intp]:

@@ -169,7 +169,7 @@ def segment(
     )
 
 
-MOST = 24
+MOST = 32
 
 
 def blobs(task="detect", *, canvas_hw=CANVAS_HW, dynamic=False, labels=LABELS):

@@ -1,0 +1,445 @@
+"""Steps around segments: filtered, looked into, counted, measured; what comes in a wrong order is said."""
+
+import numpy as np
+import pytest
+
+from shared.config import Config
+from shared.errors import InvalidPipeline, ModelNotFound
+from shared.ml.model_cache import ModelCache
+from shared.processing_context import ProcessingContext
+from shared.processors.box_processor import BoxOptions
+from shared.processors.segmentation_processor import SegmentOptions
+from shared.steps.aggregate_step import AggregateStep
+from shared.steps.classification_step import ClassificationStep
+from shared.steps.detection_step import DetectionStep
+from shared.steps.sahi_detection_step import SAHIDetectionStep
+from shared.steps.segment_filter_step import SegmentFilterStep
+from shared.steps.segmentation_step import SegmentationStep
+from shared.steps.size_statistics_step import SizeStatisticsStep
+from shared.steps.step import STEPS
+from shared.steps.within_segments_step import WithinSegmentsStep, once
+from shared.vision.detections import Detections
+from tests.support import models
+from tests.support.scenes import BLUE, GREEN, RED, WHITE, scene
+
+CONFIG = Config(gcs_bucket="b", error_topic="e")
+IMAGE_HW = (64, 96)
+
+
+def context(image=None):
+    return ProcessingContext(tenant_id="tenant-001", image=scene(IMAGE_HW) if image is None else image)
+
+
+def bed(x1, y1, x2, y2, hole=None):
+    pixels = np.zeros(IMAGE_HW, bool)
+    pixels[y1:y2, x1:x2] = True
+    if hole:
+        pixels[hole[1] : hole[3], hole[0] : hole[2]] = False
+    return pixels
+
+
+def lit(image):
+    """A green dot in a corner: what planted segments need to be found, and no blob."""
+    image = image.copy()
+    image[63, 95] = GREEN
+    return image
+
+
+# A path of 8 px between two beds, and a small bed. Areas: 1600, 1280, 512, 64.
+BEDS = (
+    (0, 0.9, bed(0, 0, 40, 40)),
+    (0, 0.8, bed(48, 0, 80, 40)),
+    (1, 0.7, bed(40, 0, 48, 64)),
+    (0, 0.6, bed(0, 50, 8, 58)),
+)
+
+
+@pytest.fixture
+def segmented(put_model):
+    """Gives a function: rectangles of the scene, and segments -> the context after looking for segments."""
+
+    def look(rectangles=(), beds=BEDS, resolution="image"):
+        put_model(models.segment(beds), "segment")
+        put_model(models.blobs(canvas_hw=IMAGE_HW))
+        step = SegmentationStep(options=SegmentOptions(resolution=resolution, iou_threshold=1.0))
+        return step.execute(context(lit(scene(IMAGE_HW, rectangles))))
+
+    return look
+
+
+def boxes(ctx):
+    """In whole px: a crop is enlarged, not by a whole number, and a blob's border is as exact as that."""
+    colours = (RED, BLUE)
+    rows = zip(ctx.detections.boxes_xyxy.round().tolist(), ctx.detections.class_ids.tolist(), strict=True)
+    return [(*box, colours[class_id]) for box, class_id in rows]
+
+
+# segment
+
+
+def test_segments_are_added_and_what_was_there_stays(put_model):
+    put_model(models.segment(BEDS), "segment")
+    put_model(models.detect())
+    before = DetectionStep().execute(context(lit(scene(IMAGE_HW))))
+    after = SegmentationStep(run_lengths=True).execute(before)
+    assert before.segments is None
+    assert after.segments.areas.tolist() == [1600, 1280, 512, 64]
+    assert (after.detections is before.detections, after.run_lengths) == (True, True)
+    assert set(after.models) == {"detect", "segment"}
+
+
+# segment_filter
+
+
+@pytest.mark.parametrize(
+    ("options", "areas"),
+    [
+        ({}, [1600, 1280, 512, 64]),
+        ({"labels": ["bed"]}, [1600, 1280, 64]),
+        ({"labels": ["path"]}, [512]),
+        ({"labels": ["path", "bed"]}, [1600, 1280, 512, 64]),
+        ({"labels": []}, []),
+        ({"min_area": 64}, [1600, 1280, 512, 64]),
+        ({"min_area": 64.5}, [1600, 1280, 512]),
+        ({"min_area": 1e9}, []),
+        ({"largest": 1}, [1600, 512]),
+        ({"largest": 2.0}, [1600, 1280, 512]),
+        ({"largest": 30000}, [1600, 1280, 512, 64]),
+        ({"labels": ["bed"], "largest": 1}, [1600]),
+        ({"labels": ["bed"], "min_area": 1000, "largest": 2}, [1600, 1280]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("resolution", ["canvas", "image"])
+def test_wanted_segments_are_kept(options, areas, resolution, segmented):
+    after = SegmentFilterStep.from_json(options, CONFIG).execute(segmented(resolution=resolution))
+    assert after.segments.areas.tolist() == areas
+    assert len(after.segments.detections) == len(areas)
+
+
+@pytest.mark.parametrize("options", [{}, {"labels": ["bed"]}, {"min_area": 5}, {"largest": 1}])
+def test_of_no_segments_none_are_kept(options, segmented):
+    assert len(SegmentFilterStep.from_json(options, CONFIG).execute(segmented(beds=())).segments) == 0
+
+
+@pytest.mark.parametrize("beds", [(), BEDS])
+def test_a_label_that_there_is_not_is_said_whatever_was_found(beds, segmented):
+    with pytest.raises(InvalidPipeline, match="'pond'; it has: bed, path"):
+        SegmentFilterStep(labels=("pond",)).execute(segmented(beds=beds))
+
+
+def test_of_a_file_without_names_numbers_are_labels_whatever_was_found(put_model):
+    for beds, kept in ((BEDS, 1), ((), 0)):
+        put_model(models.segment(beds, kind="end_to_end", without_metadata=True), "segment")
+        ctx = SegmentationStep().execute(context(lit(scene(IMAGE_HW))))
+        assert len(SegmentFilterStep(labels=("class1",)).execute(ctx).segments) == kept
+
+
+def test_homes_follow_their_segments(segmented):
+    ctx = segmented([(50, 5, 60, 15), (4, 4, 14, 14), (3, 52, 5, 54)])
+    ctx = WithinSegmentsStep().execute(ctx)
+    homes = {tuple(box[:2]): home for box, home in zip(boxes(ctx), ctx.homes.tolist(), strict=True)}
+    assert homes == {(50, 5): 1, (4, 4): 0, (3, 52): 3}
+    after = SegmentFilterStep(min_area=1000).execute(ctx)
+    homes = {tuple(box[:2]): home for box, home in zip(boxes(after), after.homes.tolist(), strict=True)}
+    assert homes == {(50, 5): 1, (4, 4): 0, (3, 52): -1}
+    after = SegmentFilterStep(largest=1, labels=("path",)).execute(ctx)
+    assert after.homes.tolist() == [-1, -1, -1]
+    assert SegmentFilterStep(labels=()).execute(ctx).homes.tolist() == [-1, -1, -1]
+
+
+def test_homes_are_forgotten_with_the_objects_and_the_segments_they_are_of(segmented):
+    ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15)]))
+    for step in (
+        DetectionStep(),
+        SAHIDetectionStep(),
+        SegmentationStep(),
+        SAHIDetectionStep(model="segment", options=SegmentOptions()),
+    ):
+        assert step.execute(ctx).homes is None
+
+
+# within_segments
+
+INSIDE = [(4, 4, 14, 14), (20, 20, 30, 36, BLUE), (60, 10, 72, 18)]
+OUTSIDE = [(84, 4, 94, 14), (20, 44, 30, 54, BLUE)]
+
+
+@pytest.mark.parametrize("detector", ["detect", "sahi_detect"])
+@pytest.mark.parametrize("resolution", ["canvas", "image"])
+def test_objects_inside_segments_are_found_and_those_outside_are_not(detector, resolution, segmented):
+    ctx = segmented([*INSIDE, *OUTSIDE], BEDS[:2], resolution)
+    after = WithinSegmentsStep.from_json({"detector": detector}, CONFIG).execute(ctx)
+    found = boxes(after)
+    assert dict(zip(found, after.homes.tolist(), strict=True)) == {
+        (4, 4, 14, 14, RED): 0,
+        (20, 20, 30, 36, BLUE): 0,
+        (60, 10, 72, 18, RED): 1,
+    }
+    assert after.models["detect"].source.uri.endswith("detect.onnx")
+    assert len(after.tiles) == (2 if detector == "sahi_detect" else 0)
+
+
+def test_without_segments_nothing_is_found(segmented):
+    after = WithinSegmentsStep().execute(segmented(INSIDE, ()))
+    assert (len(after.detections), len(after.homes), after.tiles.shape) == (0, 0, (0, 4))
+    assert set(after.models) == {"segment", "detect"}
+
+
+def test_without_a_detect_model_there_is_no_answer_even_if_there_are_no_segments(put_model):
+    put_model(models.segment(), "segment")
+    ctx = SegmentationStep().execute(context())
+    with pytest.raises(ModelNotFound):
+        WithinSegmentsStep().execute(ctx)
+
+
+def test_the_surroundings_of_a_segment_are_masked_out(segmented):
+    """Half of each object lies in the hole: what is left of it has its middle elsewhere."""
+    beds = ((0, 0.9, bed(0, 0, 64, 64, hole=(20, 20, 44, 44))),)
+    ctx = segmented([(24, 24, 40, 40), (4, 4, 14, 14), (14, 50, 26, 56)], beds)
+    after = WithinSegmentsStep().execute(ctx)
+    assert sorted(boxes(after)) == [(4, 4, 14, 14, RED), (14, 50, 26, 56, RED)]
+
+
+@pytest.mark.parametrize("middle", [36, 39, 40, 41, 44])
+@pytest.mark.parametrize("detector", ["detect", "sahi_detect"])
+def test_an_object_across_the_border_of_two_segments_counts_once(middle, detector, segmented):
+    beds = ((0, 0.9, bed(0, 0, 40, 64)), (1, 0.8, bed(40, 0, 80, 64)))
+    there = (middle - 6, 20, middle + 5, 30)
+    ctx = segmented([there, (4, 40, 14, 50), (60, 40, 70, 50)], beds)
+    after = WithinSegmentsStep(detector=detector).execute(ctx)
+    assert sorted(boxes(after)) == sorted([(*there, RED), (4, 40, 14, 50, RED), (60, 40, 70, 50, RED)])
+    assert sorted(after.homes.tolist()) == ([0, 0, 1] if middle - 0.5 < 40 else [0, 1, 1])
+
+
+def test_an_object_in_two_segments_that_overlap_counts_once(segmented):
+    beds = ((0, 0.9, bed(0, 0, 50, 64)), (1, 0.8, bed(30, 0, 80, 64)))
+    after = WithinSegmentsStep().execute(segmented([(34, 20, 46, 30), (60, 20, 70, 30)], beds))
+    assert sorted(boxes(after)) == [(34, 20, 46, 30, RED), (60, 20, 70, 30, RED)]
+    assert len(set(after.homes.tolist())) == 2
+
+
+def test_objects_of_one_segment_that_overlap_stay_two(put_model):
+    """The detector's own suppression has decided about them: IoU 0.6, of which each is 0.75."""
+    put_model(models.segment(BEDS[:1]), "segment")
+    put_model(models.planted("raw", ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8)), canvas_hw=(40, 40)))
+    image = lit(scene(IMAGE_HW, [(0, 0, 40, 40, WHITE)]))
+    ctx = SegmentationStep(options=SegmentOptions(resolution="image")).execute(context(image))
+    for detector in ("detect", "sahi_detect"):
+        assert len(WithinSegmentsStep(detector=detector).execute(ctx).detections) == 2
+
+
+def test_options_are_those_of_the_detector(segmented):
+    ctx = segmented(INSIDE, BEDS[:2])
+    step = WithinSegmentsStep.from_json({"labels": ["tray"]}, CONFIG)
+    assert [box[4] for box in boxes(step.execute(ctx))] == [BLUE]
+    with pytest.raises(InvalidPipeline, match="'bed'; it has: plant, tray"):
+        WithinSegmentsStep(options=BoxOptions(labels=("bed",))).execute(ctx)
+
+
+@pytest.mark.parametrize(
+    ("objects", "kept"),
+    [
+        ([], []),
+        ([(0, 0, 10, 10, 0.9, 0, 0), (0, 0, 10, 10, 0.8, 0, 1)], [0]),
+        ([(0, 0, 10, 10, 0.8, 0, 0), (0, 0, 10, 10, 0.9, 0, 1)], [1]),
+        ([(0, 0, 10, 10, 0.9, 0, 0), (0, 0, 10, 10, 0.8, 0, 0)], [0, 1]),  # of one segment
+        ([(0, 0, 10, 10, 0.9, 0, 0), (0, 0, 10, 10, 0.8, 1, 1)], [0, 1]),  # of two classes
+        ([(0, 0, 10, 10, 0.9, 0, 0), (10, 0, 20, 10, 0.8, 0, 1)], [0, 1]),  # beside each other
+        ([(0, 0, 10, 10, 0.9, 0, 0), (5, 0, 10, 10, 0.8, 0, 1)], [0]),  # a part
+        ([(0, 0, 10, 10, 0.9, 0, 0), (6, 0, 16, 10, 0.8, 0, 1)], [0, 1]),
+        ([(0, 0, 0, 0, 0.9, 0, 0), (0, 0, 0, 0, 0.8, 0, 1)], [0, 1]),  # without an area
+        # The second falls to the first, and so it takes nobody with it.
+        ([(0, 0, 10, 10, 0.9, 0, 0), (4, 0, 14, 10, 0.8, 0, 1), (8, 0, 18, 10, 0.7, 0, 0)], [0, 2]),
+    ],
+)
+def test_the_stronger_of_two_that_two_segments_saw_is_kept(objects, kept):
+    rows = np.array(objects, np.float32).reshape(-1, 7)
+    found = Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+    homes = rows[:, 6].astype(np.int64)
+    assert once(found, homes, class_agnostic=False).tolist() == kept
+
+
+def test_two_classes_are_one_object_where_that_is_asked_for():
+    found = Detections(
+        np.array([[0, 0, 9, 9]] * 2, np.float32), np.array([0.5, 0.6], np.float32), np.array([0, 1], np.int64)
+    )
+    assert once(found, np.array([0, 1]), class_agnostic=True).tolist() == [1]
+
+
+# aggregate
+
+
+@pytest.mark.parametrize("resolution", ["canvas", "image"])
+def test_objects_belong_to_the_first_segment_their_middle_is_in(resolution, segmented):
+    beds = (*BEDS[:2], (1, 0.7, bed(30, 0, 60, 64)))
+    rectangles = [(4, 4, 14, 14), (33, 4, 39, 12, BLUE), (42, 50, 47, 60), (84, 4, 94, 14)]
+    ctx = DetectionStep().execute(segmented(rectangles, beds, resolution))
+    after = AggregateStep().execute(ctx)
+    homes = {box[:2]: home for box, home in zip(boxes(after), after.homes.tolist(), strict=True)}
+    assert homes == {(4, 4): 0, (33, 4): 0, (42, 50): 2, (84, 4): -1}
+    assert after.aggregated
+
+
+def test_homes_that_a_step_has_found_stay(segmented):
+    ctx = WithinSegmentsStep().execute(segmented(INSIDE))
+    assert AggregateStep().execute(ctx).homes is ctx.homes
+
+
+def test_without_objects_or_without_segments_there_is_nothing_in_them(segmented, put_model):
+    ctx = DetectionStep().execute(segmented((), ()))
+    assert AggregateStep().execute(ctx).homes.shape == (0,)
+    put_model(models.detect())
+    assert AggregateStep().execute(DetectionStep().execute(context())).homes is None
+
+
+# sahi_detect
+
+
+def test_slices_of_detections_and_of_segments(put_model):
+    put_model(models.blobs())
+    put_model(models.blobs("segment"), "segment")
+    ctx = context(scene((64, 100), [(4, 4, 14, 14), (50, 30, 60, 44, BLUE)]))
+    after = SAHIDetectionStep.from_json({"overlap": 0.5, "full_image": False}, CONFIG).execute(ctx)
+    assert sorted(boxes(after)) == [(4, 4, 14, 14, RED), (50, 30, 60, 44, BLUE)]
+    assert after.tiles.tolist() == [[0, 0, 64, 64], [32, 0, 96, 64], [36, 0, 100, 64]]
+    step = SAHIDetectionStep.from_json({"model": "segment", "overlap": 0.5, "full_image": False}, CONFIG)
+    assert step.model_types == ("segment",)
+    after = step.execute(ctx)
+    assert after.detections is None
+    assert sorted(after.segments.areas.tolist()) == [100, 140]
+    assert set(after.models) == {"segment"}
+
+
+# size_statistics
+
+
+def sized(*areas, class_ids=None):
+    """A context with squares of these areas."""
+    sides = np.sqrt(np.array(areas, np.float64))
+    rng = np.random.default_rng(1)
+    corners = rng.uniform(0, 50, (len(sides), 2))
+    found = Detections(
+        np.concatenate((corners, corners + sides[:, None]), axis=1).astype(np.float32).reshape(-1, 4),
+        np.full(len(sides), 0.5, np.float32),
+        np.array(class_ids or [0] * len(sides), np.int64),
+    )
+    model = ModelCache.get_model(tenant_id="tenant-001", model_type="detect")
+    return ProcessingContext(
+        tenant_id="tenant-001", image=scene(IMAGE_HW), detections=found, models={"detect": model}
+    )
+
+
+@pytest.fixture
+def detects(put_model):
+    put_model(models.detect())
+
+
+@pytest.mark.parametrize(
+    ("areas", "bands"),
+    [
+        ((100,), {"small": 0, "medium": 1, "large": 0}),
+        ((100, 100, 100), {"small": 0, "medium": 3, "large": 0}),
+        ((123.4567,) * 7, {"small": 0, "medium": 7, "large": 0}),
+        ((0.1,) * 3, {"small": 0, "medium": 3, "large": 0}),
+        ((100, 400), {"small": 0, "medium": 1, "large": 1}),  # z of -1 and 1: each at the foot of its band
+        ((100, 200, 200, 200, 200, 300), {"small": 1, "medium": 4, "large": 1}),
+    ],
+    ids=str,
+)
+def test_sizes_are_in_bands_of_their_z_score(areas, bands, detects):
+    [sizes] = SizeStatisticsStep().execute(sized(*areas)).sizes
+    assert (sizes.label, sizes.count, dict(sizes.bands)) == ("plant", len(areas), bands)
+    assert sizes.mean_area == pytest.approx(np.mean(areas), rel=1e-4)
+    assert sizes.deviation == pytest.approx(np.std(areas), rel=1e-4, abs=0.01)
+
+
+def test_of_nothing_there_are_no_sizes(detects):
+    assert SizeStatisticsStep().execute(sized()).sizes == ()
+
+
+def test_each_label_has_sizes_of_its_own(detects):
+    ctx = sized(100, 1000, 110, 1100, class_ids=[0, 1, 0, 1])
+    plants, trays = SizeStatisticsStep().execute(ctx).sizes
+    assert (plants.label, plants.count, trays.label, trays.count) == ("plant", 2, "tray", 2)
+    assert (round(plants.mean_area), round(trays.mean_area)) == (105, 1050)
+
+
+def test_segments_are_measured_by_their_masks(segmented):
+    for resolution in ("canvas", "image"):
+        ctx = SizeStatisticsStep(of="segments").execute(segmented(resolution=resolution))
+        assert [(each.label, each.count, each.mean_area) for each in ctx.sizes] == [
+            ("bed", 3, pytest.approx((1600 + 1280 + 64) / 3)),
+            ("path", 1, 512),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("bands", "counts"),
+    [
+        ([{"name": "all"}], {"all": 6}),
+        ([{"name": "lower", "below": 0}, {"name": "upper"}], {"lower": 1, "upper": 5}),
+        ([{"name": "a", "below": -9}, {"name": "b", "below": 9}, {"name": "c"}], {"a": 0, "b": 6, "c": 0}),
+    ],
+)
+def test_bands_are_as_they_are_asked_for(bands, counts, detects):
+    step = SizeStatisticsStep.from_json({"bands": bands}, CONFIG)
+    [sizes] = step.execute(sized(100, 200, 200, 200, 200, 300)).sizes
+    if len(bands) == 2:
+        assert sum(sizes.bands.values()) == 6
+    else:
+        assert dict(sizes.bands) == counts
+
+
+@pytest.mark.parametrize(
+    "bands",
+    [
+        [{"name": "a", "below": 1}],
+        [{"name": "a"}, {"name": "b"}],
+        [{"name": "a", "below": 1}, {"name": "b", "below": 2}],
+        [{"name": "a", "below": 1}, {"name": "b", "below": 1}, {"name": "c"}],
+        [{"name": "a", "below": 2}, {"name": "b", "below": 1}, {"name": "c"}],
+        [{"name": "a", "below": 1}, {"name": "a"}],
+        [{"name": "a"}, {"name": "b", "below": 1}, {"name": "c"}],
+    ],
+    ids=str,
+)
+def test_bands_that_make_no_sense_are_refused(bands):
+    with pytest.raises(InvalidPipeline, match="bands"):
+        SizeStatisticsStep.from_json({"bands": bands}, CONFIG)
+
+
+# classify
+
+
+def test_a_classification_is_added(put_model):
+    put_model(models.classify(), "classify")
+    after = ClassificationStep.from_json({"top_k": 2.0}, CONFIG).execute(context(scene((9, 9), [(0, 0, 9, 9)])))
+    assert after.classification.class_ids.tolist() == [0, 1]
+    assert set(after.models) == {"classify"}
+
+
+# A wrong order
+
+
+@pytest.mark.parametrize(
+    ("step", "sentence"),
+    [
+        (SegmentFilterStep(), "segment_filter comes after a step that finds segments"),
+        (WithinSegmentsStep(), "within_segments comes after a step that finds segments"),
+        (AggregateStep(), "aggregate comes after a step that finds something"),
+        (SizeStatisticsStep(), "size_statistics comes after a step that finds detections"),
+        (SizeStatisticsStep(of="segments"), "size_statistics comes after a step that finds segments"),
+    ],
+    ids=str,
+)
+def test_a_step_before_what_it_needs_says_so(step, sentence):
+    with pytest.raises(InvalidPipeline, match=sentence):
+        step.execute(context())
+
+
+def test_every_step_is_frozen_and_knows_the_models_it_asks_for():
+    for name, kind in STEPS.items():
+        step = kind.from_json({}, CONFIG)
+        assert set(step.model_types) <= {"detect", "segment", "classify"}, name
+        assert kind.__dataclass_params__.frozen
