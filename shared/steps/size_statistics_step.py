@@ -16,6 +16,7 @@ from shared.processing_context import Bands, ProcessingContext, Sizes
 from shared.vision.detections import Integers
 
 BANDS: Final[tuple[tuple[str, float | None], ...]] = (("small", -1.0), ("medium", 1.0), ("large", None))
+_EQUAL: Final = 1e-4  # of the mean: boxes of one size differ by as much in single precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class SizeStatisticsStep:
         """Raises: InvalidPipeline: limits that do not rise, or a band other than the last without one."""
         bands: tuple[tuple[str, float | None], ...] = BANDS
         if "bands" in options:
-            bands = tuple((each["name"], each.get("below")) for each in options["bands"])
+            bands = tuple((each["name"], _float(each.get("below"))) for each in options["bands"])
             limits = [limit for _, limit in bands[:-1] if limit is not None]
             if bands[-1][1] is not None or len(limits) != len(bands) - 1 or limits != sorted(set(limits)):
                 raise InvalidPipeline("bands: `below` rises from band to band, and the last has none")
@@ -67,8 +68,9 @@ class SizeStatisticsStep:
 
     def _bands(self, areas: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """(n,) the band of each of these areas, which are of one label."""
-        deviation = areas.std()
-        scores = (areas - areas.mean()) / deviation if deviation > 0 else np.zeros(len(areas))
+        mean, deviation = areas.mean(), areas.std()
+        differ = deviation > _EQUAL * mean
+        scores = ((areas - mean) / deviation).round(9) if differ else np.zeros(len(areas))
         limits = [limit for _, limit in self.bands if limit is not None]
         return np.searchsorted(limits, scores, side="right")
 
@@ -81,3 +83,8 @@ class SizeStatisticsStep:
             deviation=float(areas.std()),
             bands={name: counts[index] for index, (name, _) in enumerate(self.bands)},
         )
+
+
+def _float(number: float | None) -> float | None:
+    """1 and 1.0 are one limit, and one digest."""
+    return None if number is None else float(number)
