@@ -136,16 +136,16 @@ def test_of_a_file_without_names_numbers_are_labels_whatever_was_found(put_model
 
 
 def test_homes_follow_their_segments(segmented):
-    ctx = segmented([(50, 5, 60, 15), (4, 4, 14, 14), (3, 52, 5, 54)])
-    ctx = WithinSegmentsStep().execute(ctx)
-    homes = {tuple(box[:2]): home for box, home in zip(boxes(ctx), ctx.homes.tolist(), strict=True)}
-    assert homes == {(50, 5): 1, (4, 4): 0, (3, 52): 3}
-    after = SegmentFilterStep(min_area=1000).execute(ctx)
-    homes = {tuple(box[:2]): home for box, home in zip(boxes(after), after.homes.tolist(), strict=True)}
-    assert homes == {(50, 5): 1, (4, 4): 0, (3, 52): -1}
-    after = SegmentFilterStep(largest=1, labels=("path",)).execute(ctx)
-    assert after.homes.tolist() == [-1, -1, -1]
-    assert SegmentFilterStep(labels=()).execute(ctx).homes.tolist() == [-1, -1, -1]
+    ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15), (6, 4, 16, 14), (2, 52, 4, 54)]))
+
+    def homes(ctx):
+        """From left to right."""
+        return ctx.homes[np.argsort(ctx.detections.boxes_xyxy[:, 0])].tolist()
+
+    assert homes(ctx) == [3, 0, 1]
+    assert homes(SegmentFilterStep(min_area=1000).execute(ctx)) == [-1, 0, 1]
+    assert homes(SegmentFilterStep(largest=1, labels=("path",)).execute(ctx)) == [-1, -1, -1]
+    assert homes(SegmentFilterStep(labels=()).execute(ctx)) == [-1, -1, -1]
 
 
 def test_homes_are_forgotten_with_the_objects_and_the_segments_they_are_of(segmented):
