@@ -136,7 +136,7 @@ def test_of_a_file_without_names_numbers_are_labels_whatever_was_found(put_model
 
 
 def test_homes_follow_their_segments(segmented):
-    ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15), (6, 4, 16, 14), (2, 52, 4, 54)]))
+    ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15), (6, 4, 16, 14), (3, 52, 5, 54)]))
 
     def homes(ctx):
         """From left to right."""
