@@ -136,7 +136,8 @@ def test_of_a_file_without_names_numbers_are_labels_whatever_was_found(put_model
 
 
 def test_homes_follow_their_segments(segmented):
-    ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15), (6, 4, 16, 14), (3, 52, 5, 54)]))
+    beds = (*BEDS[:3], (0, 0.6, bed(0, 44, 30, 64)))
+    ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15), (16, 4, 26, 14), (4, 48, 12, 58)], beds))
 
     def homes(ctx):
         """From left to right."""
