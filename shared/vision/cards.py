@@ -75,9 +75,25 @@ def quietest_corner(
     right, bottom = (max(shape_hw[axis] - card_hw[axis] - margin, 0) for axis in (1, 0))
     left, top = min(margin, right), min(margin, bottom)
     corners = ((left, bottom), (left, top), (right, bottom), (right, top))
-    boxes = (covered(np.array(corners, np.float32), card_hw, boxes_xyxy) > 0).sum(axis=1).tolist()
-    pixels = [sum(mask.cropped(x, y, x + card_hw[1], y + card_hw[0]).area for mask in masks) for x, y in corners]
-    return corners[min(range(4), key=lambda each: (boxes[each], pixels[each]))]
+    places = np.array(corners, np.float32)
+    boxes = (covered(places, card_hw, boxes_xyxy) > 0).sum(axis=1)
+    outer = [
+        (mask.left, mask.top, mask.left + mask.pixels.shape[1], mask.top + mask.pixels.shape[0]) for mask in masks
+    ]
+    pixels = [0, 0, 0, 0]
+    for corner, index in np.argwhere(
+        covered(places, card_hw, np.array(outer, np.float32).reshape(-1, 4)) > 0
+    ).tolist():
+        x, y = corners[corner]
+        pixels[corner] += masks[index].cropped(x, y, x + card_hw[1], y + card_hw[0]).area
+    return corners[np.lexsort((pixels, boxes))[0]]
+
+
+def overlay(picture: Pixels, patch: Pixels, left: int, top: int) -> None:
+    """Lay (h, w, 4) RGBA, which is inside, over the picture (h, w, 3)."""
+    under = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
+    alpha = patch[..., 3:].astype(np.uint16)
+    under[...] = (patch[..., :3] * alpha + under * (255 - alpha) + 127) // 255
 
 
 def _shortened(name: str, size: int, most: float) -> str:

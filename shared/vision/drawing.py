@@ -11,11 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from shared.vision.cards import Row, card, quietest_corner
+from shared.vision.cards import Row, card, overlay, quietest_corner
 from shared.vision.colours import Colour
 from shared.vision.detections import Floats, Integers
 from shared.vision.masks import Mask
-from shared.vision.pixels import Pixels, rgb_view, rgbx, words
+from shared.vision.pixels import Pixels, Words, rgb_view, rgbx, words
 from shared.vision.tags import Room, above_box, at_mask, length, paste, tag
 from shared.vision.tints import frame, grid, tint
 
@@ -62,8 +62,8 @@ def annotate(
     if tiles is not None:
         grid(pixels, tiles, max(1, round(0.8 * unit)))
     share = 3 if len(objects) else 2  # lighter where there is something to be seen in them
-    for mask, ink in reversed(list(zip(segments.masks, segments.colours, strict=True))):
-        tint(pixels, mask, ink, share, _stroke(3 * unit, mask.pixels.shape))
+    strokes = [_stroke(3 * unit, mask.pixels.shape) for mask in segments.masks]
+    tint(pixels, segments.masks[::-1], segments.colours[::-1], strokes[::-1], share=share)
     for box, ink in reversed(
         list(zip(np.rint(objects.boxes_xyxy).astype(int).tolist(), objects.colours, strict=True))
     ):
@@ -76,11 +76,11 @@ def annotate(
             shape_hw, counted.shape, objects.boxes_xyxy, segments.masks, margin=round(8 * unit)
         )
         room.take(left, top, counted.shape)
-        paste(picture, counted, left, top)
+        overlay(picture, counted, left, top)
     if len(segments) <= _CROWD:
-        _name_segments(picture, segments, objects, room, unit)
+        _name_segments(pixels, segments, objects, room, unit)
     if len(objects) <= _CROWD:
-        _name_objects(picture, objects, room, unit)
+        _name_objects(pixels, objects, room, unit)
     return picture
 
 
@@ -94,7 +94,7 @@ def _stroke(wanted: float, shape_hw: tuple[int, ...]) -> int:
     return max(1, round(min(wanted, min(shape_hw) / 8)))
 
 
-def _name_segments(picture: Pixels, segments: Marks, objects: Marks, room: Room, unit: float) -> None:
+def _name_segments(picture: Words, segments: Marks, objects: Marks, room: Room, unit: float) -> None:
     """Name the segments, strongest first, each inside itself where that hides the fewest objects."""
     size = max(12, round(18 * unit))
     for mask, ink, names in zip(segments.masks, segments.colours, segments.names, strict=True):
@@ -108,7 +108,7 @@ def _name_segments(picture: Pixels, segments: Marks, objects: Marks, room: Room,
             paste(picture, patch, *place)
 
 
-def _name_objects(picture: Pixels, objects: Marks, room: Room, unit: float) -> None:
+def _name_objects(picture: Words, objects: Marks, room: Room, unit: float) -> None:
     """Name the boxes, strongest first, where a name fits its box and covers no other name."""
     size = max(11, round(15 * unit))
     for box, ink, names in zip(objects.boxes_xyxy.tolist(), objects.colours, objects.names, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from shared.vision.masks import Mask
 from shared.vision.polygons import MultiPolygon, image_polygons, polygons
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Segments:
     """n objects: `detections` in image px, and a mask each.
 
@@ -43,40 +44,65 @@ class Segments:
         return areas * (width / inner_width * height / inner_height)
 
     def polygons(self) -> list[MultiPolygon]:
-        """The outlines, in image px."""
-        return polygons(self.masks) if self.canvas is None else image_polygons(self.masks, self.canvas)
+        """The outlines, in image px. Found once: the picture, the result and the steps all ask for them."""
+        return self._outlines
 
     def in_image(self, image_hw: tuple[int, int]) -> tuple[Mask, ...]:
-        """The masks in image px: those of a canvas are filled in from their outlines."""
+        """The masks in image px: those of a canvas are filled in from their outlines, once."""
         if self.canvas is None:
             return self.masks
-        return tuple(filled(parts, image_hw) for parts in self.polygons())
+        if image_hw != self.canvas.image_hw:
+            raise ValueError(f"Segments of an image of {self.canvas.image_hw}, not of {image_hw}")
+        return self._filled
+
+    @cached_property
+    def _outlines(self) -> list[MultiPolygon]:
+        return polygons(self.masks) if self.canvas is None else image_polygons(self.masks, self.canvas)
+
+    @cached_property
+    def _filled(self) -> tuple[Mask, ...]:
+        return filled(self._outlines, self.canvas.image_hw) if self.canvas else self.masks
 
 
-def filled(parts: MultiPolygon, image_hw: tuple[int, int]) -> Mask:
-    """The pixels whose centres are inside outlines in image px, in an array no larger than these reach.
+def filled(outlines: Sequence[MultiPolygon], image_hw: tuple[int, int]) -> tuple[Mask, ...]:
+    """The pixels whose centres are inside each mask's outlines in image px, in arrays no larger than these reach.
 
     Along a row of pixels each edge that crosses it changes sides: what lies after an odd number is inside.
     """
-    rings = [ring for part in parts for ring in part]
+    rings = [ring for parts in outlines for part in parts for ring in part]
+    owners = [index for index, parts in enumerate(outlines) for part in parts for _ in part]
     if not rings:
-        return Mask(0, 0, np.zeros((0, 0), bool))
-    corners = np.concatenate(rings)
-    left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int).tolist()
-    right, bottom = np.minimum(np.ceil(corners.max(axis=0)), image_hw[::-1]).astype(int).tolist()
-    height, width = max(bottom - top, 0), max(right - left, 0)
+        return tuple(Mask(0, 0, np.zeros((0, 0), bool)) for _ in outlines)
+    xy = np.concatenate(rings)
+    lengths = np.array([len(ring) for ring in rings])
+    starts = np.cumsum(lengths) - lengths
+    some, begins = np.unique(owners, return_index=True)  # masks that have outlines, and their first rings
+    lefts_tops, sizes_wh = np.zeros((2, len(outlines), 2), np.intp)
+    lefts_tops[some] = np.maximum(np.floor(np.minimum.reduceat(xy, starts[begins])), 0)
+    sizes_wh[some] = np.minimum(np.ceil(np.maximum.reduceat(xy, starts[begins])), image_hw[::-1])
+    sizes_wh = np.maximum(sizes_wh - lefts_tops, 0)
+    ends = np.cumsum(sizes_wh.prod(axis=1))  # of the masks' pixels, one mask after the other
 
-    x1, y1 = np.concatenate([ring[:-1] for ring in rings]).T - ((left,), (top,))
-    x2, y2 = np.concatenate([ring[1:] for ring in rings]).T - ((left,), (top,))
-    first, last = np.ceil(np.sort((y1, y2), axis=0) - 0.5).clip(0, height).astype(np.intp)
+    leaving, arriving = np.ones((2, len(xy)), bool)
+    leaving[starts + lengths - 1] = arriving[starts] = False
+    owner = np.array(owners).repeat(lengths - 1)
+    x1, y1 = (xy[leaving] - lefts_tops[owner]).T
+    x2, y2 = (xy[arriving] - lefts_tops[owner]).T
+    first, last = np.ceil(np.sort((y1, y2), axis=0) - 0.5).clip(0, sizes_wh[owner, 1]).astype(np.intp)
     counts = last - first  # of the rows that an edge crosses
     edge = np.arange(len(counts)).repeat(counts)
     row = np.arange(len(edge)) - (np.cumsum(counts) - counts - first)[edge]
     slope = (x2 - x1)[edge] / (y2 - y1)[edge]
+    width = sizes_wh[owner, 0][edge]
     column = np.ceil(x1[edge] + (row + 0.5 - y1[edge]) * slope - 0.5).clip(0, width).astype(np.intp)
-    turns = np.sort(row * width + column)  # what ends with a row ends where the next one begins
-    runs = np.diff(turns, prepend=0, append=height * width)
-    return Mask(left, top, (np.arange(len(runs)) % 2 == 1).repeat(runs).reshape(height, width))
+    # What ends with a row ends where the next one begins.
+    turns = np.sort((ends - sizes_wh.prod(axis=1))[owner][edge] + row * width + column)
+    runs = np.diff(turns, prepend=0, append=ends[-1])
+    pixels = (np.arange(len(runs)) % 2 == 1).repeat(runs)
+    return tuple(
+        Mask(left, top, pixels[end - w * h : end].reshape(h, w))
+        for (left, top), (w, h), end in zip(lefts_tops.tolist(), sizes_wh.tolist(), ends.tolist(), strict=True)
+    )
 
 
 def union(masks: Sequence[Mask]) -> Mask:

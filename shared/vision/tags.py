@@ -13,10 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 from shared.vision.colours import INK, PAPER, Colour, is_light
 from shared.vision.detections import Floats
 from shared.vision.masks import Mask
-from shared.vision.pixels import Pixels
+from shared.vision.pixels import Words, words
 
 _ASIDE: Final = 0.3  # a tag beside its segment is as bad as one that hides so much of it
-_POINTS: Final = np.array(((0, 0), (1, 0), (0.5, 0.5), (0, 1), (1, 1)))  # of a tag
+_POINTS: Final = np.array(((0, 0), (1, 0), (0.5, 0.5), (0, 1), (1, 1)), np.float32)  # of a tag
+# Where it may be in the room that a mask's rectangle leaves it: from row to row, and two rows for those outside.
+_STEPS: Final = np.linspace(0, 1, 7, dtype=np.float32)
+_PLACES: Final = np.stack((np.tile(_STEPS, 9), np.concatenate((_STEPS[:1], _STEPS, _STEPS[:1])).repeat(7)), axis=1)
+_ABOVE: Final = slice(0, 7)
+_BELOW: Final = slice(56, 63)
 
 
 class Room:
@@ -63,50 +68,42 @@ def at_mask(room: Room, mask: Mask, patch_hw: tuple[int, ...], boxes_xyxy: Float
     Of places in the mask's rectangle, above it and below it, the uppermost of the best.
     A tag in a large mask hides little of it, and nobody asks whose it is.
     """
-    (height, width), (tag_h, tag_w) = mask.pixels.shape, patch_hw[:2]
-    xs = _steps(mask.left, mask.left + width - tag_w)
-    ys = _steps(mask.top, mask.top + height - tag_h)
-    ys = np.concatenate(((mask.top - tag_h,), ys, (mask.top + height,)))
-    grid = np.stack([each.ravel() for each in np.meshgrid(xs, ys)], axis=1)
-    corner = np.maximum(np.array(room.shape_hw) - patch_hw[:2], 0)[::-1]
-    places: Floats = grid.clip(0, corner).astype(np.float32)
+    rest_wh = np.array((mask.pixels.shape[1] - patch_hw[1], mask.pixels.shape[0] - patch_hw[0]), np.float32)
+    places = np.where(rest_wh < 0, np.float32(0.5), _PLACES) * rest_wh + (mask.left, mask.top)
+    places[_ABOVE, 1] = mask.top - patch_hw[0]
+    places[_BELOW, 1] = mask.top + mask.pixels.shape[0]
+    most_xy = max(room.shape_hw[1] - patch_hw[1], 0), max(room.shape_hw[0] - patch_hw[0], 0)
+    places = np.floor(np.minimum(np.maximum(places, 0), most_xy)).astype(np.float32)
     places = places[room.free(places, patch_hw)]
     if not len(places):
         return None
-    size_wh = np.array((tag_w, tag_h))
-    near = (boxes_xyxy[:, :2] < places.max(axis=0) + size_wh) & (boxes_xyxy[:, 2:] > places.min(axis=0))
-    hidden = covered(places, patch_hw, boxes_xyxy[near.all(axis=1)]).sum(axis=1) / (tag_h * tag_w)
+    size_wh = np.array((patch_hw[1], patch_hw[0]), np.float32)
     points = places[:, None] + _POINTS * (size_wh - 1)
-    inside = mask.covers(points.reshape(-1, 2).astype(np.float32)).reshape(len(places), -1).mean(axis=1)
-    of_mask = tag_h * tag_w / max(mask.area, 1)
-    left, top = places[(hidden + inside * of_mask + (1 - inside) * _ASIDE).argmin()].astype(int).tolist()
+    inside = mask.covers(points.reshape(-1, 2)).reshape(len(places), -1).sum(axis=1) / len(_POINTS)
+    of_tag = size_wh.prod() / max(mask.area, 1)
+    hidden = inside * (of_tag - _ASIDE)
+    if len(boxes_xyxy):
+        near = (boxes_xyxy[:, :2] < places.max(axis=0) + size_wh) & (boxes_xyxy[:, 2:] > places.min(axis=0))
+        hidden += covered(places, patch_hw, boxes_xyxy[near[:, 0] & near[:, 1]]).sum(axis=1) / size_wh.prod()
+    left, top = places[hidden.argmin()].astype(int).tolist()
     room.take(left, top, patch_hw)
     return left, top
 
 
-def _steps(low: int, high: int) -> npt.NDArray[np.int64]:
-    """Seven from low to high, or the middle of both if there is no room between."""
-    if high < low:
-        low = high = (low + high) // 2
-    return np.unique(np.linspace(low, high, 7).astype(np.int64))
-
-
-def paste(picture: Pixels, patch: Pixels, left: int, top: int) -> None:
-    """Lay (h, w, 4) RGBA over the picture, as much of it as is inside."""
+def paste(picture: Words, patch: Words, left: int, top: int) -> None:
+    """Lay a patch over the picture, as much of it as is inside."""
     under = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
-    patch = patch[: under.shape[0], : under.shape[1]]
-    alpha = patch[..., 3:].astype(np.uint16)
-    under[...] = (patch[..., :3] * alpha + under * (255 - alpha) + 127) // 255
+    under[...] = patch[: under.shape[0], : under.shape[1]]
 
 
 @lru_cache(maxsize=512)
-def tag(text: str, background: Colour, size: int) -> Pixels:
-    """A word on its colour, (h, w, 4) RGBA."""
+def tag(text: str, background: Colour, size: int) -> Words:
+    """A word on its colour, (h, w)."""
     margin = max(2, size // 5)
-    canvas = Image.new("RGBA", (round(length(text, size)) + 2 * margin, size + 2 * margin), background)
+    canvas = Image.new("RGBX", (round(length(text, size)) + 2 * margin, size + 2 * margin), background)
     ink = INK if is_light(background) else PAPER
     ImageDraw.Draw(canvas).text((margin, canvas.height / 2), text, ink, font(size), anchor="lm")
-    return np.asarray(canvas)
+    return words(np.asarray(canvas)[..., :3])
 
 
 @lru_cache(maxsize=4096)

@@ -9,56 +9,80 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.vision.colours import Colour, word
-from shared.vision.masks import Mask
+from shared.vision.masks import Booleans, Mask
 from shared.vision.pixels import Words
 
-_BAND: Final = 1 << 16  # px at a time: what is between stays in the cache
+_BAND: Final = 1 << 17  # px at a time: what is between stays near, and calls are few
 _QUARTER: Final = np.uint32(0x3F3F3F)
 
 
-def tint(picture: Words, mask: Mask, ink: Colour, share: int, stroke: int) -> None:
-    """Colour on the mask's pixels, `share` times halved (2: a quarter); full within `stroke` px of its outline.
+def tint(
+    picture: Words, masks: Sequence[Mask], inks: Sequence[Colour], strokes: Sequence[int], *, share: int
+) -> None:
+    """Colour on masks' pixels, `share` times halved (2: a quarter), and full at most `strokes` px from an outline.
 
-    The outline lies on the mask's own pixels, along the picture's border too. `picture` (h, w); what of the mask
-    lies outside is left out.
+    The outlines lie on the masks' own pixels, along the picture's border too. `picture` (h, w); what of a mask is
+    outside is left out. A band of rows at a time, in the same memory for all.
     """
-    mask = mask.cropped(0, 0, picture.shape[1], picture.shape[0])
-    height, width = mask.pixels.shape
-    if not mask.pixels.size:
-        return
-    under = picture[mask.top : mask.top + height, mask.left : mask.left + width]
-    rows = min(max(_BAND // width, 1), height)
-    full, bits, low = np.uint32(word(ink)), np.uint32(share), np.uint32((0xFF >> share) * 0x010101)
-    colour = full >> bits & low
-    shifts = _shifts(stroke)
-    pitch = width + 2 * stroke
-    padded = np.zeros((rows + 2 * stroke, pitch), np.uint8)
-    inner = np.empty(rows * pitch, np.uint8)
-    mixed = np.empty((rows, width), np.uint32)
-    for first in range(0, height, rows):
-        last = min(first + rows, height)
-        above, below = max(first - stroke, 0), min(last + stroke, height)
-        # Row `stroke` of the padded band is row `first` of the mask; columns beside it stay zero.
-        padded[: stroke - (first - above)] = 0
-        padded[stroke - first + above : stroke - first + below, stroke : stroke + width] = mask.pixels[above:below]
-        padded[stroke - first + below :] = 0
-        size = (last - first) * pitch - 2 * stroke  # from the first pixel of the first row to the last of the last
-        flat, start = padded.ravel(), stroke * pitch + stroke
-        (y, x), *others = shifts
-        here = start + y * pitch + x
-        np.bitwise_and(flat[start : start + size], flat[here : here + size], out=inner[:size])
-        for y, x in others:
-            here = start + y * pitch + x
-            np.bitwise_and(inner[:size], flat[here : here + size], out=inner[:size])
-        inside = inner[: (last - first) * pitch].reshape(-1, pitch)[:, :width].view(bool)
+    masks = [mask.cropped(0, 0, picture.shape[1], picture.shape[0]) for mask in masks]
+    widest = max((mask.pixels.shape[1] for mask in masks), default=0) + 2 * max(strokes, default=0)
+    most = max(_BAND, widest)
+    padded = np.empty(most + 2 * max(strokes, default=0) * widest, np.uint8)
+    inner, mixed = np.empty(most, np.uint8), np.empty(most, np.uint32)
+    low = np.uint32((0xFF >> share) * 0x010101)
+    for mask, ink, stroke in zip(masks, inks, strokes, strict=True):
+        height, width = mask.pixels.shape
+        full = np.uint32(word(ink))
+        rows = most // (width + 2 * stroke)
+        for first in range(0, height if width else 0, rows):
+            columns = np.flatnonzero(mask.pixels[first : first + rows].any(axis=0))
+            if not len(columns):
+                continue
+            left, right = int(columns[0]), int(columns[-1]) + 1  # of a slanting mask, a band has only a part
+            pixels = mask.pixels[:, left:right]
+            band = pixels[first : first + rows]
+            under = picture[mask.top + first :, mask.left + left :][: len(band), : right - left]
+            mix = mixed[: band.size].reshape(band.shape)
+            np.right_shift(under, np.uint32(share), out=mix)
+            mix &= low
+            np.subtract(under, mix, out=mix)
+            mix += full >> np.uint32(share) & low
+            inside = _inside(pixels, first, len(band), stroke, padded=padded, inner=inner)
+            np.copyto(mix, full, where=~inside)
+            np.copyto(under, mix, where=band)
 
-        band, blend = under[first:last], mixed[: last - first]
-        np.right_shift(band, bits, out=blend)
-        blend &= low
-        np.subtract(band, blend, out=blend)
-        blend += colour
-        np.copyto(blend, full, where=~inside)
-        np.copyto(band, blend, where=mask.pixels[first:last])
+
+def _inside(
+    pixels: Booleans,
+    first: int,
+    count: int,
+    stroke: int,
+    *,
+    padded: npt.NDArray[np.uint8],
+    inner: npt.NDArray[np.uint8],
+) -> Booleans:
+    """(count, w) which pixels of these rows of a mask have others of it all around, `stroke` px away.
+
+    In `padded`, the rows with a margin on each side that is not of the mask, a direction is an offset.
+    """
+    height, width = pixels.shape
+    pitch = width + 2 * stroke
+    above, below = min(first, stroke), min(height - first - count, stroke)
+    lines = padded[: (count + 2 * stroke) * pitch].reshape(-1, pitch)
+    lines[: stroke - above] = 0
+    lines[stroke - above : stroke + count + below, stroke : stroke + width] = pixels[
+        first - above : first + count + below
+    ]
+    lines[stroke + count + below :] = 0
+    lines[:, :stroke] = 0
+    lines[:, stroke + width :] = 0
+    size = count * pitch - 2 * stroke  # from the first pixel of the first row to the last of the last one
+    start = stroke * pitch + stroke
+    one, other, *rest = (start + y * pitch + x for y, x in _shifts(stroke))
+    np.bitwise_and(padded[one : one + size], padded[other : other + size], out=inner[:size])
+    for place in rest:
+        np.bitwise_and(inner[:size], padded[place : place + size], out=inner[:size])
+    return inner[: count * pitch].reshape(-1, pitch)[:, :width].view(bool)
 
 
 def _shifts(stroke: int) -> list[tuple[int, int]]:

@@ -103,14 +103,15 @@ def test_what_lies_in_the_padding_is_not_of_the_image(image_hw):
 
 
 def test_nothing_has_no_pixels():
-    assert filled([], (5, 5)).area == 0
+    assert filled([], (5, 5)) == ()
+    assert filled([[]], (5, 5))[0].area == 0
 
 
 @given(st.integers(0, 10_000), st.tuples(st.integers(1, 40), st.integers(1, 40)), st.floats(0.1, 0.9))
 def test_the_pixels_inside_exact_outlines_are_the_mask(seed, shape_hw, density):
     mask = spots(seed, shape_hw, density)
     [parts] = polygons([mask], most_change=None)
-    np.testing.assert_array_equal(whole(filled(parts, shape_hw), shape_hw), mask.pixels)
+    np.testing.assert_array_equal(whole(filled([parts], shape_hw)[0], shape_hw), mask.pixels)
 
 
 @given(st.integers(0, 10_000), st.tuples(st.integers(1, 40), st.integers(1, 40)))
@@ -118,7 +119,7 @@ def test_the_pixels_inside_cut_corners_are_the_mask_too(seed, shape_hw):
     """No pixel's centre changes sides."""
     mask = spots(seed, shape_hw)
     [parts] = polygons([mask], most_change=0)
-    np.testing.assert_array_equal(whole(filled(parts, shape_hw), shape_hw), mask.pixels)
+    np.testing.assert_array_equal(whole(filled([parts], shape_hw)[0], shape_hw), mask.pixels)
 
 
 def test_a_part_in_a_hole_of_another_is_filled_and_the_hole_is_not():
@@ -127,16 +128,16 @@ def test_a_part_in_a_hole_of_another_is_filled_and_the_hole_is_not():
     pixels[4, 4] = True
     mask = Mask(3, 5, pixels)
     [parts] = polygons([mask], most_change=None)
-    again = filled(parts, (20, 20))
+    again = filled([parts], (20, 20))[0]
     assert (again.left, again.top) == (3, 5)
     np.testing.assert_array_equal(again.pixels, pixels)
 
 
 def test_outlines_beyond_the_image_are_cut_at_its_border():
     [parts] = polygons([Mask(-4, -4, np.ones((30, 8), bool))], most_change=None)
-    mask = filled(parts, (10, 10))
+    mask = filled([parts], (10, 10))[0]
     assert (mask.left, mask.top, mask.pixels.shape, mask.area) == (0, 0, (10, 4), 40)
-    assert filled([[ring + 50 for ring in part] for part in parts], (10, 10)).area == 0
+    assert filled([[[ring + 50 for ring in part] for part in parts]], (10, 10))[0].area == 0
 
 
 @given(st.integers(0, 10_000), st.sampled_from([(64, 96), (32, 48), (128, 192), (320, 480), (30, 90)]))
