@@ -47,6 +47,12 @@ class Tenant:
         blob.upload_from_string(data)
         return int(blob.generation)
 
+    def put_pipelines(self, document):
+        """`document`: as JSON has it, or the bytes themselves."""
+        data = document if isinstance(document, bytes) else json.dumps(document).encode()
+        bucket = self._stack.storage.bucket(self._stack.layout.models_bucket)
+        bucket.blob(f"models/{self.id}/pipelines.json").upload_from_string(data)
+
     def upload(self, path, data):
         blob = self._stack.storage.bucket(self._stack.layout.upload_bucket).blob(f"uploads/{self.id}/{path}")
         blob.upload_from_string(data)

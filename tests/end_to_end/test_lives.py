@@ -94,6 +94,24 @@ def test_a_broken_new_model_leaves_the_old_one_in_service_and_the_log_says_so(re
     assert any(f"{renewer.id}_detect_worker_0 failed, generation {old} stays" in message for message in warnings)
 
 
+def test_a_new_pipelines_json_serves_a_warm_instance_and_a_broken_one_does_not(renewer, impatient):
+    renewer.put_model(models.detect())
+    renewer.upload("a.jpg", picture())
+    renewer.wait_for_result("a.jpg")
+    wanted = [("plant", {"plant": 1}), ("tray", {"tray": 1}), ("weed", {"tray": 1})]
+    for turn, (label, counts) in enumerate(wanted, start=1):
+        options = {"labels": [label]} if label != "weed" else {"label": label}
+        renewer.put_pipelines({"mine": {"steps": [{"step": "detect", "options": options}]}})
+        renewer.publish("a.jpg", pipeline="mine")
+        summary = renewer.wait_for_summaries(turn, "process_message")[-1]
+        assert summary["verdict"] == ("duplicate" if label == "weed" else "done")
+        assert renewer.result("a.jpg")["counts"] == counts
+    warnings = [
+        line["message"] for line in impatient.log_lines("process_message") if line["severity"] == "WARNING"
+    ]
+    assert any(renewer.id in message and "mine.steps[0].options" in message for message in warnings)
+
+
 @pytest.mark.slow
 def test_what_no_attempt_can_deliver_ends_among_the_dead_letters(renewer, impatient):
     impatient.kill_function("process_message")

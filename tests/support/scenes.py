@@ -1,6 +1,9 @@
 """Images as arrays: black, with rectangles of one colour each, as the models of `blobs()` find them."""
 
+import io
+
 import numpy as np
+from PIL import Image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -11,6 +14,12 @@ def scene(size_hw, rectangles=(), colour=RED):
     for x1, y1, x2, y2, *own in rectangles:
         image[y1:y2, x1:x2] = own[0] if own else colour
     return image
+
+
+def png(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
 
 
 def white(size_hw):
