@@ -44,6 +44,14 @@ def _slice(text: str) -> int:
     return value
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    """Commas or spaces: where settings are listed between commas, spaces are easier."""
+    values = sorted({int(each) for each in text.replace(",", " ").split()})
+    if not values or len(values) > 8 or not 16 <= values[0] <= values[-1] <= 8192:
+        raise ValueError(text)
+    return tuple(values)
+
+
 def _level(text: str) -> str:
     if text.upper() not in _LEVELS:
         raise ValueError(text)
@@ -83,6 +91,9 @@ class Config:
     )
     model_refresh_s: float = _setting(
         "MODEL_REFRESH_SECONDS", "seconds, 0 to 86400", _number(float, 0, 86_400), 60.0
+    )
+    thumbnail_sizes: tuple[int, ...] = _setting(
+        "THUMBNAIL_SIZES", "up to 8 sizes of 16 to 8192 px, between commas or spaces", _sizes, ()
     )
     ort_threads: int = _setting("ORT_THREADS", "0 (the CPUs this process may use) to 256", _number(int, 0, 256), 0)
     event_deadline_s: float = _setting(

@@ -24,7 +24,7 @@ FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "request_id")
 _GENERATION: Final = re.compile(r"[0-9]{1,19}")
 _MAX_GENERATION: Final = 2**63 - 1
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_MAX_NAME_BYTES: Final = 1024 - len("results//annotated.jpg")  # what storage takes, less what a result adds
+_MAX_NAME_BYTES: Final = 1024 - len("results//thumbnail-8192.jpg")  # what storage takes, less what a result adds
 _MAX_TEXT: Final = 256
 _MAX_IMAGE: Final = 2048
 

@@ -30,6 +30,7 @@ from shared.steps.step import Step
 from shared.summary import current as summary
 from shared.summary import stage
 from shared.vision import images
+from shared.vision.thumbnails import thumbnail
 
 # Keys of a result's object metadata: which work it is the result of.
 _IMAGE_GENERATION: Final = "tenant-vision-image-generation"
@@ -159,17 +160,18 @@ class Pipeline:
     def _write(
         self, request: Request, steps: Sequence[Step], ctx: ProcessingContext, earlier: ObjectStat | None
     ) -> Outcome:
-        """The picture, then the result: a reader who sees the result sees all of it."""
+        """The pictures, then the result: a reader who sees the result sees all of it."""
         prefix, bucket = documents.result_prefix(request), self._config.results_bucket
         with stage("draw"):
-            picture = images.encode_jpeg(draw(ctx))
+            pictures = self._pictures(ctx)
         generation = request.image.generation or 0
         work = _work(request, steps, {name: model.source.generation for name, model in ctx.models.items()})
         metadata = {_IMAGE_GENERATION: str(generation), _WORK: work}
         with stage("write"):
-            self._store.write(
-                bucket, f"{prefix}/annotated.jpg", picture, content_type="image/jpeg", metadata=metadata
-            )
+            for name, picture in pictures.items():
+                self._store.write(
+                    bucket, f"{prefix}/{name}", picture, content_type="image/jpeg", metadata=metadata
+                )
         document = documents.result(
             request,
             ctx,
@@ -196,6 +198,13 @@ class Pipeline:
                 raise StorageUnavailable("Another delivery wrote this result meanwhile") from error
         summary().note(counts=document["counts"])
         return Outcome(duplicate=False, document=data)
+
+    def _pictures(self, ctx: ProcessingContext) -> dict[str, bytes]:
+        """JPEG files by their names: what was found, and the same at each of the smaller sizes."""
+        picture = draw(ctx)
+        sizes = self._config.thumbnail_sizes
+        smaller = {f"thumbnail-{size}.jpg": images.encode_jpeg(thumbnail(picture, size)) for size in sizes}
+        return {"annotated.jpg": images.encode_jpeg(picture), **smaller}
 
     def _check_deadline(self) -> None:
         if summary().elapsed_s > self._config.event_deadline_s:

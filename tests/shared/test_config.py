@@ -32,6 +32,7 @@ def test_the_defaults():
         max_image_bytes=64 * 2**20,
         max_image_pixels=64_000_000,
         model_refresh_s=60.0,
+        thumbnail_sizes=(),
         ort_threads=0,
         event_deadline_s=480.0,
         max_event_age_s=21_600.0,
@@ -41,7 +42,7 @@ def test_the_defaults():
 
 def test_every_default_is_a_value_that_the_setting_takes():
     for field in dataclasses.fields(Config):
-        if field.default is not dataclasses.MISSING and field.default != "":
+        if field.default is not dataclasses.MISSING and field.default not in {"", ()}:
             assert field.metadata["parse"](str(field.default)) == field.default
 
 
@@ -77,6 +78,7 @@ GOOD = {
     "MAX_IMAGE_BYTES": ["1", str(2**30)],
     "MAX_IMAGE_PIXELS": ["1", "178000000"],
     "MODEL_REFRESH_SECONDS": ["0", "0.5", "86400"],
+    "THUMBNAIL_SIZES": ["320", "320,1024", "1024, 320", "16 8192", ",320,,320,"],
     "ORT_THREADS": ["0", "256"],
     "EVENT_DEADLINE_SECONDS": ["1", "3540"],
     "MAX_EVENT_AGE": ["0", "604800"],
@@ -115,6 +117,7 @@ BAD = {
     "MAX_IMAGE_BYTES": ["0", str(2**30 + 1), "64MB"],
     "MAX_IMAGE_PIXELS": ["0", "178000001"],
     "MODEL_REFRESH_SECONDS": ["-1", "86401", "1m", "inf"],
+    "THUMBNAIL_SIZES": ["0", "15", "8193", "320;1024", "320px", ",", "-320", "1.5", "16,17,18,19,20,21,22,23,24"],
     "ORT_THREADS": ["-1", "257", "auto"],
     "EVENT_DEADLINE_SECONDS": ["0", "3541"],
     "MAX_EVENT_AGE": ["-1", "604801", "6h"],
@@ -132,6 +135,9 @@ def test_good_values(name, value):
     parsed = dataclasses.asdict(config(**{name: value}))
     field = next(each for each in dataclasses.fields(Config) if each.metadata["name"] == name)
     found = parsed[field.name]
+    if isinstance(found, tuple):
+        assert list(found) == sorted({int(each) for each in value.replace(",", " ").split()})
+        return
     assert type(found).__name__ == field.type
     assert str(found).lower() == value.strip().lower() or float(found) == float(value)
 

@@ -123,7 +123,7 @@ def test_the_longest_name_leaves_room_for_its_results():
             request = upload(name)
         except InvalidEvent:
             continue
-        for file in ("result.json", "annotated.jpg"):
+        for file in ("result.json", "annotated.jpg", "thumbnail-8192.jpg"):
             assert len(f"{result_prefix(request)}/{file}".encode()) <= 1024
 
 

@@ -58,6 +58,8 @@ def test_the_readme_lists_every_setting_its_default_and_what_it_takes(readme):
         default = "required" if field.default is dataclasses.MISSING else field.default
         if isinstance(default, float):
             default = f"{default:g}"
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
         expected.append((name, fallbacks.get(name, str(default)), field.metadata["takes"]))
     listed = rows(section(readme, "Settings"), "setting", "default", "takes")
     assert sorted(tuple(row[:3]) for row in listed) == sorted(expected)

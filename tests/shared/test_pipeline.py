@@ -23,6 +23,7 @@ from shared.events import ImageRef, Request
 from shared.ml.model_cache import ModelCache
 from shared.pipeline import Pipeline
 from shared.summary import summarise
+from shared.vision import images
 from tests.support import models
 from tests.support.pictures import picture
 from tests.support.stores import MemoryStore
@@ -285,3 +286,15 @@ def test_a_slow_delivery_of_an_old_image_leaves_the_new_one_s_picture(store, run
     assert isinstance(error, StorageUnavailable), "it comes again, and is ignored then"
     assert store.stat("b", RESULT).generation == newer
     assert store.data(PICTURE) == b"the new picture"
+
+
+def test_thumbnails_lie_beside_the_picture_before_the_result_is_there(store, run):
+    store.put(IMAGE, picture((128, 64), kind="PNG"))
+    sizes = {"results/tenant-001/a.png/thumbnail-64.jpg": 64, "results/tenant-001/a.png/thumbnail-1024.jpg": 128}
+    store.failures["write", RESULT] = StorageUnavailable("x")
+    with pytest.raises(StorageUnavailable):
+        run(settings={"thumbnail_sizes": (64, 1024)})
+    assert written(store) == sorted([PICTURE, *sizes])
+    for name, width in sizes.items():
+        assert images.decode(store.data(name), max_pixels=10**6).shape == (width // 2, width, 3)
+        assert store.stat("b", name).metadata == store.stat("b", PICTURE).metadata
