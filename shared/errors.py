@@ -19,7 +19,8 @@
         └── DeadlineExceeded     504  deadline_exceeded
 
 Beside the tree stand two that never leave the seam they come from: ObjectNotFound and ObjectChanged, which
-the readers of a bucket turn into one of the above; and ConfigError, which ends the process before any event.
+the readers of a bucket turn into one of the above; OutsideTenant, which is a bug and handled as any; and
+ConfigError, which ends the process before any event.
 """
 
 from __future__ import annotations
@@ -138,6 +139,13 @@ class ObjectNotFound(Exception):
 
 class ObjectChanged(Exception):
     """Storage answered 412: the object is no longer at the generation the write was made for."""
+
+
+class OutsideTenant(Exception):
+    """Code of ours reached for an object that is not its tenant's, and did not get it. Names neither."""
+
+    def __init__(self) -> None:
+        super().__init__("An object was asked for that is not of the tenant it was asked for")
 
 
 class ConfigError(ValueError):

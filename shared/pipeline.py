@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 from shared import documents
-from shared.cloud.objects import ObjectStat, StoredObject
+from shared.cloud.objects import ObjectStat
 from shared.config import Config
 from shared.errors import (
     DeadlineExceeded,
@@ -29,31 +29,13 @@ from shared.processing_context import ProcessingContext
 from shared.steps.step import Step
 from shared.summary import current as summary
 from shared.summary import stage
+from shared.tenant_store import Store, TenantStores
 from shared.vision import images
 from shared.vision.thumbnails import thumbnail
 
 # Keys of a result's object metadata: which work it is the result of.
 _IMAGE_GENERATION: Final = "tenant-vision-image-generation"
 _WORK: Final = "tenant-vision-work"
-
-
-class Store(Protocol):
-    """What a pipeline needs of a store of objects; see `shared.cloud.object_store`."""
-
-    def stat(self, bucket: str, name: str, *, generation: int | None = None) -> ObjectStat: ...
-    def read(
-        self, bucket: str, name: str, *, generation: int | None = None, max_bytes: int | None = None
-    ) -> StoredObject: ...
-    def write(
-        self,
-        bucket: str,
-        name: str,
-        data: bytes,
-        *,
-        content_type: str,
-        metadata: Mapping[str, str] | None = None,
-        if_generation: int | None = None,
-    ) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +50,9 @@ class Pipeline:
     """Built once an instance; keeps nothing of a request."""
 
     def __init__(self, store: Store, config: Config) -> None:
-        self._store = store
+        self._stores = TenantStores(
+            store, models=config.gcs_bucket, uploads=config.upload_bucket, results=config.results_bucket
+        )
         self._config = config
         self._pipelines = Pipelines(store, config)
 
@@ -98,7 +82,7 @@ class Pipeline:
             return outcome
         name = f"{documents.result_prefix(request)}/result.json"
         try:
-            return Outcome(outcome.duplicate, self._store.read(self._config.results_bucket, name).data)
+            return Outcome(outcome.duplicate, self._stores.of(request.tenant_id).read(name).data)
         except ObjectNotFound as error:
             raise StorageUnavailable("The result was there and is gone") from error
 
@@ -108,7 +92,7 @@ class Pipeline:
             return request
         with stage("lookup"):
             try:
-                stat = self._store.stat(request.image.bucket, request.image.name)
+                stat = self._stores.of(request.tenant_id).stat(request.image.name)
             except ObjectNotFound as error:
                 raise ImageNotFound(f"There is no image {request.image.uri}") from error
         return replace(request, image=replace(request.image, generation=stat.generation))
@@ -118,7 +102,7 @@ class Pipeline:
         with stage("lookup"):
             try:
                 name = f"{documents.result_prefix(request)}/result.json"
-                return self._store.stat(self._config.results_bucket, name)
+                return self._stores.of(request.tenant_id).stat(name)
             except ObjectNotFound:
                 return None
 
@@ -140,8 +124,8 @@ class Pipeline:
         image, config = request.image, self._config
         with stage("download"):
             try:
-                stored = self._store.read(
-                    image.bucket, image.name, generation=image.generation, max_bytes=config.max_image_bytes
+                stored = self._stores.of(request.tenant_id).read(
+                    image.name, generation=image.generation, max_bytes=config.max_image_bytes
                 )
             except ObjectNotFound as error:
                 raise self._gone(request) from error
@@ -161,7 +145,7 @@ class Pipeline:
         self, request: Request, steps: Sequence[Step], ctx: ProcessingContext, earlier: ObjectStat | None
     ) -> Outcome:
         """The pictures, then the result: a reader who sees the result sees all of it."""
-        prefix, bucket = documents.result_prefix(request), self._config.results_bucket
+        prefix, store = documents.result_prefix(request), self._stores.of(request.tenant_id)
         with stage("draw"):
             pictures = self._pictures(ctx)
         generation = request.image.generation or 0
@@ -169,9 +153,7 @@ class Pipeline:
         metadata = {_IMAGE_GENERATION: str(generation), _WORK: work}
         with stage("write"):
             for name, picture in pictures.items():
-                self._store.write(
-                    bucket, f"{prefix}/{name}", picture, content_type="image/jpeg", metadata=metadata
-                )
+                store.write(f"{prefix}/{name}", picture, content_type="image/jpeg", metadata=metadata)
         document = documents.result(
             request,
             ctx,
@@ -183,8 +165,7 @@ class Pipeline:
         data = documents.to_json(document)
         with stage("write"):
             try:
-                self._store.write(
-                    bucket,
+                store.write(
                     f"{prefix}/result.json",
                     data,
                     content_type="application/json",

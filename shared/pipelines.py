@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from shared.cloud.objects import ObjectStat, StoredObject
 from shared.config import Config
 from shared.errors import InvalidEvent, InvalidPipeline, ObjectNotFound
 from shared.events import parse_json
 from shared.ml.renewing_cache import RenewingCache
 from shared.steps.step import STEPS, Step
+from shared.tenant_store import Store, TenantStores
 
 BUILT_IN: Final[Mapping[str, Any]] = {
     "detect": {"steps": [{"step": "detect"}]},
@@ -38,13 +38,6 @@ MAX_BYTES: Final = 2**20
 _SCHEMA: Final = Path(__file__).parent / "schemas" / "pipelines.schema.json"
 
 
-class PipelineStore(Protocol):
-    """What pipelines need of a store of objects; see `shared.cloud.object_store`."""
-
-    def read(self, bucket: str, name: str, *, max_bytes: int | None = None) -> StoredObject: ...
-    def stat(self, bucket: str, name: str) -> ObjectStat: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Definitions:
     """A tenant's own pipelines; generation 0: there is no file. `mistake`: why there are none in the file."""
@@ -60,8 +53,8 @@ class Definitions:
 class Pipelines:
     """One for all tenants; their files are kept and renewed like their models."""
 
-    def __init__(self, store: PipelineStore, config: Config) -> None:
-        self._store = store
+    def __init__(self, store: Store, config: Config) -> None:
+        self._stores = TenantStores(store, models=config.gcs_bucket)
         self._config = config
         self._own: RenewingCache[str, Definitions] = RenewingCache(
             load=self._load, changed=self._changed, refresh_s=config.model_refresh_s
@@ -89,7 +82,7 @@ class Pipelines:
 
     def _load(self, tenant_id: str) -> Definitions:
         try:
-            stored = self._store.read(self._config.gcs_bucket, _path(tenant_id), max_bytes=MAX_BYTES)
+            stored = self._stores.of(tenant_id).read(_path(tenant_id), max_bytes=MAX_BYTES)
         except ObjectNotFound:
             return Definitions(0, {})
         try:
@@ -118,7 +111,7 @@ class Pipelines:
 
     def _changed(self, tenant_id: str, held: Definitions) -> bool:
         try:
-            return self._store.stat(self._config.gcs_bucket, _path(tenant_id)).generation != held.generation
+            return self._stores.of(tenant_id).stat(_path(tenant_id)).generation != held.generation
         except ObjectNotFound:
             return held.generation != 0
 

@@ -7,27 +7,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Final, Protocol, get_args
+from typing import ClassVar, Final, get_args
 
-from shared.cloud.objects import ObjectStat, StoredObject
 from shared.errors import ModelNotFound, ObjectNotFound
 from shared.ml.layout import ModelType
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.ml.renewing_cache import Counts, Outcome, RenewingCache
 from shared.summary import current as summary
 from shared.summary import stage
+from shared.tenant_store import Store, TenantStores
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
 
 _TENANT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-
-
-class ModelStore(Protocol):
-    """What the cache needs of a store of objects; see `shared.cloud.object_store`."""
-
-    def read(self, bucket: str, name: str) -> StoredObject: ...
-    def stat(self, bucket: str, name: str) -> ObjectStat: ...
-    def changed(self, bucket: str, name: str, *, generation: int) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +55,7 @@ class _Key:
 class ModelCache:
     """Class-level state, shared by all threads and all events of this process. `configure` it once."""
 
-    _store: ClassVar[ModelStore]
-    _bucket: ClassVar[str]
+    _stores: ClassVar[TenantStores]
     _threads: ClassVar[int]
     # Empty before it is configured: what it holds can be asked, and forgotten, and nothing can be loaded.
     _cache: ClassVar[RenewingCache[_Key, OnnxModel]] = RenewingCache(
@@ -74,13 +65,13 @@ class ModelCache:
     )
 
     @classmethod
-    def configure(cls, store: ModelStore, *, bucket: str, threads: int = 0, refresh_s: float = 60.0) -> None:
+    def configure(cls, store: Store, *, bucket: str, threads: int = 0, refresh_s: float = 60.0) -> None:
         """Say where models come from; what was loaded from elsewhere is forgotten.
 
         `threads`: of one inference (0: this process's CPUs). `refresh_s`: how old an answer about a model's
         generation may be before storage is asked again.
         """
-        cls._store, cls._bucket, cls._threads = store, bucket, threads
+        cls._stores, cls._threads = TenantStores(store, models=bucket), threads
         cls._cache = RenewingCache(load=cls._load, changed=cls._changed, refresh_s=refresh_s, tell=_note)
 
     @classmethod
@@ -107,7 +98,7 @@ class ModelCache:
         if model := cls._cache.held(key):
             return model.source.generation
         try:
-            return cls._store.stat(cls._bucket, key.path).generation
+            return cls._stores.of(key.tenant_id).stat(key.path).generation
         except ObjectNotFound as error:
             raise ModelNotFound(tenant_id, model_type) from error
 
@@ -130,7 +121,7 @@ class ModelCache:
     @classmethod
     def _changed(cls, key: _Key, model: OnnxModel) -> bool:
         try:
-            return cls._store.changed(cls._bucket, key.path, generation=model.source.generation)
+            return cls._stores.of(key.tenant_id).changed(key.path, generation=model.source.generation)
         except ObjectNotFound as error:
             raise ModelNotFound(key.tenant_id, key.model_type) from error
 
@@ -138,7 +129,7 @@ class ModelCache:
     def _load(cls, key: _Key) -> OnnxModel:
         with stage("model"):
             try:
-                stored = cls._store.read(cls._bucket, key.path)
+                stored = cls._stores.of(key.tenant_id).read(key.path)
             except ObjectNotFound as error:
                 raise ModelNotFound(key.tenant_id, key.model_type) from error
             return OnnxModel(

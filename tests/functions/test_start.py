@@ -18,7 +18,8 @@ socket.socket = NoNetwork
 import main
 from functions.app import APP
 from shared.cloud.object_store import ObjectStore
-stores = [each for each in vars(APP._pipeline).values() if isinstance(each, ObjectStore)]
+stores = [vars(APP._pipeline._stores)["_store"]]
+assert [type(each) for each in stores] == [ObjectStore]
 print(json.dumps({
     "modules": [name for name in sys.modules if name.startswith("google.")],
     "threads": [thread.name for thread in threading.enumerate()],

@@ -188,14 +188,15 @@ def test_a_result_of_unknown_origin_is_replaced(store, run):
         ({"image": "uploads/tenant-001/gone.png", "generation": 5, "by_upload": True}, Ignored),
         ({"pipeline": "astrology"}, InvalidPipeline),
         ({"options": {"colour": "red"}}, InvalidPipeline),
-        ({"tenant_id": "tenant-002"}, ModelNotFound),
+        ({"tenant_id": "tenant-002", "image": "uploads/tenant-002/a.png"}, ModelNotFound),
         ({"settings": {"max_image_bytes": 20}}, ImageTooLarge),
         ({"settings": {"max_image_pixels": 4095}}, ImageTooLarge),
         ({"settings": {"event_deadline_s": 0.0}}, DeadlineExceeded),
     ],
 )
 def test_what_goes_wrong_leaves_no_result(asked, error, store, run):
-    store.put(IMAGE, picture(kind="PNG"))
+    for name in (IMAGE, "uploads/tenant-002/a.png"):
+        store.put(name, picture(kind="PNG"))
     with pytest.raises(error):
         run(**asked)
     assert written(store) == []
