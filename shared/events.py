@@ -19,6 +19,7 @@ from shared.errors import Ignored, InvalidEvent, InvalidPipeline, TenantMismatch
 TENANT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 PIPELINE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 UPLOADS: Final = "uploads/"
+WORK: Final = "tenant-vision-work"  # in the metadata of all objects that we write: which work they are of
 FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "request_id")
 
 _GENERATION: Final = re.compile(r"[0-9]{1,19}")

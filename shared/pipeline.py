@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
 
 from shared import documents
 from shared.cloud.objects import ObjectStat
@@ -17,7 +16,6 @@ from shared.errors import (
     Ignored,
     ImageNotFound,
     ImageTooLarge,
-    ObjectChanged,
     ObjectNotFound,
     StorageUnavailable,
 )
@@ -26,16 +24,13 @@ from shared.ml.model_cache import ModelCache
 from shared.picture import draw
 from shared.pipelines import Pipelines, digest
 from shared.processing_context import ProcessingContext
+from shared.results import RESULT, Results, Work, image_generation, refuse_older_image, refuse_older_models
 from shared.steps.step import Step
 from shared.summary import current as summary
 from shared.summary import stage
 from shared.tenant_store import Store, TenantStores
 from shared.vision import images
 from shared.vision.thumbnails import thumbnail
-
-# Keys of a result's object metadata: which work it is the result of.
-_IMAGE_GENERATION: Final = "tenant-vision-image-generation"
-_WORK: Final = "tenant-vision-work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +60,24 @@ class Pipeline:
         with stage("lookup"):
             steps = self._pipelines.steps(request.tenant_id, request.pipeline, request.options)
         request = self._at_generation(request)
-        earlier = self._earlier(request)
-        if earlier and self._is_done(request, steps, earlier):
-            return Outcome(duplicate=True)
+        results = self._results(request)
+        with stage("lookup"):
+            earlier = results.look()
+            if earlier and self._is_done(request, steps, earlier):
+                return Outcome(duplicate=True)
         ctx = self._read(request)
         for step in steps:
             self._check_deadline()
             ctx = step.execute(ctx)
         self._check_deadline()
-        return self._write(request, steps, ctx, earlier)
+        return self._write(request, steps, ctx, results, earlier)
 
     def run_and_read(self, request: Request) -> Outcome:
         """As `run`, with the document of a duplicate too."""
         outcome = self.run(request)
         if outcome.document is not None:
             return outcome
-        name = f"{documents.result_prefix(request)}/result.json"
+        name = f"{documents.result_prefix(request)}/{RESULT}"
         try:
             return Outcome(outcome.duplicate, self._stores.of(request.tenant_id).read(name).data)
         except ObjectNotFound as error:
@@ -97,28 +94,39 @@ class Pipeline:
                 raise ImageNotFound(f"There is no image {request.image.uri}") from error
         return replace(request, image=replace(request.image, generation=stat.generation))
 
-    def _earlier(self, request: Request) -> ObjectStat | None:
-        """What is known of a result that is already there."""
-        with stage("lookup"):
-            try:
-                name = f"{documents.result_prefix(request)}/result.json"
-                return self._stores.of(request.tenant_id).stat(name)
-            except ObjectNotFound:
-                return None
+    def _results(self, request: Request) -> Results:
+        return Results(self._stores.of(request.tenant_id), documents.result_prefix(request))
 
     def _is_done(self, request: Request, steps: Sequence[Step], earlier: ObjectStat) -> bool:
-        done = earlier.metadata.get(_IMAGE_GENERATION, "")
-        if done.isdecimal() and int(done) > (request.image.generation or 0):
-            raise Ignored("A newer generation of the image is already done")
-        if done != str(request.image.generation):
+        """Whether it is this very work's result.
+
+        Raises: where it is of something newer, as `Results.write`.
+        """
+        generation = request.image.generation or 0
+        refuse_older_image(generation, earlier)
+        if image_generation(earlier) != generation:
             return False
-        with stage("lookup"):
-            generations: dict[str, int] = {
-                model_type: ModelCache.generation(tenant_id=request.tenant_id, model_type=model_type)
-                for step in steps
-                for model_type in step.model_types
-            }
-        return earlier.metadata.get(_WORK) == _work(request, steps, generations)
+        work = self._work(request, steps, self._live_models(request, steps))
+        if outdated := work.outdated_models(earlier):  # some other instance knew of them before this one
+            ModelCache.expire(tenant_id=request.tenant_id, model_types=outdated)
+            work = self._work(request, steps, self._live_models(request, steps))
+        refuse_older_models(work, earlier)
+        return work.is_done(earlier)
+
+    def _live_models(self, request: Request, steps: Sequence[Step]) -> dict[str, int]:
+        """The generations of the models that the steps would be answered by."""
+        return {
+            model_type: ModelCache.generation(tenant_id=request.tenant_id, model_type=model_type)
+            for step in steps
+            for model_type in step.model_types
+        }
+
+    def _work(self, request: Request, steps: Sequence[Step], models: Mapping[str, int]) -> Work:
+        """Same image, same steps (with the options they run with), same models: the same work."""
+        image, pipeline = request.image, [request.pipeline, digest(steps)]
+        identity = {"image": [image.uri, image.generation], "pipeline": pipeline, "models": dict(models)}
+        sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return Work(image.generation or 0, self._config.gcs_bucket, models, sha256)
 
     def _read(self, request: Request) -> ProcessingContext:
         image, config = request.image, self._config
@@ -142,42 +150,33 @@ class Pipeline:
         return ImageNotFound(f"There is no image {request.image.uri} of generation {request.image.generation}")
 
     def _write(
-        self, request: Request, steps: Sequence[Step], ctx: ProcessingContext, earlier: ObjectStat | None
+        self,
+        request: Request,
+        steps: Sequence[Step],
+        ctx: ProcessingContext,
+        results: Results,
+        earlier: ObjectStat | None,
     ) -> Outcome:
-        """The pictures, then the result: a reader who sees the result sees all of it."""
-        prefix, store = documents.result_prefix(request), self._stores.of(request.tenant_id)
         with stage("draw"):
             pictures = self._pictures(ctx)
-        generation = request.image.generation or 0
-        work = _work(request, steps, {name: model.source.generation for name, model in ctx.models.items()})
-        metadata = {_IMAGE_GENERATION: str(generation), _WORK: work}
-        with stage("write"):
-            for name, picture in pictures.items():
-                store.write(f"{prefix}/{name}", picture, content_type="image/jpeg", metadata=metadata)
-        document = documents.result(
-            request,
-            ctx,
-            generation=generation,
-            pipeline_digest=digest(steps),
-            created_at=datetime.now(UTC),
-            timings_ms=summary().timings_ms,
-        )
-        data = documents.to_json(document)
-        with stage("write"):
-            try:
-                store.write(
-                    f"{prefix}/result.json",
-                    data,
-                    content_type="application/json",
-                    metadata=metadata,
-                    if_generation=earlier.generation if earlier else 0,
+        work = self._work(request, steps, {name: model.source.generation for name, model in ctx.models.items()})
+
+        def document() -> bytes:
+            return documents.to_json(
+                documents.result(
+                    request,
+                    ctx,
+                    generation=work.image_generation,
+                    pipeline_digest=digest(steps),
+                    created_at=datetime.now(UTC),
+                    timings_ms=summary().timings_ms,
                 )
-            except ObjectChanged as error:  # another delivery came first: with this work, or with other
-                earlier = self._earlier(request)
-                if earlier and self._is_done(request, steps, earlier):
-                    return Outcome(duplicate=True)
-                raise StorageUnavailable("Another delivery wrote this result meanwhile") from error
-        summary().note(counts=document["counts"])
+            )
+
+        data = results.write(work, pictures, document, found=earlier)
+        if data is None:
+            return Outcome(duplicate=True)
+        summary().note(counts=documents.counts(ctx))
         return Outcome(duplicate=False, document=data)
 
     def _pictures(self, ctx: ProcessingContext) -> dict[str, bytes]:
@@ -190,13 +189,3 @@ class Pipeline:
     def _check_deadline(self) -> None:
         if summary().elapsed_s > self._config.event_deadline_s:
             raise DeadlineExceeded(f"Not done within {self._config.event_deadline_s:g} s")
-
-
-def _work(request: Request, steps: Sequence[Step], generations: Mapping[str, int]) -> str:
-    """The identity of a piece of work: same image, steps (with the options they run with) and models."""
-    identity = {
-        "image": [request.image.uri, request.image.generation],
-        "pipeline": [request.pipeline, digest(steps)],
-        "models": dict(generations),
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -6,6 +6,7 @@ It never answers with another tenant's model, and never keeps a load that failed
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, get_args
 
@@ -101,6 +102,11 @@ class ModelCache:
             return cls._stores.of(key.tenant_id).stat(key.path).generation
         except ObjectNotFound as error:
             raise ModelNotFound(tenant_id, model_type) from error
+
+    @classmethod
+    def expire(cls, *, tenant_id: str, model_types: Sequence[str]) -> None:
+        """Somebody knows of newer generations of these: ask storage at the next use, whether it is due or not."""
+        cls._cache.expire(lambda key: key.tenant_id == tenant_id and key.model_type in model_types)
 
     @classmethod
     def clear_cache(cls) -> None:

@@ -88,6 +88,13 @@ class RenewingCache(Generic[K, V]):
         entry = self._entries.get(key)
         return self._refreshed(key, entry) if entry else None
 
+    def expire(self, wanted: Callable[[K], bool]) -> None:
+        """Have the file asked for at the next use of each of these, whether it is due or not."""
+        with self._lock:
+            for key, entry in self._entries.items():
+                if wanted(key):
+                    entry.fresh_until = 0.0
+
     def contents(self) -> dict[K, V]:
         with self._lock:
             return {key: entry.value for key, entry in self._entries.items()}

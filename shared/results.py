@@ -1,0 +1,159 @@
+"""What of an image's results lies there already, and how the newer takes the place of the older.
+
+Everything written carries in its object's metadata which work it is of, and is written only over what was seen
+in its place: the pictures first, the result last. If something else lies there by then, we look again:
+
+    newer: of a newer generation of the image, or of a model   we are late, and leave all as it is
+    of the same work                                           somebody else has written it
+    anything else                                              it is written over
+
+If it was the result that changed, the pictures are looked at again before it is. So nothing newer is ever
+written over by something older, and who wrote the last result had put its pictures beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shared.cloud.objects import ObjectStat
+from shared.errors import Ignored, ObjectChanged, ObjectNotFound, StorageUnavailable
+from shared.events import WORK
+from shared.summary import stage
+from shared.tenant_store import TenantStore
+
+RESULT: Final = "result.json"
+_IMAGE: Final = "tenant-vision-image-generation"
+_MODEL: Final = "tenant-vision-model-"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A piece of work: of one generation of an image, by the tenant's models of certain generations.
+
+    `models_bucket`: generations of one model can be told older from newer only within it. `digest`: of these and
+    of everything else that makes the result what it is.
+    """
+
+    image_generation: int
+    models_bucket: str
+    models: Mapping[str, int]
+    digest: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        models = {_MODEL + name: f"{self.models_bucket}#{number}" for name, number in self.models.items()}
+        return {_IMAGE: str(self.image_generation), WORK: self.digest} | models
+
+    def is_done(self, found: ObjectStat) -> bool:
+        """Whether what was found is of this very work."""
+        return found.metadata.get(WORK) == self.digest
+
+    def outdated_models(self, found: ObjectStat) -> list[str]:
+        """The models that what was found has newer generations of, if it is of the same image."""
+        if image_generation(found) != self.image_generation:
+            return []
+        return [
+            name
+            for name, number in self.models.items()
+            if _number(found.metadata.get(_MODEL + name, "").removeprefix(f"{self.models_bucket}#")) > number
+        ]
+
+
+def image_generation(found: ObjectStat) -> int:
+    """The generation of the image that what was found is of; 0 where it does not say."""
+    return _number(found.metadata.get(_IMAGE, ""))
+
+
+def refuse_older_image(generation: int, found: ObjectStat) -> None:
+    """Raises:
+    Ignored: what was found is of a newer generation of the image, whose own event sees to it.
+    """
+    if image_generation(found) > generation:
+        raise Ignored("A newer generation of the image is done, or about to be")
+
+
+def refuse_older_models(work: Work, found: ObjectStat) -> None:
+    """Raises:
+    StorageUnavailable: what was found is by a newer model, which will be here when the event comes again.
+    """
+    if outdated := work.outdated_models(found):
+        raise StorageUnavailable(f"What is there is by newer models than those here: {', '.join(outdated)}")
+
+
+class Results:
+    """Those of one image: `prefix` is their folder."""
+
+    def __init__(self, store: TenantStore, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+
+    def look(self, name: str = RESULT) -> ObjectStat | None:
+        """What is known of an object that is there, or None."""
+        try:
+            return self._store.stat(f"{self._prefix}/{name}")
+        except ObjectNotFound:
+            return None
+
+    def write(
+        self,
+        work: Work,
+        pictures: Mapping[str, bytes],
+        document: Callable[[], bytes],
+        *,
+        found: ObjectStat | None,
+    ) -> bytes | None:
+        """Write the pictures, then the result, and give it. None: the same work's is there meanwhile.
+
+        `document` makes the result once the pictures are there; `found`: what `look` gave before the work began.
+
+        Raises:
+            Ignored: a newer generation of the image is there.
+            StorageUnavailable: a newer model's is there, or storage did not serve.
+        """
+        while True:
+            with stage("write"):
+                for name, data in pictures.items():
+                    self._write_picture(name, data, work, looked_at_first=found is not None)
+            data = document()
+            with stage("write"):
+                try:
+                    self._write(RESULT, data, "application/json", work, found)
+                except ObjectChanged:
+                    found = self.look()
+                else:
+                    return data
+            if self._is_there(work, found):
+                return None
+
+    def _write_picture(self, name: str, data: bytes, work: Work, *, looked_at_first: bool) -> None:
+        """Where there is no result there are rarely pictures: then the precondition looks for us."""
+        found = self.look(name) if looked_at_first else None
+        while not self._is_there(work, found):
+            try:
+                return self._write(name, data, "image/jpeg", work, found)
+            except ObjectChanged:
+                found = self.look(name)
+        return None
+
+    def _is_there(self, work: Work, found: ObjectStat | None) -> bool:
+        """Whether what was found is of the work already. Raises where it is of newer."""
+        if found is None:
+            return False
+        refuse_older_image(work.image_generation, found)
+        refuse_older_models(work, found)
+        return work.is_done(found)
+
+    def _write(self, name: str, data: bytes, content_type: str, work: Work, found: ObjectStat | None) -> None:
+        self._store.write(
+            f"{self._prefix}/{name}",
+            data,
+            content_type=content_type,
+            metadata=work.metadata,
+            if_generation=found.generation if found else 0,
+        )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 19 else 0
