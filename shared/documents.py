@@ -36,7 +36,7 @@ def result(
     timings_ms: Mapping[str, float],
 ) -> dict[str, Any]:
     """The result document, as the schema beside this module's package says. Boxes in px of the upright image."""
-    height, width = ctx.image.shape[:2]
+    height, width = ctx.image_hw
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "tenant_id": request.tenant_id,
@@ -174,7 +174,7 @@ def _segments(ctx: ProcessingContext, segments: Segments) -> list[dict[str, Any]
         each["area"] = round(area)
         each["polygons"] = coordinates(parts)
     if ctx.run_lengths:
-        image_hw = ctx.image.shape[:2]
+        image_hw = ctx.image_hw
         for each, mask in zip(found, segments.in_image(image_hw), strict=True):
             each["run_lengths"] = {"size": list(image_hw), "counts": run_lengths(mask, image_hw)}
     if ctx.aggregated and ctx.homes is not None and ctx.detections is not None:

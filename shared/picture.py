@@ -13,6 +13,7 @@ from shared.vision.classification import Classification
 from shared.vision.colours import Colour, colour, ground, ramp
 from shared.vision.detections import Detections
 from shared.vision.drawing import Marks, annotate
+from shared.vision.letterbox import shrunk
 from shared.vision.pixels import Pixels
 from shared.vision.segments import Segments
 
@@ -20,14 +21,14 @@ _FEW: Final = 8  # labels, of which the card shows those not found too
 
 
 def draw(ctx: ProcessingContext) -> Pixels:
-    """(h, w, 3), of the image's size. The image itself where no step has looked for anything."""
+    """(h, w, 3), of the size of the context's `image`; that itself where no step has looked for anything."""
     if ctx.detections is None and ctx.segments is None and ctx.classification is None:
         return ctx.image
     return annotate(
         ctx.image,
         objects=_objects(ctx, ctx.detections),
         segments=_segments(ctx, ctx.segments),
-        tiles=ctx.tiles,
+        tiles=ctx.tiles,  # only of an image in its own size: who looks closely needs all pixels
         rows=_rows(ctx),
     )
 
@@ -40,7 +41,7 @@ def _objects(ctx: ProcessingContext, found: Detections | None) -> Marks:
     labels = ctx.labels("detect", found.class_ids)
     class_ids = found.class_ids.tolist()
     return Marks(
-        boxes_xyxy=found.boxes_xyxy,
+        boxes_xyxy=found.boxes_xyxy / np.float32(shrunk(ctx.image_hw, ctx.image)),
         colours=_band_colours(ctx, ctx.detections, order) or [colour(each) for each in class_ids],
         names=[
             (f"{labels[class_id]} {confidence:.0%}", labels[class_id])
@@ -61,9 +62,11 @@ def _segments(ctx: ProcessingContext, found: Segments | None) -> Marks:
         values = [f"{confidence:.0%}" for confidence in detections.confidences.tolist()]
     else:
         values = [str(np.count_nonzero(ctx.homes == index)) for index in order.tolist()]
-    masks = found.in_image(ctx.image.shape[:2])
+    times = shrunk(ctx.image_hw, ctx.image)
+    height, width = ctx.image.shape[:2]
+    masks = found.in_image(ctx.image_hw) if times == 1 else found.smaller(times, (height, width))
     return Marks(
-        boxes_xyxy=detections.boxes_xyxy,
+        boxes_xyxy=detections.boxes_xyxy / np.float32(times),
         colours=_band_colours(ctx, found.detections, order) or [ground(each) for each in class_ids],
         names=[
             (f"{labels[class_id]} {value}", value if ctx.homes is not None else labels[class_id])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -22,10 +22,10 @@ from shared.errors import (
 from shared.events import Request
 from shared.ml.model_cache import ModelCache
 from shared.picture import draw
-from shared.pipelines import Pipelines, digest
+from shared.pipelines import Pipelines, Plan
 from shared.processing_context import ProcessingContext
+from shared.processors.box_processor import least_hw
 from shared.results import RESULT, Results, Work, image_generation, refuse_older_image, refuse_older_models
-from shared.steps.step import Step
 from shared.summary import current as summary
 from shared.summary import stage
 from shared.tenant_store import Store, TenantStores
@@ -58,19 +58,19 @@ class Pipeline:
             TenantVisionError: any of its leaves; nothing is written then, or only the picture.
         """
         with stage("lookup"):
-            steps = self._pipelines.steps(request.tenant_id, request.pipeline, request.options)
+            plan = self._pipelines.plan(request.tenant_id, request.pipeline, request.options)
         request = self._at_generation(request)
         results = self._results(request)
         with stage("lookup"):
             earlier = results.look()
-            if earlier and self._is_done(request, steps, earlier):
+            if earlier and self._is_done(request, plan, earlier):
                 return Outcome(duplicate=True)
-        ctx = self._read(request)
-        for step in steps:
+        ctx = self._read(request, plan)
+        for step in plan.steps:
             self._check_deadline()
             ctx = step.execute(ctx)
         self._check_deadline()
-        return self._write(request, steps, ctx, results, earlier)
+        return self._write(request, plan, ctx, results, earlier)
 
     def run_and_read(self, request: Request) -> Outcome:
         """As `run`, with the document of a duplicate too."""
@@ -97,7 +97,7 @@ class Pipeline:
     def _results(self, request: Request) -> Results:
         return Results(self._stores.of(request.tenant_id), documents.result_prefix(request))
 
-    def _is_done(self, request: Request, steps: Sequence[Step], earlier: ObjectStat) -> bool:
+    def _is_done(self, request: Request, plan: Plan, earlier: ObjectStat) -> bool:
         """Whether it is this very work's result.
 
         Raises: where it is of something newer, as `Results.write`.
@@ -106,30 +106,35 @@ class Pipeline:
         refuse_older_image(generation, earlier)
         if image_generation(earlier) != generation:
             return False
-        work = self._work(request, steps, self._live_models(request, steps))
+        work = self._work(request, plan, self._live_models(request, plan))
         if outdated := work.outdated_models(earlier):  # some other instance knew of them before this one
             ModelCache.expire(tenant_id=request.tenant_id, model_types=outdated)
-            work = self._work(request, steps, self._live_models(request, steps))
+            work = self._work(request, plan, self._live_models(request, plan))
         refuse_older_models(work, earlier)
         return work.is_done(earlier)
 
-    def _live_models(self, request: Request, steps: Sequence[Step]) -> dict[str, int]:
+    def _live_models(self, request: Request, plan: Plan) -> dict[str, int]:
         """The generations of the models that the steps would be answered by."""
         return {
             model_type: ModelCache.generation(tenant_id=request.tenant_id, model_type=model_type)
-            for step in steps
-            for model_type in step.model_types
+            for model_type in plan.model_types
         }
 
-    def _work(self, request: Request, steps: Sequence[Step], models: Mapping[str, int]) -> Work:
+    def _work(self, request: Request, plan: Plan, models: Mapping[str, int]) -> Work:
         """Same image, same steps (with the options they run with), same models: the same work."""
-        image, pipeline = request.image, [request.pipeline, digest(steps)]
+        image, pipeline = request.image, [request.pipeline, plan.digest]
         identity = {"image": [image.uri, image.generation], "pipeline": pipeline, "models": dict(models)}
         sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return Work(image.generation or 0, self._config.gcs_bucket, models, sha256)
 
-    def _read(self, request: Request) -> ProcessingContext:
+    def _read(self, request: Request, plan: Plan) -> ProcessingContext:
         image, config = request.image, self._config
+        exports = []
+        if plan.reading == "fast" and not plan.looks_closely:  # and a missing model is told before the download
+            exports = [
+                ModelCache.get_model(tenant_id=request.tenant_id, model_type=model_type).export
+                for model_type in plan.model_types
+            ]
         with stage("download"):
             try:
                 stored = self._stores.of(request.tenant_id).read(
@@ -140,8 +145,10 @@ class Pipeline:
         if stored.data is None:
             raise ImageTooLarge(f"The image has more than {config.max_image_bytes} bytes")
         with stage("decode"):
-            pixels = images.decode(stored.data, max_pixels=config.max_image_pixels)
-        return ProcessingContext(tenant_id=request.tenant_id, image=pixels)
+            pixels, image_hw = images.read(
+                stored.data, max_pixels=config.max_image_pixels, least_hw=least_hw(exports) if exports else None
+            )
+        return ProcessingContext(tenant_id=request.tenant_id, image=pixels, true_hw=image_hw, reading=plan.reading)
 
     def _gone(self, request: Request) -> Ignored | ImageNotFound:
         """An upload that is gone before we came needs no answer; who asked for an image by name does."""
@@ -152,14 +159,14 @@ class Pipeline:
     def _write(
         self,
         request: Request,
-        steps: Sequence[Step],
+        plan: Plan,
         ctx: ProcessingContext,
         results: Results,
         earlier: ObjectStat | None,
     ) -> Outcome:
         with stage("draw"):
             pictures = self._pictures(ctx)
-        work = self._work(request, steps, {name: model.source.generation for name, model in ctx.models.items()})
+        work = self._work(request, plan, {name: model.source.generation for name, model in ctx.models.items()})
 
         def document() -> bytes:
             return documents.to_json(
@@ -167,7 +174,7 @@ class Pipeline:
                     request,
                     ctx,
                     generation=work.image_generation,
-                    pipeline_digest=digest(steps),
+                    pipeline_digest=plan.digest,
                     created_at=datetime.now(UTC),
                     timings_ms=summary().timings_ms,
                 )

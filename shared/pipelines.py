@@ -1,13 +1,14 @@
 """Pipelines by name: those that are built in, and a tenant's own from `models/{tenant_id}/pipelines.json`.
 
-A pipeline is a list of named steps with options, checked against `schemas/pipelines.schema.json`.
+A pipeline is a list of named steps with options, and how the image is read for them, checked against
+`schemas/pipelines.schema.json`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -17,9 +18,11 @@ from typing import Any, Final
 from shared.config import Config
 from shared.errors import InvalidEvent, InvalidPipeline, ObjectNotFound
 from shared.events import parse_json
+from shared.ml.layout import ModelType
 from shared.ml.renewing_cache import RenewingCache
 from shared.steps.step import STEPS, Step
 from shared.tenant_store import Store, TenantStores
+from shared.vision.letterbox import Reading
 
 BUILT_IN: Final[Mapping[str, Any]] = {
     "detect": {"steps": [{"step": "detect"}]},
@@ -50,6 +53,30 @@ class Definitions:
         return f"generation {self.generation}"
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a pipeline does with an image, whatever it is called: its steps in order, and how they see it."""
+
+    steps: tuple[Step, ...]
+    reading: Reading = "exact"
+
+    @property
+    def digest(self) -> str:
+        """Of the steps and all their options, defaults too; and of the reading, where it is not the usual one."""
+        said = repr(list(self.steps)) + ("" if self.reading == "exact" else self.reading)
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    @property
+    def model_types(self) -> tuple[ModelType, ...]:
+        """Of all models the steps ask for, each once."""
+        return tuple(dict.fromkeys(model_type for step in self.steps for model_type in step.model_types))
+
+    @property
+    def looks_closely(self) -> bool:
+        """Whether some step needs all of the image's pixels."""
+        return any(step.looks_closely for step in self.steps)
+
+
 class Pipelines:
     """One for all tenants; their files are kept and renewed like their models."""
 
@@ -60,8 +87,8 @@ class Pipelines:
             load=self._load, changed=self._changed, refresh_s=config.model_refresh_s
         )
 
-    def steps(self, tenant_id: str, name: str, options: Mapping[str, Any]) -> Sequence[Step]:
-        """The steps of the tenant's pipeline of that name, `options` given to all steps that know them.
+    def plan(self, tenant_id: str, name: str, options: Mapping[str, Any]) -> Plan:
+        """The tenant's pipeline of that name, `options` given to all of it that knows them.
 
         Raises:
             InvalidPipeline: there is none of that name, or it has a mistake; the sentence says where.
@@ -76,9 +103,10 @@ class Pipelines:
             names = ", ".join(sorted({*BUILT_IN, *own}))
             raise InvalidPipeline(f"There is no pipeline '{name}'; there are: {names}")
         definition = _overlaid(definition, options) if options else definition
-        return [
+        steps = (
             STEPS[each["step"]].from_json(each.get("options", {}), self._config) for each in definition["steps"]
-        ]
+        )
+        return Plan(tuple(steps), definition.get("reading", "exact"))
 
     def _load(self, tenant_id: str) -> Definitions:
         try:
@@ -116,11 +144,6 @@ class Pipelines:
             return held.generation != 0
 
 
-def digest(steps: Sequence[Step]) -> str:
-    """Of what a pipeline does, whatever it is called: its steps and all their options, defaults too."""
-    return hashlib.sha256(repr(list(steps)).encode()).hexdigest()
-
-
 def check(document: Any, what: str, definition: str) -> None:
     """Hold a document against the schema, or against one of its definitions.
 
@@ -155,11 +178,14 @@ def _shortened(text: str) -> str:
 
 
 def _overlaid(definition: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The definition with a request's options in each step that has such an option."""
+    """The definition with a request's options in it, and in each step that has such an option."""
+    options = dict(options)
+    reading = options.pop("reading", definition.get("reading", "exact"))
+    check(reading, "options, at reading", "reading")
     known = {step: set(_options_of(step)) for step in STEPS}
     steps = [each["step"] for each in definition["steps"]]
     if unknown := sorted(str(name)[:64] for name in options if not any(name in known[step] for step in steps)):
-        names = ", ".join(sorted({name for step in steps for name in known[step]})) or "none"
+        names = ", ".join(sorted({"reading", *(name for step in steps for name in known[step])}))
         raise InvalidPipeline(f"options: there is no {unknown[0]!r} here; there are: {names}")
     overlaid = []
     for each in definition["steps"]:
@@ -167,7 +193,7 @@ def _overlaid(definition: Mapping[str, Any], options: Mapping[str, Any]) -> Mapp
         merged = {**each.get("options", {}), **asked}
         check(merged, "options", each["step"])
         overlaid.append({**each, "options": merged})
-    return {**definition, "steps": overlaid}
+    return {"steps": overlaid, "reading": reading}
 
 
 @cache

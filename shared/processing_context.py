@@ -11,6 +11,7 @@ import numpy.typing as npt
 from shared.ml.onnx_model import OnnxModel
 from shared.vision.classification import Classification
 from shared.vision.detections import Detections, Integers
+from shared.vision.letterbox import Reading, Size
 from shared.vision.segments import Segments
 
 
@@ -38,15 +39,19 @@ class Bands:
 class ProcessingContext:
     """One image of one tenant on its way through the steps.
 
-    `image`: (h, w, 3) uint8 RGB, upright. What no step has looked for is None; an empty answer means that a
-    step looked and found nothing. `models` are those that answered, by model type. `tiles` (n, 4) xyxy image px
-    are where sliced detection looked; `homes` (n,) the segment that each detection is in, -1: none. `bands` are
-    those of the objects that `sizes` sums up, as long as it is those that are in the context.
-    `run_lengths` and `aggregated`: the result is to have segments' masks as run lengths, and counts of each.
+    `image`: (h, w, 3) uint8 RGB, upright; in a `fast` reading perhaps at a half, a quarter or an eighth of its
+    size. All else is in px of the image itself, which is `image_hw` (height, width). What no step has looked for
+    is None; an empty answer means that a step looked and found nothing. `models` are those that answered, by model
+    type. `tiles` (n, 4) xyxy image px are where sliced detection looked; `homes` (n,) the segment that each
+    detection is in, -1: none. `bands` are those of the objects that `sizes` sums up, as long as it is those that
+    are in the context. `run_lengths` and `aggregated`: the result is to have segments' masks as run lengths, and
+    counts of each.
     """
 
     tenant_id: str
     image: npt.NDArray[np.uint8]
+    true_hw: Size | None = None  # of the image, where `image` is smaller
+    reading: Reading = "exact"
     worker_id: int = 0
     detections: Detections | None = None
     segments: Segments | None = None
@@ -59,6 +64,11 @@ class ProcessingContext:
     aggregated: bool = False
     models: Mapping[str, OnnxModel] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def image_hw(self) -> Size:
+        height, width = self.true_hw or self.image.shape[:2]
+        return height, width
 
     def labels(self, model_type: str, class_ids: Integers) -> tuple[str, ...]:
         """The labels of that model, enough for these ids."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -16,7 +16,7 @@ from shared.processors.base_processor import BaseProcessor
 from shared.summary import stage
 from shared.vision import yolo
 from shared.vision.detections import Detections, Floats
-from shared.vision.letterbox import Letterbox, least_canvas, letterbox, stretch
+from shared.vision.letterbox import Letterbox, Reading, Size, least_canvas, letterbox, stretch
 from shared.vision.nms import nms
 from shared.vision.pixels import Pixels
 
@@ -85,10 +85,18 @@ class Boxes:
 class BoxProcessor(BaseProcessor):
     """Stateless but for the model it pins and the options it was made with."""
 
-    def __init__(self, *, tenant_id: str, worker_id: int = 0, options: BoxOptions | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        worker_id: int = 0,
+        options: BoxOptions | None = None,
+        reading: Reading = "exact",
+    ) -> None:
         """Raises: as `ModelCache.get_model`; InvalidPipeline: options that do not fit the model's labels."""
         super().__init__(tenant_id=tenant_id, worker_id=worker_id)
         self.options = options or BoxOptions()
+        self._reading: Reading = reading
         self._thresholds = self.options.thresholds(self.model.export)
 
     @property
@@ -111,16 +119,18 @@ class BoxProcessor(BaseProcessor):
             )
         return tuple(said)
 
-    def boxes(self, image: Pixels) -> Boxes:
+    def boxes(self, image: Pixels, image_hw: tuple[int, int] | None = None) -> Boxes:
         """Run (h, w, 3) uint8 RGB through the model.
+
+        `image_hw`: the image's true size, in whose px the answer is, where it was decoded at a reduced scale.
 
         Raises:
             InvalidModel: the model fails on this input, or answers with what are no boxes.
         """
         export = self.model.export
         with stage("preprocess"):
-            place = placed(export, image.shape[:2])
-            batch = to_batch(place, image, export)
+            place = placed(export, image_hw or image.shape[:2])
+            batch = to_batch(place, image, export, self._reading)
         with stage("infer"):
             outputs = self.model.run(batch)
         with stage("postprocess"):
@@ -176,9 +186,24 @@ def placed(export: Export, image_hw: tuple[int, int]) -> Letterbox:
     return letterbox(image_hw, export.canvas_hw)
 
 
-def to_batch(place: Letterbox, image: Pixels, export: Export) -> npt.NDArray[np.floating]:
+def least_hw(exports: Sequence[Export]) -> Callable[[Size], Size]:
+    """For the size of an image the smallest one at which these models lose nothing: nobody enlarges it again."""
+
+    def least(image_hw: Size) -> Size:
+        sizes = [
+            export.canvas_hw if export.layout.kind == "scores" else placed(export, image_hw).inner_hw
+            for export in exports
+        ]
+        return max(height for height, _ in sizes), max(width for _, width in sizes)
+
+    return least
+
+
+def to_batch(
+    place: Letterbox, image: Pixels, export: Export, reading: Reading = "exact"
+) -> npt.NDArray[np.floating]:
     """(h, w, 3) uint8 to (B, 3, H, W) in 0 to 1; of a model with a fixed batch the rest stays empty."""
     shape = export.batch or 1, 3, *place.canvas_hw
     batch = np.zeros(shape, np.float32) if shape[0] > 1 else np.empty(shape, np.float32)
-    place.draw(image, batch[0])
+    place.draw(image, batch[0], reading)
     return batch.astype(export.dtype, copy=False)

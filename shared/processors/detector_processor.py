@@ -10,12 +10,14 @@ from shared.vision.pixels import Pixels
 class DetectorProcessor(BoxProcessor):
     model_type = "detect"
 
-    def process(self, image: Pixels) -> Detections:
+    def process(self, image: Pixels, image_hw: tuple[int, int] | None = None) -> Detections:
         """Detect in (h, w, 3) uint8 RGB; boxes in px of that image, clipped to it, strongest first.
+
+        `image_hw`: as for `boxes`.
 
         Raises:
             InvalidModel: the model fails on this input, or answers with what are no boxes.
         """
-        found = self.boxes(image)
+        found = self.boxes(image, image_hw)
         boxes = found.place.undo(found.detections.boxes_xyxy)
         return Detections(boxes, found.detections.confidences, found.detections.class_ids).sorted()

@@ -8,6 +8,7 @@ from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice
 from shared.summary import stage
 from shared.vision.detections import Detections, Integers
+from shared.vision.letterbox import Reading
 from shared.vision.merge import merge
 from shared.vision.pixels import Pixels
 
@@ -22,9 +23,12 @@ class SAHIDetectorProcessor:
         worker_id: int = SLICE_WORKER,
         options: BoxOptions | None = None,
         slices: SliceOptions | None = None,
+        reading: Reading = "exact",
     ) -> None:
         """Raises: as `DetectorProcessor`."""
-        self._detector = DetectorProcessor(tenant_id=tenant_id, worker_id=worker_id, options=options)
+        self._detector = DetectorProcessor(
+            tenant_id=tenant_id, worker_id=worker_id, options=options, reading=reading
+        )
         self._slices = slices or SliceOptions()
 
     @property

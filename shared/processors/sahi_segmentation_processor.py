@@ -9,6 +9,7 @@ from shared.processors.segmentation_processor import SegmentationProcessor, Segm
 from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice
 from shared.summary import stage
 from shared.vision.detections import Detections, Integers
+from shared.vision.letterbox import Reading
 from shared.vision.merge import merge
 from shared.vision.pixels import Pixels
 from shared.vision.segments import Segments, union
@@ -24,10 +25,13 @@ class SAHISegmentationProcessor:
         worker_id: int = SLICE_WORKER,
         options: SegmentOptions | None = None,
         slices: SliceOptions | None = None,
+        reading: Reading = "exact",
     ) -> None:
         """Raises: as `SegmentationProcessor`."""
         options = replace(options or SegmentOptions(), resolution="image")
-        self._segmenter = SegmentationProcessor(tenant_id=tenant_id, worker_id=worker_id, options=options)
+        self._segmenter = SegmentationProcessor(
+            tenant_id=tenant_id, worker_id=worker_id, options=options, reading=reading
+        )
         self._slices = slices or SliceOptions()
 
     @property

@@ -12,6 +12,7 @@ from shared.config import Config
 from shared.processors.box_processor import BoxOptions, BoxProcessor
 from shared.summary import stage
 from shared.vision.detections import Detections
+from shared.vision.letterbox import Reading
 from shared.vision.masks import canvas_masks, image_masks
 from shared.vision.pixels import Pixels
 from shared.vision.segments import Segments
@@ -33,18 +34,29 @@ class SegmentOptions(BoxOptions):
 class SegmentationProcessor(BoxProcessor):
     model_type = "segment"
 
-    def __init__(self, *, tenant_id: str, worker_id: int = 0, options: SegmentOptions | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        worker_id: int = 0,
+        options: SegmentOptions | None = None,
+        reading: Reading = "exact",
+    ) -> None:
         """Raises: as `BoxProcessor`."""
-        super().__init__(tenant_id=tenant_id, worker_id=worker_id, options=options or SegmentOptions())
+        super().__init__(
+            tenant_id=tenant_id, worker_id=worker_id, options=options or SegmentOptions(), reading=reading
+        )
         self._resolution = (options or SegmentOptions()).resolution
 
-    def process(self, image: Pixels) -> Segments:
+    def process(self, image: Pixels, image_hw: tuple[int, int] | None = None) -> Segments:
         """Segment (h, w, 3) uint8 RGB, strongest first; an object with an empty mask is none.
+
+        `image_hw`: as for `boxes`.
 
         Raises:
             InvalidModel: the model fails on this input, or answers with what are no boxes.
         """
-        found = self.boxes(image)
+        found = self.boxes(image, image_hw)
         with stage("postprocess"):
             canvas_boxes = found.detections.boxes_xyxy
             prototypes = found.prototypes if found.prototypes is not None else np.zeros((0, 1, 1), np.float32)

@@ -19,6 +19,7 @@ class AggregateStep:
     """Detections that no step has yet said the segment of belong to the first segment their centre lies in."""
 
     model_types: ClassVar[tuple[ModelType, ...]] = ()
+    looks_closely: ClassVar[bool] = False
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:  # noqa: ARG003 - as every step's
@@ -31,6 +32,6 @@ class AggregateStep:
         homes = ctx.homes
         if homes is None and ctx.detections is not None and ctx.segments is not None:
             homes = np.full(len(ctx.detections), -1, np.int64)
-            for index, mask in enumerate(ctx.segments.in_image(ctx.image.shape[:2])):
+            for index, mask in enumerate(ctx.segments.in_image(ctx.image_hw)):
                 homes[(homes < 0) & mask.covers(ctx.detections.centres)] = index
         return replace(ctx, homes=homes, aggregated=True)

@@ -16,6 +16,7 @@ from shared.processors.detector_processor import DetectorProcessor
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionStep:
     model_types: ClassVar[tuple[ModelType, ...]] = ("detect",)
+    looks_closely: ClassVar[bool] = False
 
     options: BoxOptions = field(default_factory=BoxOptions)
 
@@ -25,8 +26,10 @@ class DetectionStep:
 
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
         """Raises: as `DetectorProcessor` and its `process`."""
-        processor = DetectorProcessor(tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options)
-        detections = processor.process(ctx.image)
+        processor = DetectorProcessor(
+            tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options, reading=ctx.reading
+        )
+        detections = processor.process(ctx.image, ctx.image_hw)
         return replace(
             ctx,
             detections=detections,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from shared.config import Config
 from shared.ml.layout import ModelType
@@ -19,6 +19,8 @@ from shared.processors.slices import SliceOptions
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SAHIDetectionStep:
     """`model`: whose answer is wanted, boxes (to `detections`) or masks (to `segments`)."""
+
+    looks_closely: ClassVar[bool] = True
 
     model: Literal["detect", "segment"] = "detect"
     options: BoxOptions = field(default_factory=BoxOptions)
@@ -42,16 +44,20 @@ class SAHIDetectionStep:
         """Raises: as the processors and their `process`."""
         processor: SAHIDetectorProcessor | SAHISegmentationProcessor
         if self.model == "detect":
-            processor = SAHIDetectorProcessor(tenant_id=ctx.tenant_id, options=self.options, slices=self.slices)
+            processor = SAHIDetectorProcessor(
+                tenant_id=ctx.tenant_id, options=self.options, slices=self.slices, reading=ctx.reading
+            )
             ctx = replace(ctx, detections=processor.process(ctx.image))
         else:
             options = self.options if isinstance(self.options, SegmentOptions) else None
-            processor = SAHISegmentationProcessor(tenant_id=ctx.tenant_id, options=options, slices=self.slices)
+            processor = SAHISegmentationProcessor(
+                tenant_id=ctx.tenant_id, options=options, slices=self.slices, reading=ctx.reading
+            )
             ctx = replace(ctx, segments=processor.process(ctx.image))
         return replace(
             ctx,
             homes=None,  # of other detections, or in other segments
-            tiles=processor.areas(ctx.image.shape[:2]),
+            tiles=processor.areas(ctx.image_hw),
             models={**ctx.models, self.model: processor.model},
             warnings=(*ctx.warnings, *processor.warnings),
         )

@@ -20,6 +20,7 @@ class SegmentFilterStep:
     """`labels` None: all. `min_area` in px of the image. `largest`: so many of each label, by area."""
 
     model_types: ClassVar[tuple[ModelType, ...]] = ()
+    looks_closely: ClassVar[bool] = False
 
     labels: tuple[str, ...] | None = None
     min_area: float = 0.0

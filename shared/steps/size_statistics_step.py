@@ -28,6 +28,7 @@ class SizeStatisticsStep:
     """
 
     model_types: ClassVar[tuple[ModelType, ...]] = ()
+    looks_closely: ClassVar[bool] = False
 
     of: Literal["detections", "segments"] = "detections"
     bands: tuple[tuple[str, float | None], ...] = BANDS

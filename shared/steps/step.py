@@ -26,6 +26,11 @@ class Step(Protocol):
         """Of the models it asks for."""
         ...
 
+    @property
+    def looks_closely(self) -> bool:
+        """Whether it needs all of an image's pixels, not only the image as a whole."""
+        ...
+
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
         """From options that the schema has accepted. Raises: InvalidPipeline: they make no sense together."""

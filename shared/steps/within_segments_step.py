@@ -31,6 +31,7 @@ class WithinSegmentsStep:
     """`detector`: on each segment's crop as it is, or on slices of it."""
 
     model_types: ClassVar[tuple[ModelType, ...]] = ("detect",)
+    looks_closely: ClassVar[bool] = True
 
     detector: Literal["detect", "sahi_detect"] = "sahi_detect"
     options: BoxOptions = field(default_factory=BoxOptions)
@@ -53,13 +54,17 @@ class WithinSegmentsStep:
             raise InvalidPipeline("within_segments comes after a step that finds segments")
         processor: DetectorProcessor | SAHIDetectorProcessor
         if self.detector == "detect":
-            processor = DetectorProcessor(tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options)
+            processor = DetectorProcessor(
+                tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options, reading=ctx.reading
+            )
         else:
-            processor = SAHIDetectorProcessor(tenant_id=ctx.tenant_id, options=self.options, slices=self.slices)
+            processor = SAHIDetectorProcessor(
+                tenant_id=ctx.tenant_id, options=self.options, slices=self.slices, reading=ctx.reading
+            )
         parts: list[Detections] = []
         homes: list[Integers] = []
         tiles: list[Integers] = []
-        masks = ctx.segments.in_image(ctx.image.shape[:2])
+        masks = ctx.segments.in_image(ctx.image_hw)
         reach = int(self.slices.overlap * max(self.slices.slice_hw or processor.model.export.canvas_hw))
         for index, mask in enumerate(masks):
             if not mask.area:

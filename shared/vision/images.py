@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.vision.letterbox import Size
 from shared.vision.pixels import Pixels, rgb_view, rgbx
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
@@ -20,11 +22,23 @@ _MAGIC: Final = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _ORIENTATION: Final = 0x0112  # EXIF tag
+_TURNED: Final = {5, 6, 7, 8}  # its values where rows are columns
+_UPSIDE_DOWN: Final = {3, 4, 7, 8}  # where, after that, the last row is the first
+_MIRRORED: Final = {2, 3, 6, 7}  # where the last column is
 _MAX_SIDE: Final = 65_500  # of a JPEG: the picture of the result could not be written
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
-    """An image file's first frame as (h, w, 3) uint8 RGB, upright (EXIF orientation applied).
+    """As `read`, in its own size."""
+    return read(data, max_pixels=max_pixels)[0]
+
+
+def read(data: bytes, *, max_pixels: int, least_hw: Callable[[Size], Size] | None = None) -> tuple[Pixels, Size]:
+    """An image file's first frame as (h, w, 3) uint8 RGB, upright (EXIF orientation applied), and its true size.
+
+    `least_hw` gives the least size that is needed of an image of a size: a JPEG may then come at a half, a quarter
+    or an eighth of its own (sides rounded up), averaged by its decoder, which takes a half to three quarters of
+    the time. Its other scales take longer than its own size.
 
     Alpha is dropped, palettes and grey are expanded, of 16 bits the high byte is kept. Size and format are
     known from the header before a pixel is decoded.
@@ -36,7 +50,7 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _decode_opened(image, data, max_pixels)
+            return _read_opened(image, data, max_pixels, least_hw)
     except UnidentifiedImageError as error:
         if not data:
             raise InvalidImage("The image is empty") from error
@@ -70,16 +84,26 @@ def encode_jpeg(image: Pixels, *, quality: int = 85) -> bytes:
     return data
 
 
-def _decode_opened(image: Image.Image, data: bytes, max_pixels: int) -> Pixels:
+def _read_opened(
+    image: Image.Image, data: bytes, max_pixels: int, least_hw: Callable[[Size], Size] | None
+) -> tuple[Pixels, Size]:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}")
     if max(width, height) > _MAX_SIDE:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit of a side is {_MAX_SIDE}")
     if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
-        pixels = _decode_jpeg(data)
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        upright_hw = (width, height) if orientation in _TURNED else (height, width)
+        times = _times(upright_hw, least_hw(upright_hw), orientation) if least_hw else 1
+        pixels = _decode_jpeg(data, (-(-height // times), -(-width // times)))
         if pixels is not None:
-            return _upright(pixels, image.getexif().get(_ORIENTATION, 1))
+            return _upright(pixels, orientation), upright_hw
+    upright = _decode_otherwise(image)
+    return upright, (upright.shape[0], upright.shape[1])
+
+
+def _decode_otherwise(image: Image.Image) -> Pixels:
     if image.mode.startswith("I;16"):
         high = (np.asarray(image) >> 8).astype(np.uint8)
         return _upright(np.repeat(high[..., None], 4, axis=2), image.getexif().get(_ORIENTATION, 1))
@@ -91,21 +115,44 @@ def _decode_opened(image: Image.Image, data: bytes, max_pixels: int) -> Pixels:
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo one of EXIF's eight orientations of (h, w, 4), and give the view of three."""
-    turned = pixels.swapaxes(0, 1) if orientation in {5, 6, 7, 8} else pixels
-    if orientation in {3, 4, 7, 8}:
+    turned = pixels.swapaxes(0, 1) if orientation in _TURNED else pixels
+    if orientation in _UPSIDE_DOWN:
         turned = turned[::-1]
-    if orientation in {2, 3, 6, 7}:
+    if orientation in _MIRRORED:
         turned = turned[:, ::-1]
     return rgb_view(np.ascontiguousarray(turned))
 
 
-def _decode_jpeg(data: bytes) -> Pixels | None:
-    """(h, w, 4). Pillow's pixels at a third of the time: they are written where they stay.
+def _times(image_hw: Size, least_hw: Size, orientation: int) -> int:
+    """How many px of an upright JPEG may be one when it is decoded: 8, 4, 2 or 1.
 
-    None where it finds fault with the file: Pillow forgives more, and knows what is truncated.
+    Of an image whose sides are no multiple of that, the last pixel stands for less. Turned around it would be the
+    first, and everything after it not where it belongs.
+    """
+    (height, width), (least_height, least_width) = image_hw, least_hw
+    for times in (8, 4, 2):
+        large_enough = height >= times * least_height and width >= times * least_width
+        shifted = (orientation in _UPSIDE_DOWN and height % times) or (orientation in _MIRRORED and width % times)
+        if large_enough and not shifted:
+            return times
+    return 1
+
+
+def _decode_jpeg(data: bytes, size_hw: Size) -> Pixels | None:
+    """(h, w, 4), at the least scale that has `size_hw`: Pillow's pixels at a third of the time.
+
+    They are written where they stay. None where it finds fault with the file: Pillow forgives more, and knows what
+    is truncated.
     """
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace="RGBX", fastdct=False, fastupsample=False)
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            data,
+            colorspace="RGBX",
+            fastdct=False,
+            fastupsample=False,
+            min_height=size_hw[0],
+            min_width=size_hw[1],
+        )
     except ValueError:
         return None
     return pixels

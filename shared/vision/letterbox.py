@@ -1,19 +1,24 @@
 """Fits an image into a model's canvas and brings boxes back: the forward and its inverse, side by side.
 
-Resampling is bilinear with half-pixel centres and without antialiasing, in the 11-bit fixed point that models
-of this family are trained and exported with (OpenCV's INTER_LINEAR on uint8), to the last bit.
+Images are read in two ways. `exact`: bilinear with half-pixel centres and without antialiasing, in the 11-bit
+fixed point that models of this family are trained and exported with (OpenCV's INTER_LINEAR on uint8), to the last
+bit. Of an image that is shrunk much, it sees single pixels far apart. `fast`: whole pixels are averaged first,
+until the rest is less than a halving; the decoder of a JPEG does so on the way (`shared.vision.images`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from shared.vision.pixels import Pixels, Words, words
+from shared.vision.pixels import Pixels, Words, rgb_view, rgbx, words
 
+Reading = Literal["exact", "fast"]
+Size = tuple[int, int]  # (height, width)
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
 
@@ -27,18 +32,26 @@ _BAND: Final = 32
 class Letterbox:
     """Where an image lies in a canvas. All sizes are (height, width) in px; left and top in canvas px."""
 
-    image_hw: tuple[int, int]
-    canvas_hw: tuple[int, int]
-    inner_hw: tuple[int, int]  # the image's size in the canvas
+    image_hw: Size
+    canvas_hw: Size
+    inner_hw: Size  # the image's size in the canvas
     top: int
     left: int
 
-    def draw(self, image: Pixels, out: Floats) -> None:
-        """Resize `image` (h, w, 3) into `out` (3, H, W), in 0 to 1, and pad it with grey."""
+    def draw(self, image: Pixels, out: Floats, reading: Reading = "exact") -> None:
+        """Resize `image` (h, w, 3) into `out` (3, H, W), in 0 to 1, and pad it with grey.
+
+        The image may have been shrunk by a whole number before (see `shrunk`).
+        """
         (height, width), (bottom, right) = self.inner_hw, self.canvas_hw
         out[:, : self.top] = out[:, self.top + height : bottom] = _GREY
         out[:, :, : self.left] = out[:, :, self.left + width : right] = _GREY
-        resize(image, out[:, self.top : self.top + height, self.left : self.left + width])
+        times = shrunk(self.image_hw, image)
+        extent_hw = self.image_hw[0] / times, self.image_hw[1] / times
+        if reading == "fast":
+            y, x = (max(int(length / inner), 1) for length, inner in zip(extent_hw, self.inner_hw, strict=True))
+            image, extent_hw = averaged(image, (y, x)), (extent_hw[0] / y, extent_hw[1] / x)
+        resize(image, out[:, self.top : self.top + height, self.left : self.left + width], extent_hw)
 
     def undo(self, boxes_xyxy: Floats) -> Floats:
         """(n, 4) xyxy in canvas px to xyxy in image px, clipped to the image."""
@@ -72,8 +85,26 @@ def least_canvas(image_hw: tuple[int, int], canvas_hw: tuple[int, int], stride: 
     return height, width
 
 
-def resize(image: Pixels, out: Floats) -> None:
+def shrunk(image_hw: Size, image: Pixels) -> int:
+    """How many px of an image, along each axis, are one of `image` (h, w, 3): its sides are rounded up then."""
+    longest: int = max(image.shape[:2])
+    return max(round(max(image_hw) / longest), 1)
+
+
+def averaged(image: Pixels, times_hw: Size) -> Pixels:
+    """(h, w, 3) with rectangles of so many pixels averaged to one; those cut by an edge are of what is there."""
+    if times_hw == (1, 1):
+        return image
+    height, width = image.shape[:2]
+    pixels = np.ascontiguousarray(rgbx(image))
+    picture = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
+    return rgb_view(np.asarray(picture.reduce(times_hw[::-1])))
+
+
+def resize(image: Pixels, out: Floats, extent_hw: tuple[float, float] | None = None) -> None:
     """Resample (h, w, 3) uint8 into the planes of `out` (3, h', w') in 0 to 1.
+
+    `extent_hw`: how much of the image, from its top left, is to be seen, if the last pixels are not whole ones.
 
     The fixed point is OpenCV's: along the row S0*a0 + S1*a1 >> 4, down the column T0*b0 >> 16 plus
     T1*b1 >> 16, plus 2, >> 2, with weights of 11 bits. Weights of a pair add up to one, so that the row's is
@@ -81,8 +112,9 @@ def resize(image: Pixels, out: Floats) -> None:
     """
     pixels = words(image)
     height, width = out.shape[1:]
-    y0, y1, weights_y = _taps(image.shape[0], height)
-    x0, x1, weight_x = _taps(image.shape[1], width)
+    extent_hw = extent_hw or (image.shape[0], image.shape[1])
+    y0, y1, weights_y = _taps(image.shape[0], height, extent_hw[0])
+    x0, x1, weight_x = _taps(image.shape[1], width, extent_hw[1])
     for start in range(0, height, _BAND):
         band = slice(start, min(start + _BAND, height))
         rows = pixels.take(np.concatenate((y0[band], y1[band])), axis=0)
@@ -115,9 +147,9 @@ def _blend(first: Integers, second: Integers, weight: Integers) -> Integers:
     return second
 
 
-def _taps(length: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Integers]:
+def _taps(length: int, target: int, extent: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Integers]:
     """For each of `target` samples: the two source positions it lies between, and the second one's weight."""
-    centre = ((np.arange(target) + 0.5) * (length / target) - 0.5).astype(np.float32)
+    centre = ((np.arange(target) + 0.5) * (extent / target) - 0.5).astype(np.float32)
     first = np.floor(centre)
     weight = np.rint((centre - first) * _ONE).astype(np.int32)
     first = first.astype(np.intp)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.vision.detections import Detections
-from shared.vision.letterbox import Letterbox
+from shared.vision.letterbox import Letterbox, Size
 from shared.vision.masks import Mask
 from shared.vision.polygons import MultiPolygon, image_polygons, polygons
 
@@ -54,6 +54,11 @@ class Segments:
         if image_hw != self.canvas.image_hw:
             raise ValueError(f"Segments of an image of {self.canvas.image_hw}, not of {image_hw}")
         return self._filled
+
+    def smaller(self, times: int, size_hw: Size) -> tuple[Mask, ...]:
+        """The masks in a picture of the image, of that size, in which `times` px along each axis are one."""
+        outlines = [[[ring / times for ring in part] for part in parts] for parts in self._outlines]
+        return filled(outlines, size_hw)
 
     @cached_property
     def _outlines(self) -> list[MultiPolygon]:

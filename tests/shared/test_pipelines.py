@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.errors import InvalidPipeline, StorageUnavailable
-from shared.pipelines import BUILT_IN, MAX_BYTES, Pipelines, check, digest
+from shared.pipelines import BUILT_IN, MAX_BYTES, Pipelines, Plan, check
 from shared.steps.step import STEPS
 from tests.support.stores import MemoryStore
 
@@ -44,7 +44,7 @@ def put(store, document):
 
 
 def steps(name, pipelines, **options):
-    return pipelines.steps("tenant-001", name, options)
+    return pipelines.plan("tenant-001", name, options).steps
 
 
 def one(step, **options):
@@ -129,8 +129,8 @@ def test_every_option_makes_another_step_and_another_digest(name, option, schema
     check({option: EVERY[option]}, "options", name)
     plain, other = (STEPS[name].from_json(each, CONFIG) for each in ({}, {option: EVERY[option]}))
     assert plain != other
-    assert digest([plain]) != digest([other])
-    assert digest([plain, other]) != digest([other, plain])
+    assert Plan((plain,)).digest != Plan((other,)).digest
+    assert Plan((plain, other)).digest != Plan((other, plain)).digest
 
 
 def test_built_in_pipelines_are_such_as_a_tenant_could_write(pipelines):
@@ -149,13 +149,13 @@ def test_built_in_pipelines_are_such_as_a_tenant_could_write(pipelines):
 
 PLAIN = """
 from shared.config import Config
-from shared.pipelines import Pipelines, digest
+from shared.pipelines import Pipelines
 from tests.support.stores import MemoryStore
 import sys
 store = MemoryStore()
 store.put("models/tenant-001/pipelines.json", sys.stdin.buffer.read())
 config = Config(gcs_bucket="b", error_topic="e")
-print(digest(Pipelines(store, config).steps("tenant-001", "mine", {})))
+print(Pipelines(store, config).plan("tenant-001", "mine", {}).digest)
 """
 
 
@@ -171,7 +171,7 @@ def test_a_digest_is_the_same_in_every_process(root, store, pipelines):
         }
     }
     put(store, document)
-    digests = {digest(steps("mine", pipelines))}
+    digests = {Plan(steps("mine", pipelines)).digest}
     for seed in ("0", "1"):
         ran = subprocess.run(
             [sys.executable, "-c", PLAIN],
@@ -206,7 +206,7 @@ def test_a_digest_is_the_same_in_every_process(root, store, pipelines):
 )
 def test_what_says_the_same_has_the_same_digest(step, options, same):
     one, other = (STEPS[step].from_json(each, CONFIG) for each in (options, same))
-    assert digest([one]) == digest([other])
+    assert Plan((one,)).digest == Plan((other,)).digest
 
 
 # A tenant's own
@@ -238,7 +238,7 @@ def test_a_tenant_s_own_are_beside_the_built_in_ones_and_before_them(pipelines, 
 def test_another_tenant_has_none_of_them(pipelines, store):
     put(store, one("detect"))
     with pytest.raises(InvalidPipeline, match="no pipeline 'mine'"):
-        pipelines.steps("tenant-002", "mine", {})
+        pipelines.plan("tenant-002", "mine", {})
 
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
@@ -363,7 +363,7 @@ def test_whatever_a_tenant_writes_it_is_a_pipeline_or_a_mistake(step, options):
         found = steps("mine", Pipelines(store, CONFIG))
     except InvalidPipeline:
         return
-    assert len(digest(found)) == 64
+    assert len(Plan(found).digest) == 64
 
 
 # Options of a request
@@ -395,9 +395,9 @@ def test_options_that_make_no_sense_are_said(name, options, sentence, pipelines)
     assert len(str(caught.value)) < 600
 
 
-def test_a_step_without_options_has_none_to_overlay(pipelines, store):
+def test_a_step_without_options_leaves_the_reading_to_ask_for(pipelines, store):
     put(store, {"mine": {"steps": [{"step": "aggregate"}]}})
-    with pytest.raises(InvalidPipeline, match="there are: none"):
+    with pytest.raises(InvalidPipeline, match=r"there are: reading$"):
         steps("mine", pipelines, labels=[])
 
 
@@ -432,11 +432,11 @@ def test_settings_say_what_nobody_else_does(store):
         max_detections=50,
         slice_size=96,
     )
-    [step] = Pipelines(store, config).steps("tenant-001", "sahi_detect", {"iou_threshold": 0.6})
+    [step] = Pipelines(store, config).plan("tenant-001", "sahi_detect", {"iou_threshold": 0.6}).steps
     options = step.options
     assert (options.confidence_threshold, options.iou_threshold, options.max_detections) == (0.4, 0.6, 50)
     assert step.slices.slice_hw == (96, 96)
-    [step] = Pipelines(store, config).steps("tenant-001", "detect", {"confidence_threshold": {"plant": 0.9}})
+    [step] = Pipelines(store, config).plan("tenant-001", "detect", {"confidence_threshold": {"plant": 0.9}}).steps
     assert (step.options.confidence_threshold, step.options.confidence_thresholds) == (0.4, {"plant": 0.9})
 
 

@@ -11,7 +11,7 @@ from shared import documents
 from shared.config import Config
 from shared.events import ImageRef, Request
 from shared.ml.model_cache import ModelCache
-from shared.pipelines import Pipelines, digest
+from shared.pipelines import Pipelines
 from shared.processing_context import ProcessingContext
 from shared.vision.run_lengths import pixels
 from tests.support import models
@@ -70,9 +70,9 @@ def run(validate):
             {"step": step} if isinstance(step, str) else {"step": step[0], "options": step[1]} for step in steps
         ]
         store.put("models/tenant-001/pipelines.json", json.dumps({"mine": {"steps": made}}).encode())
-        found = Pipelines(store, CONFIG).steps("tenant-001", "mine", {})
+        plan = Pipelines(store, CONFIG).plan("tenant-001", "mine", {})
         ctx = ProcessingContext(tenant_id="tenant-001", image=image)
-        for step in found:
+        for step in plan.steps:
             ctx = step.execute(ctx)
         request = Request(
             tenant_id="tenant-001",
@@ -81,7 +81,7 @@ def run(validate):
             event_id="e",
         )
         document = documents.result(
-            request, ctx, generation=7, pipeline_digest=digest(found), created_at=NOW, timings_ms={"total": 1.0}
+            request, ctx, generation=7, pipeline_digest=plan.digest, created_at=NOW, timings_ms={"total": 1.0}
         )
         document = json.loads(documents.to_json(document))
         validate(document)
