@@ -14,7 +14,7 @@ from typing import Final
 import flask
 
 from functions import envelope
-from shared import documents, events
+from shared import deadline, documents, events
 from shared.cloud.error_topic import ErrorTopic
 from shared.cloud.object_store import ObjectStore
 from shared.config import Config
@@ -73,7 +73,7 @@ class App:
         if request.method != "POST":
             return _no_event()
         headers = _lower(request)
-        with summarise() as summary:
+        with summarise() as summary, deadline.within(self._config.event_deadline_s):
             end = self._settle(
                 lambda: envelope.parse(headers, _body(request)), self._pipeline.run, headers, summary
             )
@@ -91,7 +91,7 @@ class App:
         if request.method != "POST":
             return _no_event()
         headers = _lower(request)
-        with summarise() as summary:
+        with summarise() as summary, deadline.within(self._config.event_deadline_s):
             end = self._settle(
                 lambda: Event(ImageMessage({}, _body(request)), str(uuid.uuid4())),
                 self._pipeline.run_and_read,
@@ -120,7 +120,8 @@ class App:
             summary.note(**events.known(event))
             request = events.parse(event, self._config)
             summary.note(image=request.image.uri, pipeline=request.pipeline)
-            outcome = run(request)
+            with deadline.within(self._config.event_deadline_s - self._config.publishing_s):
+                outcome = run(request)
         except TenantVisionError as error:
             return End(error.verdict, error, occurred_at=occurred_at)
         except Exception as error:  # noqa: BLE001 - a bug of ours: told in full to the log, not to the sender

@@ -104,6 +104,11 @@ class Config:
     )
     log_level: str = _setting("LOG_LEVEL", ", ".join(_LEVELS), _level, "INFO")
 
+    @property
+    def publishing_s(self) -> float:
+        """What of an event's time is kept for telling what became of it."""
+        return min(10.0, self.event_deadline_s / 10)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Config:
         """Parse `environment`; an empty value counts as absent.

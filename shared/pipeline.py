@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from shared import documents
+from shared import deadline, documents
 from shared.cloud.objects import ObjectStat
 from shared.config import Config
 from shared.errors import (
-    DeadlineExceeded,
     Ignored,
     ImageNotFound,
     ImageTooLarge,
@@ -67,9 +66,9 @@ class Pipeline:
                 return Outcome(duplicate=True)
         ctx = self._read(request, plan)
         for step in plan.steps:
-            self._check_deadline()
+            deadline.check()
             ctx = step.execute(ctx)
-        self._check_deadline()
+        deadline.check()
         return self._write(request, plan, ctx, results, earlier)
 
     def run_and_read(self, request: Request) -> Outcome:
@@ -192,7 +191,3 @@ class Pipeline:
         sizes = self._config.thumbnail_sizes
         smaller = {f"thumbnail-{size}.jpg": images.encode_jpeg(thumbnail(picture, size)) for size in sizes}
         return {"annotated.jpg": images.encode_jpeg(picture), **smaller}
-
-    def _check_deadline(self) -> None:
-        if summary().elapsed_s > self._config.event_deadline_s:
-            raise DeadlineExceeded(f"Not done within {self._config.event_deadline_s:g} s")

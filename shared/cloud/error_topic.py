@@ -1,4 +1,4 @@
-"""Publishes error messages and waits until Pub/Sub has them. What they say is made elsewhere."""
+"""Publishes error messages and waits until Pub/Sub has them, or the event's time is over."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from shared import deadline
 from shared.errors import PublishFailed
 
 if TYPE_CHECKING:
+    from google.api_core.retry import Retry
     from google.cloud import pubsub_v1
 
 PUBLISH_DEADLINE_S: Final = 30.0
@@ -28,13 +30,15 @@ class ErrorTopic:
         """Publish one message and give its id once Pub/Sub has it.
 
         Raises:
-            PublishFailed: Pub/Sub did not take it within the deadline, for whatever reason: the caller's
-                event must then be delivered again.
+            PublishFailed: Pub/Sub did not take it within the deadline, or what is left of the event's time, for
+                whatever reason: the caller's event must then be delivered again.
         """
         try:
             client, path = self._connected()
-            future = client.publish(path, data, timeout=self._deadline_s, **attributes)
-            return str(future.result(timeout=self._deadline_s))
+            left = deadline.left_s(at_most=self._deadline_s)
+            retry = _retry(left)
+            future = client.publish(path, data, retry=retry, timeout=left, **attributes)
+            return str(future.result(timeout=left))
         except Exception as error:
             raise PublishFailed("The error could not be published") from error
 
@@ -48,6 +52,15 @@ class ErrorTopic:
             if not self._topic.startswith("projects/"):
                 self._topic = f"projects/{self._project or _default_project()}/topics/{self._topic}"
             return self._client, self._topic
+
+
+def _retry(timeout_s: float) -> Retry:
+    """As the client's own, which would go on for 600 s, with nobody there to hear of it."""
+    from google.api_core import exceptions as api  # noqa: PLC0415 - as above
+    from google.api_core.retry import Retry, if_exception_type  # noqa: PLC0415
+
+    may_pass = if_exception_type(api.ServerError, api.Aborted, api.Cancelled, api.TooManyRequests)
+    return Retry(predicate=may_pass, initial=0.1, maximum=10.0, multiplier=4, timeout=timeout_s)
 
 
 def _default_project() -> str:

@@ -1,14 +1,16 @@
-"""Reads and writes whole objects in Cloud Storage, each call within a deadline, in our own words.
+"""Reads and writes whole objects in Cloud Storage, each call within the event's time, in our own words.
 
 It does not know what the objects are for: which tenant they belong to, or what a missing one means.
 """
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import requests.exceptions
 import urllib3.exceptions
@@ -18,23 +20,29 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from shared import deadline
 from shared.cloud.objects import ObjectStat, StoredObject, crc32c
 from shared.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 
-ATTEMPT_TIMEOUT_S: Final = 20.0
+CONNECT_TIMEOUT_S: Final = 10.0
+READ_TIMEOUT_S: Final = 20.0  # without a byte
 CALL_DEADLINE_S: Final = 45.0
+MINIMUM_S: Final = 0.001  # a timeout of 0 is none to some, and refused by others
+
+T = TypeVar("T")
 
 
 class ObjectStore:
-    """The storage client behind three verbs. One for all threads; the client is made on first use."""
+    """The storage client behind four verbs. One for all threads; the client is made on first use.
+
+    A call is attempted again for `call_deadline_s`, or for what is left of the event's time if that is less, and
+    no attempt waits longer. Raises DeadlineExceeded where nothing is left.
+    """
 
     def __init__(self, *, project: str | None = None, call_deadline_s: float = CALL_DEADLINE_S) -> None:
         self._project = project
         self._client: storage.Client | None = None
-        self._options: dict[str, Any] = {
-            "timeout": min(ATTEMPT_TIMEOUT_S, call_deadline_s),
-            "retry": DEFAULT_RETRY.with_timeout(call_deadline_s),
-        }
+        self._call_deadline_s = call_deadline_s
 
     def stat(self, bucket: str, name: str, *, generation: int | None = None) -> ObjectStat:
         """Read an object's metadata.
@@ -45,7 +53,7 @@ class ObjectStore:
         """
         blob = self._blob(bucket, name, generation)
         with _our_words(bucket, name):
-            blob.reload(**self._options)
+            self._call(blob.reload)
             return _stat(blob)
 
     def changed(self, bucket: str, name: str, *, generation: int) -> bool:
@@ -56,7 +64,7 @@ class ObjectStore:
         blob = self._blob(bucket, name)
         with _our_words(bucket, name):
             try:
-                blob.reload(if_generation_not_match=generation, **self._options)
+                self._call(blob.reload, if_generation_not_match=generation)
             except api.NotModified:
                 return False
             return bool(int(blob.generation) != generation)
@@ -75,13 +83,11 @@ class ObjectStore:
         blob = self._blob(bucket, name, generation)
         with _our_words(bucket, name):
             try:
-                data: bytes = blob.download_as_bytes(
-                    end=max_bytes, raw_download=True, checksum=None, **self._options
-                )
+                data = self._call(_download, blob, max_bytes)
             except api.RequestRangeNotSatisfiable:  # an empty object has no first byte
                 data = b""
             if not blob.generation or not blob.crc32c:  # not in the headers of this answer: ask once more
-                blob.reload(**self._options)
+                self._call(blob.reload)
             found = int(blob.generation)
         uri = f"gs://{bucket}/{name}"
         if max_bytes is not None and len(data) > max_bytes:
@@ -113,16 +119,28 @@ class ObjectStore:
         blob.cache_control = "no-cache"
         try:
             with _our_words(bucket, name):
-                blob.upload_from_string(
+                self._call(
+                    blob.upload_from_string,
                     data,
                     content_type=content_type,
                     checksum="crc32c",
                     if_generation_match=if_generation,
-                    **self._options,
                 )
                 return int(blob.generation)
         except ObjectNotFound as error:
             raise StorageUnavailable(f"There is no bucket {bucket} to write to") from error
+
+    def _call(self, attempt: Callable[..., T], *what: object, **how: object) -> T:
+        """The answer to one of several attempts. Each is told what is left then: the client knows no end."""
+        ends = time.monotonic() + deadline.left_s(at_most=self._call_deadline_s)
+
+        def once() -> T:
+            left = max(deadline.left_s(at_most=ends - time.monotonic()), MINIMUM_S)
+            timeout = min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)
+            return attempt(*what, **how, timeout=timeout, retry=None)
+
+        answer: T = DEFAULT_RETRY.with_timeout(ends - time.monotonic())(once)()
+        return answer
 
     def _blob(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob:
         if self._client is None:
@@ -132,6 +150,20 @@ class ObjectStore:
             with _our_words(bucket, name):
                 self._client = storage.Client(project=self._project)
         return self._client.bucket(bucket).blob(name, generation=generation)
+
+
+class _Sink(io.BytesIO):
+    """Takes a body as long as there is time: a timeout counts from one byte to the next, however slow they are."""
+
+    def write(self, data: Any, /) -> int:
+        deadline.check()
+        return super().write(data)
+
+
+def _download(blob: storage.Blob, max_bytes: int | None, **how: object) -> bytes:
+    sink = _Sink()
+    blob.download_to_file(sink, end=max_bytes, raw_download=True, checksum=None, **how)
+    return sink.getvalue()
 
 
 def _stat(blob: storage.Blob) -> ObjectStat:

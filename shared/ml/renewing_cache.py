@@ -9,15 +9,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Literal, TypeVar
+
+from shared import deadline
+from shared.errors import DeadlineExceeded
 
 K = TypeVar("K")
 V = TypeVar("V")
 Outcome = Literal["hit", "wait", "miss"]
 
 _RETRY_S: Final = 10.0
+_LONGEST_S: Final = 3600.0
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -38,6 +42,14 @@ class _Entry(Generic[V]):
     value: V
     fresh_until: float
     refreshing: threading.Lock = field(default_factory=threading.Lock)
+
+
+def _waited_for(load: Future[V]) -> V:
+    """What somebody else loads, waited for no longer than the waiter's own event may take."""
+    wait([load], timeout=deadline.left_s(at_most=_LONGEST_S))
+    if not load.done():
+        raise DeadlineExceeded("What another event is loading was not here in time")
+    return load.result()
 
 
 class RenewingCache(Generic[K, V]):
@@ -78,7 +90,7 @@ class RenewingCache(Generic[K, V]):
         if load:
             self._count("waits")
             self._tell("wait")
-            return load.result()
+            return _waited_for(load)
         self._count("misses")
         self._tell("miss")
         return self._load_for_all(key, mine)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from local.port import Port
 from shared.ml.model_cache import ModelCache
 from tests.support import faults, models, posted
 from tests.support.pictures import picture
@@ -297,6 +298,38 @@ def test_what_was_deferred_too_long_is_published_and_acknowledged(age_s, answer,
     assert (got.status_code, got.text) == answer
     errors = cloud.errors(timeout_s=2 if published else 0.05)
     assert [attributes["status"] for attributes, _ in errors] == ["503"] * published
+
+
+@pytest.mark.parametrize("fault", [faults.SILENCE, faults.RESET])
+def test_with_storage_dead_an_event_is_deferred_within_its_deadline(fault, cloud, serve, lines):
+    with faults.storage_that_answers(fault) as (url, _):
+        settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "1"}
+        answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=asking())
+    assert (answer.status_code, answer.text) == (503, "deferred\n")
+    [summary] = lines().summaries
+    assert (summary["status"], summary["error"]) == (503, "storage_unavailable")
+    assert summary["timings_ms"]["total"] < 4000, "and not after a deadline of the call's own"
+
+
+def test_with_pub_sub_dead_an_error_is_deferred_within_its_deadline(cloud, serve, lines):
+    nobody = Port()
+    settings = {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{nobody.number}", "EVENT_DEADLINE_SECONDS": "1"}
+    answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=push())
+    nobody.release()
+    assert (answer.status_code, answer.text) == (503, "deferred\n")
+    [summary] = lines().summaries
+    assert summary["error"] == "publish_failed"
+    assert summary["timings_ms"]["total"] < 4000
+
+
+@pytest.mark.slow
+def test_an_old_event_whose_time_ran_out_has_time_left_to_be_published(cloud, serve):
+    with faults.storage_that_answers(faults.SILENCE) as (url, _):
+        settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "5", "MAX_EVENT_AGE": "60"}
+        client = serve("process_message", cloud.settings | settings)
+        body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=ago(61))
+        assert client.post("/", headers=PUSH, data=body).text == "rejected\n"
+    assert [attributes["status"] for attributes, _ in cloud.errors()] == ["503"]
 
 
 @pytest.mark.parametrize(

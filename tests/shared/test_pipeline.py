@@ -7,6 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from shared import deadline
 from shared.config import Config
 from shared.errors import (
     DeadlineExceeded,
@@ -61,7 +62,7 @@ def run(store):
         request = Request(
             **{"tenant_id": "tenant-001", "pipeline": "detect", **asked}, image=ImageRef("b", image, generation)
         )
-        with summarise():
+        with summarise(), deadline.within(config.event_deadline_s):
             return Pipeline(store, config).run(request)
 
     return run

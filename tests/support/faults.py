@@ -11,12 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Answer:
-    """`promised`: the Content-Length said; more than the body has, and the connection ends in the middle."""
+    """`promised`: the Content-Length said; more than the body has, and the connection ends in the middle.
+
+    `pause_s`: between any 10 kB of the body and the next.
+    """
 
     status: int = 200
     body: bytes = b"{}"
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     promised: int | None = None
+    pause_s: float = 0.0
 
 
 RESET = "reset"
@@ -87,7 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(answer.promised or len(answer.body)))
         self.end_headers()
         if answer.status != 304:
-            self.wfile.write(answer.body)
+            for start in range(0, len(answer.body), 10_000):
+                self.wfile.write(answer.body[start : start + 10_000])
+                self.server.over.wait(answer.pause_s)
 
     def log_message(self, *_):
         """Silent."""

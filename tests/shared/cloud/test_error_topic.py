@@ -6,6 +6,7 @@ import time
 import pytest
 
 from local.port import Port
+from shared import deadline
 from shared.cloud.error_topic import ErrorTopic
 from shared.errors import PublishFailed
 
@@ -50,4 +51,15 @@ def test_nobody_there_fails_within_the_deadline(cloud, monkeypatch):
         ErrorTopic(cloud.topic, deadline_s=0.5).publish({}, b"{}")
     assert time.monotonic() - began < 4
     assert str(nobody.number) not in str(caught.value)
+    nobody.release()
+
+
+def test_publishing_ends_with_the_event(cloud, monkeypatch):
+    nobody = Port()
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{nobody.number}")
+    for seconds in (0, 0.3):
+        began = time.monotonic()
+        with deadline.within(seconds), pytest.raises(PublishFailed):
+            ErrorTopic(cloud.topic).publish({}, b"{}")
+        assert time.monotonic() - began < 4
     nobody.release()

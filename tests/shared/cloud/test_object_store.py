@@ -11,10 +11,11 @@ import pytest
 import requests.exceptions
 import urllib3.exceptions
 
+from shared import deadline
 from shared.cloud import object_store
 from shared.cloud.object_store import ObjectStore
 from shared.cloud.objects import crc32c
-from shared.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
+from shared.errors import DeadlineExceeded, ObjectChanged, ObjectNotFound, StorageUnavailable
 from tests.support import faults
 from tests.support.faults import Answer
 
@@ -191,6 +192,39 @@ def test_a_dead_server_is_unavailable_within_the_deadline(verb, failing):
     with pytest.raises(StorageUnavailable):
         VERBS[verb](failing(url))
     assert time.monotonic() - began < 4
+
+
+# The event's own time
+
+
+@pytest.mark.parametrize("fault", [faults.RESET, faults.SILENCE, Answer(503)], ids=["reset", "silence", "503"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_call_outlives_its_event(verb, fault, failing):
+    with faults.storage_that_answers(fault) as (url, _):
+        store = failing(url, deadline_s=60)
+        began = time.monotonic()
+        with deadline.within(0.3), pytest.raises(StorageUnavailable):
+            VERBS[verb](store)
+        assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_when_the_event_s_time_is_over_nothing_is_asked(verb, failing):
+    with faults.storage_that_answers(Answer()) as (url, requests):
+        with deadline.within(0), pytest.raises(DeadlineExceeded):
+            VERBS[verb](failing(url))
+        assert requests == []
+
+
+def test_a_body_that_comes_too_slowly_is_not_waited_for(failing):
+    """Each byte comes in time, and the last would come after 20 s."""
+    slow = media(b"x" * 10_000_000)
+    slow.pause_s = 0.02
+    with faults.storage_that_answers(slow) as (url, _):
+        began = time.monotonic()
+        with deadline.within(0.3), pytest.raises(DeadlineExceeded):
+            failing(url, deadline_s=60).read("b", "o")
+        assert time.monotonic() - began < 4
 
 
 BODIES = {

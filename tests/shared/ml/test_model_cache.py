@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import deadline
 from shared.cloud.object_store import ObjectStore
 from shared.errors import DeadlineExceeded, InvalidModel, ModelNotFound, StorageUnavailable
 from shared.ml.model_cache import ModelCache
@@ -41,9 +42,9 @@ def get(tenant_id="tenant-001", model_type="detect", worker_id=0):
 
 
 def until(condition, timeout_s=10):
-    deadline = time.monotonic() + timeout_s
+    ends = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < ends
         time.sleep(0.002)
 
 
@@ -207,6 +208,18 @@ def test_those_who_wait_get_the_failure_and_those_who_come_after_try_again(failu
 
 
 # Forgetting
+
+
+def test_who_waits_for_another_s_load_waits_no_longer_than_its_own_event_may_take(store):
+    store.put(PATH, models.detect())
+    gate = store.gate(PATH)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(get)
+        assert store.entered.acquire(timeout=10)
+        with deadline.within(0.05), pytest.raises(DeadlineExceeded):
+            get()
+        gate.set()
+        assert first.result(10) is get()
 
 
 def test_clear_cache_forgets_models_and_counts(store):
