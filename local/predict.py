@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--models", type=Path, required=True, metavar="DIR", help="as models/ in the bucket: DIR/T/detect.onnx")
     add("--tenant", required=True, metavar="T", help="whose models")
     add("--pipeline", metavar="NAME", help="default: DEFAULT_PIPELINE, or detect")
+    add("--options", metavar="JSON", help='as a message\'s: \'{"confidence_threshold": 0.4, "reading": "fast"}\'')
     add("--out", type=Path, required=True, metavar="DIR", help="DIR/IMAGE/ gets result.json and annotated.jpg")
     parser.epilog = (
         "Settings such as CONFIDENCE_THRESHOLD and ORT_THREADS are read from the environment, as in the cloud."
@@ -81,7 +82,13 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         config = Config.from_environment(os.environ | _NOT_THE_CLOUD)
         images = by_name(arguments.images, out=arguments.out)
-        requests = asked(images, tenant_id=arguments.tenant, pipeline=arguments.pipeline, config=config)
+        requests = asked(
+            images,
+            tenant_id=arguments.tenant,
+            pipeline=arguments.pipeline,
+            options=arguments.options,
+            config=config,
+        )
         store = FolderStore(
             {request.image.name: path for path, request in requests.items()}
             | {"models/": arguments.models, f"results/{arguments.tenant}/": arguments.out}
@@ -122,20 +129,26 @@ def by_name(images: Sequence[Path], *, out: Path) -> dict[str, Path]:
 
 
 def asked(
-    images: Mapping[str, Path], *, tenant_id: str, pipeline: str | None, config: Config
+    images: Mapping[str, Path], *, tenant_id: str, pipeline: str | None, options: str | None, config: Config
 ) -> dict[Path, Request]:
-    """The requests that messages about these images would be, checked as those are.
+    """The requests that messages about these images would be, checked as those are. `options`: a JSON object.
 
     Raises:
         Refused: a message that said so would be rejected.
     """
+    body = b""
+    if options is not None:
+        try:
+            body = json.dumps({"options": events.parse_json(options.encode())}).encode()
+        except (InvalidEvent, UnicodeEncodeError) as error:
+            raise Refused(f"--options {options!r} is not valid JSON") from error
     requests = {}
     for name, path in images.items():
         attributes = {"tenant_id": tenant_id, "image": f"{events.UPLOADS}{tenant_id}/{name}"}
         if pipeline is not None:
             attributes["pipeline"] = pipeline
         try:
-            requests[path] = events.parse(Event(ImageMessage(attributes)), config)
+            requests[path] = events.parse(Event(ImageMessage(attributes, body)), config)
         except InvalidEvent as error:
             raise Refused(f"{path} of tenant '{tenant_id}': {error}") from error
     return requests

@@ -8,6 +8,7 @@ until the rest is less than a halving; the decoder of a JPEG does so on the way 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -86,9 +87,8 @@ def least_canvas(image_hw: tuple[int, int], canvas_hw: tuple[int, int], stride: 
 
 
 def shrunk(image_hw: Size, image: Pixels) -> int:
-    """How many px of an image, along each axis, are one of `image` (h, w, 3): its sides are rounded up then."""
-    longest: int = max(image.shape[:2])
-    return max(round(max(image_hw) / longest), 1)
+    """How many px of an image, along each axis, are one of `image` (h, w, 3): 1, 2, 4 or 8."""
+    return 1 << round(math.log2(max(image_hw) / max(image.shape[:2])))
 
 
 def averaged(image: Pixels, times_hw: Size) -> Pixels:

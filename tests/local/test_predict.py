@@ -185,6 +185,11 @@ def test_a_folder_or_a_text_is_not_an_image(predict, photos):
     [
         (["--pipeline", "detekt"], "tenant-001", "There is no pipeline 'detekt'; there are: "),
         (["--pipeline", "../detect"], "tenant-001", "pipeline is not a valid name"),
+        (["--options", "{reading: fast}"], "tenant-001", "--options '{reading: fast}' is not valid JSON"),
+        (["--options", ""], "tenant-001", "--options '' is not valid JSON"),
+        (["--options", '["fast"]'], "tenant-001", "options is not a JSON object"),
+        (["--options", '{"reading": "quick"}'], "tenant-001", "options, at reading: 'quick' is not one of"),
+        (["--options", '{"colour": 1}'], "tenant-001", "options: there is no 'colour' here; there are: "),
         ([], "../tenant-001", "tenant_id is not a valid tenant id"),
         ([], "Tenant", "tenant_id is not a valid tenant id"),
     ],
@@ -231,6 +236,22 @@ def test_settings_of_the_environment_apply(predict, photos, monkeypatch, value, 
 
     assert status == 0
     assert shown.splitlines()[1].startswith(f"bed.jpg  {found} ")
+
+
+def test_options_are_those_of_a_message(predict, photos, tmp_path):
+    Image.new("RGB", (512, 256), "green").save(photos / "far.jpg")
+
+    status, shown, said = predict(
+        photos / "far.jpg", "--options", '{"reading": "fast", "confidence_threshold": 0.7}'
+    )
+
+    assert (status, said) == (0, "")
+    assert shown.splitlines()[1].startswith("far.jpg  1 plant ")
+    document = documents(tmp_path / "out")["far.jpg"]
+    assert (document["image"]["width"], document["image"]["height"]) == (512, 256)
+    assert document["detections"][0]["box"] == [88, 0, 168, 40]
+    picture = (tmp_path / "out" / "far.jpg" / "annotated.jpg").read_bytes()
+    assert Image.open(io.BytesIO(picture)).size == (64, 32)
 
 
 def test_a_setting_of_no_use_is_refused_by_name(predict, photos, monkeypatch):

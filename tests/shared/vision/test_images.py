@@ -4,10 +4,13 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.vision import images
+from shared.vision.letterbox import averaged, shrunk
 
 RED, GREEN = (220, 30, 20), (20, 200, 40)
 
@@ -76,6 +79,59 @@ def test_every_orientation_ends_upright(orientation, kind):
 
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     np.testing.assert_array_equal(decode(data), upright)
+
+
+@given(
+    size_hw=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    least_hw=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    orientation=st.integers(1, 8),
+)
+def test_a_jpeg_comes_no_smaller_than_it_is_needed(size_hw, least_hw, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored_hw = size_hw[::-1] if orientation >= 5 else size_hw
+    data = saved(Image.new("RGB", stored_hw[::-1], GREEN), "JPEG", exif=exif)
+    asked = []
+    pixels, true_hw = images.read(data, max_pixels=10**6, least_hw=lambda hw: asked.append(hw) or least_hw)
+    assert asked == [true_hw] == [size_hw]
+    times = shrunk(true_hw, pixels) if max(size_hw) >= 9 else 1
+    assert pixels.shape == (-(-size_hw[0] // times), -(-size_hw[1] // times), 3)
+    if times > 1:
+        assert size_hw[0] >= times * least_hw[0]
+        assert size_hw[1] >= times * least_hw[1]
+    elif orientation == 1:
+        assert size_hw[0] < 2 * least_hw[0] or size_hw[1] < 2 * least_hw[1]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size_wh", [(96, 64), (89, 61)])
+@pytest.mark.parametrize("times", [2, 4, 8])
+def test_a_smaller_jpeg_is_the_average_of_its_pixels(orientation, size_wh, times):
+    """A slope in each colour: a shift by a pixel of the image would be one level or more."""
+    x, y = np.meshgrid(np.linspace(10, 245, size_wh[0]), np.linspace(10, 245, size_wh[1]))
+    slopes = np.stack((x, y, (x + y) / 2), axis=2).round().astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(slopes), "JPEG", quality=98, subsampling=0, exif=exif)
+    least_hw = tuple(side // times for side in decode(data).shape[:2])
+    smaller, true_hw = images.read(data, max_pixels=10**6, least_hw=lambda _: least_hw)
+    even = all(side % times == 0 for side in size_wh)
+    assert (shrunk(true_hw, smaller) == times) or not even
+    expected = averaged(decode(data), (shrunk(true_hw, smaller),) * 2)
+    assert smaller.shape == expected.shape
+    inner = [slice(side // shrunk(true_hw, smaller)) for side in true_hw]
+    np.testing.assert_allclose(smaller[inner[0], inner[1]], expected[inner[0], inner[1]].astype(int), atol=3)
+
+
+def test_other_files_come_as_they_are():
+    pixels, true_hw = images.read(saved(picture(), "PNG"), max_pixels=10**6, least_hw=lambda _: (1, 1))
+    assert pixels.shape == (*true_hw, 3) == (16, 24, 3)
+
+
+def test_a_damaged_jpeg_is_damaged_at_every_scale():
+    data = saved(picture(size_wh=(200, 200)), "JPEG", quality=95)[:-600]
+    with pytest.raises(InvalidImage):
+        images.read(data, max_pixels=10**6, least_hw=lambda _: (1, 1))
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.vision.letterbox import Letterbox, least_canvas, letterbox, resize
+from shared.vision.letterbox import Letterbox, averaged, least_canvas, letterbox, resize
 from shared.vision.pixels import rgb_view
 
 SIDES = st.integers(1, 3000)
@@ -124,3 +124,52 @@ def test_padding_is_grey_on_every_side():
     inside[8:28, 11:41] = True
     assert (out[:, inside] == 0).all()
     np.testing.assert_array_equal(np.rint(out[:, ~inside] * 255), 114)
+
+
+# The two readings
+
+
+def drawn(image, reading, image_hw=None, canvas_hw=(64, 96)):
+    out = np.full((3, *canvas_hw), np.nan, np.float32)
+    letterbox(image_hw or image.shape[:2], canvas_hw).draw(image, out, reading)
+    return out
+
+
+@pytest.mark.parametrize("shape_hw", [(1, 1), (3, 2), (64, 96), (127, 191), (41, 190)])
+def test_what_is_not_halved_is_read_alike(shape_hw):
+    image = np.random.default_rng(9).integers(0, 256, (*shape_hw, 3), np.uint8)
+    np.testing.assert_array_equal(drawn(image, "fast"), drawn(image, "exact"))
+
+
+def test_fine_stripes_are_grey_from_afar_and_one_of_them_seen_exactly():
+    stripes = np.zeros((600, 970, 3), np.uint8)
+    stripes[:, ::2] = 200
+    exact, fast = drawn(stripes, "exact") * 255, drawn(stripes, "fast") * 255
+    assert fast.std() < 6
+    assert exact.std() > 40
+
+
+@given(size_hw=st.tuples(st.integers(256, 400), st.integers(384, 500)), times=st.sampled_from([1, 2, 4]))
+@settings(max_examples=20)
+def test_a_slope_is_where_it_is_however_much_it_was_shrunk_before(size_hw, times):
+    """Three to four levels a pixel of the canvas: a third of a pixel is seen, at the far edges too."""
+    y, x = np.meshgrid(*(np.linspace(0, 250, side, dtype=np.float32) for side in size_hw), indexing="ij")
+    slope = np.stack((x, y, 250 - x), axis=2).astype(np.uint8)
+    differ = drawn(averaged(slope, (times, times)), "fast", image_hw=size_hw) - drawn(slope, "exact")
+    place = letterbox(size_hw, (64, 96))
+    rows = slice(place.top + 1, place.top + place.inner_hw[0] - 1)
+    columns = slice(place.left + 1, place.left + place.inner_hw[1] - 1)
+    inner = differ[:, rows, columns] * 255
+    for edge in (inner[:, :8], inner[:, -8:], inner[:, :, :8], inner[:, :, -8:]):
+        assert np.abs(edge.mean(axis=(1, 2))).max() < 1.3
+
+
+@pytest.mark.parametrize("times_hw", [(1, 1), (2, 3), (4, 1)])
+def test_averages_are_of_what_is_there(times_hw):
+    image = np.random.default_rng(2).integers(0, 256, (9, 10, 3), np.uint8)
+    means = averaged(image, times_hw)
+    rows, columns = times_hw
+    assert means.shape == (-(-9 // rows), -(-10 // columns), 3)
+    for y, x in ((0, 0), (means.shape[0] - 1, means.shape[1] - 1)):
+        part = image[y * rows : (y + 1) * rows, x * columns : (x + 1) * columns]
+        np.testing.assert_allclose(means[y, x], part.mean(axis=(0, 1)), atol=0.51)
