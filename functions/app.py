@@ -29,6 +29,7 @@ from shared.errors import (
 )
 from shared.events import Event, ImageMessage, Request
 from shared.logs import Log, LogHandler, Trace
+from shared.ml.limits import Limits
 from shared.ml.model_cache import ModelCache
 from shared.pipeline import Outcome, Pipeline
 from shared.summary import Summary, summarise
@@ -59,7 +60,11 @@ class App:
     def __init__(self, config: Config) -> None:
         store = ObjectStore(project=config.project or None)
         ModelCache.configure(
-            store, bucket=config.gcs_bucket, threads=config.ort_threads, refresh_s=config.model_refresh_s
+            store,
+            bucket=config.gcs_bucket,
+            threads=config.ort_threads,
+            refresh_s=config.model_refresh_s,
+            limits=Limits.of(config),
         )
         self._config = config
         self._log = Log(level=config.log_level, project=config.project)

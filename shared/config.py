@@ -13,6 +13,8 @@ _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _TOPIC: Final = re.compile(r"(?:projects/[a-z0-9.:-]{4,63}/topics/)?[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 _PROJECT: Final = re.compile(r"[a-z0-9.:-]{4,63}")
 _PIPELINE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+MODEL_DOMAINS: Final = ("ai.onnx", "ai.onnx.ml", "com.microsoft")  # ONNX's own, and what quantising makes
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 Parse = Callable[[str], Any]
@@ -50,6 +52,13 @@ def _sizes(text: str) -> tuple[int, ...]:
     if not values or len(values) > 8 or not 16 <= values[0] <= values[-1] <= 8192:
         raise ValueError(text)
     return tuple(values)
+
+
+def _domains(text: str) -> tuple[str, ...]:
+    values = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    if not values or not all(map(_DOMAIN.fullmatch, values)):
+        raise ValueError(text)
+    return values
 
 
 def _level(text: str) -> str:
@@ -91,6 +100,11 @@ class Config:
     )
     model_refresh_s: float = _setting(
         "MODEL_REFRESH_SECONDS", "seconds, 0 to 86400", _number(float, 0, 86_400), 60.0
+    )
+    max_model_bytes: int = _setting("MAX_MODEL_BYTES", "bytes, 1 to 2**31", _number(int, 1, 2**31), 512 * 2**20)
+    max_run_s: float = _setting("MAX_RUN_SECONDS", "seconds, 0.1 to 3540", _number(float, 0.1, 3540), 60.0)
+    model_domains: tuple[str, ...] = _setting(
+        "MODEL_DOMAINS", "operator domains, between commas or spaces", _domains, MODEL_DOMAINS
     )
     thumbnail_sizes: tuple[int, ...] = _setting(
         "THUMBNAIL_SIZES", "up to 8 sizes of 16 to 8192 px, between commas or spaces", _sizes, ()

@@ -93,13 +93,8 @@ def read_export(
         InvalidModel: it cannot be; the sentence says what was found and what to export instead.
     """
     metadata = Metadata(strings)
-    if metadata.task not in {model_type, None}:
-        raise InvalidModel(f"The file stored as {model_type}.onnx says its task is '{str(metadata.task)[:40]}'")
-    if len(inputs) != 1 or inputs[0].dtype not in FLOATS or len(inputs[0].shape) != 4:
-        raise InvalidModel("The model's input is not one float image batch (batch, 3, height, width)")
-    batch, channels, height, width = inputs[0].shape
-    if channels not in {3, None}:
-        raise InvalidModel(f"The model takes {channels} channels; only RGB (3) is served")
+    check_input(model_type, strings, inputs)
+    batch, _, height, width = inputs[0].shape
     dynamic = height is None or width is None
     stride = metadata.stride
     canvas_hw = height or 0, width or 0
@@ -109,6 +104,10 @@ def read_export(
             canvas_hw = -(-canvas_hw[0] // stride) * stride, -(-canvas_hw[1] // stride) * stride
     if max(canvas_hw) > _MAX_SIDE:
         raise InvalidModel(f"The model's imgsz is {canvas_hw}; up to {_MAX_SIDE} px a side are served")
+    if (batch or 1) * canvas_hw[0] * canvas_hw[1] > _MAX_SIDE**2:
+        raise InvalidModel(
+            f"The model takes batches of {batch} images of {canvas_hw}; up to {_MAX_SIDE**2} px are served"
+        )
     return Export(
         layout=read_layout(model_type, metadata, outputs, None if dynamic else canvas_hw),
         input_name=inputs[0].name,
@@ -118,3 +117,18 @@ def read_export(
         batch=batch,
         stride=stride,
     )
+
+
+def check_input(model_type: ModelType, strings: Mapping[str, str], inputs: Sequence[Tensor]) -> None:
+    """What is known before a session: whether the file is of that type and takes images.
+
+    Raises:
+        InvalidModel: it does not; as `read_export`.
+    """
+    task = Metadata(strings).task
+    if task not in {model_type, None}:
+        raise InvalidModel(f"The file stored as {model_type}.onnx says its task is '{str(task)[:40]}'")
+    if len(inputs) != 1 or inputs[0].dtype not in FLOATS or len(inputs[0].shape) != 4:
+        raise InvalidModel("The model's input is not one float image batch (batch, 3, height, width)")
+    if inputs[0].shape[1] not in {3, None}:
+        raise InvalidModel(f"The model takes {inputs[0].shape[1]} channels; only RGB (3) is served")

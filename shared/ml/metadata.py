@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from shared.errors import InvalidModel
 
+_LONGEST: Final = 2**20  # characters of a literal, …
+_MOST: Final = 50_000  # … and commas: reading a list takes 940 bytes for each
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -76,6 +78,10 @@ class Metadata:
         """The Python literal under `key`; None where there is none."""
         if not self._strings.get(key):
             return None
+        if len(self._strings[key]) > _LONGEST or self._strings[key].count(",") > _MOST:
+            raise InvalidModel(
+                f"The metadata's {key} is too long: up to {_LONGEST} characters and {_MOST} commas are read"
+            )
         try:
             return ast.literal_eval(self._strings[key])
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, get_args
 
-from shared.errors import ModelNotFound, ObjectNotFound
+from shared.errors import InvalidModel, ModelNotFound, ObjectNotFound
 from shared.ml.layout import ModelType
+from shared.ml.limits import Limits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.ml.renewing_cache import Counts, Outcome, RenewingCache
 from shared.summary import current as summary
@@ -58,6 +59,7 @@ class ModelCache:
 
     _stores: ClassVar[TenantStores]
     _threads: ClassVar[int]
+    _limits: ClassVar[Limits]
     # Empty before it is configured: what it holds can be asked, and forgotten, and nothing can be loaded.
     _cache: ClassVar[RenewingCache[_Key, OnnxModel]] = RenewingCache(
         load=lambda key: ModelCache._load(key),  # noqa: PLW0108 - the class is not there yet
@@ -66,13 +68,21 @@ class ModelCache:
     )
 
     @classmethod
-    def configure(cls, store: Store, *, bucket: str, threads: int = 0, refresh_s: float = 60.0) -> None:
+    def configure(
+        cls,
+        store: Store,
+        *,
+        bucket: str,
+        threads: int = 0,
+        refresh_s: float = 60.0,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         """Say where models come from; what was loaded from elsewhere is forgotten.
 
         `threads`: of one inference (0: this process's CPUs). `refresh_s`: how old an answer about a model's
-        generation may be before storage is asked again.
+        generation may be before storage is asked again. A file above the `limits` is not even downloaded.
         """
-        cls._stores, cls._threads = TenantStores(store, models=bucket), threads
+        cls._stores, cls._threads, cls._limits = TenantStores(store, models=bucket), threads, limits
         cls._cache = RenewingCache(load=cls._load, changed=cls._changed, refresh_s=refresh_s, tell=_note)
 
     @classmethod
@@ -135,14 +145,17 @@ class ModelCache:
     def _load(cls, key: _Key) -> OnnxModel:
         with stage("model"):
             try:
-                stored = cls._stores.of(key.tenant_id).read(key.path)
+                stored = cls._stores.of(key.tenant_id).read(key.path, max_bytes=cls._limits.max_bytes)
             except ObjectNotFound as error:
                 raise ModelNotFound(key.tenant_id, key.model_type) from error
+            if stored.data is None:
+                raise InvalidModel(f"{key.model_type}.onnx has more than {cls._limits.max_bytes} bytes")
             return OnnxModel(
-                stored.data or b"",
+                stored.data,
                 model_type=key.model_type,
                 source=ModelSource(stored.uri, stored.generation, stored.crc32c),
                 threads=1 if key.worker_id else cls._threads,
+                limits=cls._limits,
             )
 
 

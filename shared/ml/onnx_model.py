@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from shared.errors import InvalidModel
-from shared.ml.export import Export, read_export
+from shared.errors import DeadlineExceeded, InvalidModel
+from shared.ml import runs
+from shared.ml.admission import FOLDED_BYTES, admit
+from shared.ml.export import Export, check_input, read_export
 from shared.ml.layout import ModelType, Tensor
+from shared.ml.limits import Limits
+from shared.ml.machine import available_cpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,21 @@ class ModelSource:
 
 
 _NOWHERE: Final = "/nowhere/that/is"
+_REFUSED_S: Final = 600.0  # a model whose run had to be ended is not run again for so long
 
 
 class OnnxModel:
     """May be run by many threads at once; keeps nothing of a run."""
 
-    def __init__(self, data: bytes, *, model_type: ModelType, source: ModelSource, threads: int = 0) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        model_type: ModelType,
+        source: ModelSource,
+        threads: int = 0,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         """Make a session from memory: nothing is written to disk.
 
         Args:
@@ -39,14 +52,24 @@ class OnnxModel:
             model_type: what it must be.
             source: where it came from.
             threads: of one run; 0: as many as this process has CPUs.
+            limits: a run that takes longer is ended; and whose operators it may use.
 
         Raises:
             InvalidModel: it is not a model of that type which can be served.
         """
         self.source = source
         self.size = len(data)
+        self._max_run_s = limits.max_run_s
+        self._refusal: tuple[float, InvalidModel] | None = None
+        admitted = admit(data, domains=limits.domains)
+        check_input(model_type, admitted.metadata, admitted.inputs)
         try:
-            self._session = ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                data,
+                _options(threads),
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=None if admitted.foldable else ["ConstantFolding"],
+            )
         except Exception as error:
             raise InvalidModel("The file is not an ONNX model that can be loaded") from error
         self._session._model_bytes = None  # noqa: SLF001 - kept for a fallback to other providers: a second copy
@@ -65,10 +88,19 @@ class OnnxModel:
         """Run (B, 3, H, W) in the export's dtype and give its outputs in their order.
 
         Raises:
-            InvalidModel: the model fails on an input of the shape it declares, or answers in another shape.
+            InvalidModel: the model fails on an input of the shape it declares, or answers in another shape, or
+                takes more time or memory than a run may, or did so minutes ago.
+            DeadlineExceeded: the event's time is up.
         """
+        if self._refusal and time.monotonic() < self._refusal[0]:
+            raise InvalidModel(str(self._refusal[1]))
         try:
-            outputs: list[npt.NDArray[np.floating]] = self._session.run(None, {self.export.input_name: batch})
+            outputs = runs.run(self._session, {self.export.input_name: batch}, max_s=self._max_run_s)
+        except (runs.TooLong, runs.TooLarge) as error:
+            self._refusal = time.monotonic() + _REFUSED_S, error
+            raise
+        except DeadlineExceeded:
+            raise
         except Exception as error:
             raise InvalidModel("The model failed on its input") from error
         self.export.check(outputs, batch=len(batch))
@@ -86,22 +118,6 @@ def _give_back() -> None:
         trim(0)
 
 
-def available_cpus() -> int:
-    """CPUs this process may use, not those of the host; ONNX Runtime would take the latter."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, _quota() or allowed))
-
-
-def _quota() -> int | None:
-    """CPUs the container's cgroup grants, rounded up; None where there is no limit (cgroup v2: `cpu.max`)."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123 - one line, no path to speak of
-            quota, period = file.read().split()
-        return None if quota == "max" else -(-int(quota) // int(period))
-    except (OSError, ValueError):
-        return None
-
-
 def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
@@ -109,7 +125,9 @@ def _options(threads: int) -> ort.SessionOptions:
     options.log_severity_level = 4
     # Idle pools of other tenants' sessions would spin on the CPUs that this run needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_session_config_entry("session.use_env_allocators", "1")  # see _share_arena
+    options.add_session_config_entry("session.use_env_allocators", "1")  # see share_arena
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # what was admitted is what is loaded
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(FOLDED_BYTES))
     # A file may say that its weights lie in another; from memory that is any file under the working directory.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
     return options
@@ -120,10 +138,4 @@ def _tensor(node: ort.NodeArg) -> Tensor:
     return Tensor(node.name, node.type, shape)
 
 
-def _share_arena() -> None:
-    """One arena for all sessions: each with its own would keep what its largest run took, 50 MB a model."""
-    cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(0, -1, -1, -1))  # no limit; ONNX Runtime's own steps
-
-
-_share_arena()
+runs.share_arena()

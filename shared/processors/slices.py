@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 
+from shared import deadline
 from shared.config import Config
 from shared.errors import ImageTooLarge
-from shared.ml.onnx_model import available_cpus
+from shared.ml.machine import available_cpus
 from shared.summary import stage
 from shared.vision.detections import Integers
 from shared.vision.merge import Kind, Metric
@@ -76,10 +78,12 @@ class SliceOptions:
 
 def each_slice(image: Pixels, areas: Integers, process: Callable[[Pixels], T]) -> list[T]:
     """What `process` says of each area (n, 4) xyxy of the image, in their order, several at a time."""
+    ends_in_s, started = deadline.left_s(), time.monotonic()
 
     def one(area: list[int]) -> T:
         x1, y1, x2, y2 = area
-        return process(image[y1:y2, x1:x2])
+        with deadline.within(ends_in_s - (time.monotonic() - started)):  # as in the thread that asked
+            return process(image[y1:y2, x1:x2])
 
     with stage("slices"), ThreadPoolExecutor(available_cpus(), thread_name_prefix="slice") as pool:
         return list(pool.map(one, areas.tolist()))

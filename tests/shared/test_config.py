@@ -32,6 +32,9 @@ def test_the_defaults():
         max_image_bytes=64 * 2**20,
         max_image_pixels=64_000_000,
         model_refresh_s=60.0,
+        max_model_bytes=512 * 2**20,
+        max_run_s=60.0,
+        model_domains=("ai.onnx", "ai.onnx.ml", "com.microsoft"),
         thumbnail_sizes=(),
         ort_threads=0,
         event_deadline_s=480.0,
@@ -43,7 +46,8 @@ def test_the_defaults():
 def test_every_default_is_a_value_that_the_setting_takes():
     for field in dataclasses.fields(Config):
         if field.default is not dataclasses.MISSING and field.default not in {"", ()}:
-            assert field.metadata["parse"](str(field.default)) == field.default
+            default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
+            assert field.metadata["parse"](default) == field.default
 
 
 def test_nothing_set_names_everything_required():
@@ -78,6 +82,9 @@ GOOD = {
     "MAX_IMAGE_BYTES": ["1", str(2**30)],
     "MAX_IMAGE_PIXELS": ["1", "178000000"],
     "MODEL_REFRESH_SECONDS": ["0", "0.5", "86400"],
+    "MAX_MODEL_BYTES": ["1", str(2**31)],
+    "MAX_RUN_SECONDS": ["0.1", "3540"],
+    "MODEL_DOMAINS": ["ai.onnx", "ai.onnx,com.microsoft", "ai.onnx own_ops.v2"],
     "THUMBNAIL_SIZES": ["320", "320,1024", "1024, 320", "16 8192", ",320,,320,"],
     "ORT_THREADS": ["0", "256"],
     "EVENT_DEADLINE_SECONDS": ["1", "3540"],
@@ -117,6 +124,9 @@ BAD = {
     "MAX_IMAGE_BYTES": ["0", str(2**30 + 1), "64MB"],
     "MAX_IMAGE_PIXELS": ["0", "178000001"],
     "MODEL_REFRESH_SECONDS": ["-1", "86401", "1m", "inf"],
+    "MAX_MODEL_BYTES": ["0", str(2**31 + 1), "512MB"],
+    "MAX_RUN_SECONDS": ["0", "3541", "nan", "a minute"],
+    "MODEL_DOMAINS": [",", "ai/onnx", "-", "ai.onnx;com"],
     "THUMBNAIL_SIZES": ["0", "15", "8193", "320;1024", "320px", ",", "-320", "1.5", "16,17,18,19,20,21,22,23,24"],
     "ORT_THREADS": ["-1", "257", "auto"],
     "EVENT_DEADLINE_SECONDS": ["0", "3541"],
@@ -135,6 +145,9 @@ def test_good_values(name, value):
     parsed = dataclasses.asdict(config(**{name: value}))
     field = next(each for each in dataclasses.fields(Config) if each.metadata["name"] == name)
     found = parsed[field.name]
+    if name == "MODEL_DOMAINS":
+        assert list(found) == value.replace(",", " ").split()
+        return
     if isinstance(found, tuple):
         assert list(found) == sorted({int(each) for each in value.replace(",", " ").split()})
         return

@@ -1,6 +1,5 @@
 """OnnxModel on small real files: loaded from memory, run, refused."""
 
-import os
 import threading
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from onnx import TensorProto
 
 from shared.errors import InvalidModel
-from shared.ml import onnx_model
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from tests.support import models
 from tests.support.pictures import picture
@@ -103,18 +101,3 @@ def test_a_run_keeps_nothing_and_many_may_run_at_once():
         thread.join()
     for light, found in answers.items():
         np.testing.assert_allclose(found, 0.9 * light, rtol=1e-6)
-
-
-def test_a_session_takes_the_cpus_of_this_process():
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    assert 1 <= onnx_model.available_cpus() <= len(allowed)
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux pins a process to CPUs")
-def test_a_process_pinned_to_one_cpu_has_one():
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        assert onnx_model.available_cpus() == 1
-    finally:
-        os.sched_setaffinity(0, before)
