@@ -7,8 +7,9 @@ in its place: the pictures first, the result last. If something else lies there 
     of the same work                                           somebody else has written it
     anything else                                              it is written over
 
-If it was the result that changed, the pictures are looked at again before it is. So nothing newer is ever
-written over by something older, and who wrote the last result had put its pictures beside it.
+If it was the result that changed, the pictures are looked at again before it is; and who has replaced another's
+picture writes the result in any case, for the other may be about to write its own and must hear of it. So nothing
+newer is ever replaced by something older, and who wrote the last result had put its pictures beside it.
 """
 
 from __future__ import annotations
@@ -112,10 +113,11 @@ class Results:
             Ignored: a newer generation of the image is there.
             StorageUnavailable: a newer model's is there, or storage did not serve.
         """
+        replaced = False
         while True:
             with stage("write"):
                 for name, data in pictures.items():
-                    self._write_picture(name, data, work, looked_at_first=found is not None)
+                    replaced |= self._replace_picture(name, data, work, looked_at_first=found is not None)
             data = document()
             with stage("write"):
                 try:
@@ -124,18 +126,23 @@ class Results:
                     found = self.look()
                 else:
                     return data
-            if self._is_there(work, found):
+            if self._is_there(work, found) and not replaced:
                 return None
 
-    def _write_picture(self, name: str, data: bytes, work: Work, *, looked_at_first: bool) -> None:
-        """Where there is no result there are rarely pictures: then the precondition looks for us."""
+    def _replace_picture(self, name: str, data: bytes, work: Work, *, looked_at_first: bool) -> bool:
+        """Write a picture; whether another's was in its place.
+
+        Where there is no result there are rarely pictures: then the precondition looks for us.
+        """
         found = self.look(name) if looked_at_first else None
         while not self._is_there(work, found):
             try:
-                return self._write(name, data, "image/jpeg", work, found)
+                self._write(name, data, "image/jpeg", work, found)
             except ObjectChanged:
                 found = self.look(name)
-        return None
+            else:
+                return found is not None
+        return False
 
     def _is_there(self, work: Work, found: ObjectStat | None) -> bool:
         """Whether what was found is of the work already. Raises where it is of newer."""

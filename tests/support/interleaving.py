@@ -18,7 +18,7 @@ class _Actor:
     def __init__(self, number, act):
         self.number, self.act = number, act
         self.turn = threading.Semaphore(0)
-        self.mortal = self.crash = self.over = self.ended = False
+        self.mortal = self.crash = self.rests = self.over = self.ended = False
         self.failure = None
 
 
@@ -27,13 +27,15 @@ class Schedule:
 
     `choose` is given the options, (number of an actor, whether it is killed there), and gives one of them.
     `look` is called between any two steps: what a reader could see. `crashes`, `switches`: how often somebody is
-    killed at most, and how often the turn is taken from one who could go on (None: ever so often).
+    killed at most, and how often the turn is taken from one who could go on (None: ever so often). `patient`:
+    who was killed comes again when all others have ended, as it is with a pause between deliveries.
     """
 
-    def __init__(self, choose, look=lambda: None, *, crashes=0, switches=None):
+    def __init__(self, choose, look=lambda: None, *, crashes=0, switches=None, patient=False):
         self._choose, self._look = choose, look
         self._crashes = crashes
         self._switches = switches
+        self._patient = patient
         self._actors = {}
         self._back = threading.Semaphore(0)
 
@@ -75,7 +77,9 @@ class Schedule:
             waiting = [actor for actor in actors if not actor.ended]
             if not waiting:
                 return
-            if self._switches == 0 and not last.ended:
+            if not all(actor.rests for actor in waiting):
+                waiting = [actor for actor in waiting if not actor.rests]
+            if self._switches == 0 and last in waiting:
                 waiting = [last]
             options = [(actor.number, False) for actor in sorted(waiting, key=lambda actor: actor is not last)]
             if self._crashes:
@@ -86,6 +90,7 @@ class Schedule:
                 self._switches -= 1
             self._crashes -= crash
             actor.crash, last = crash, actor
+            actor.rests = crash and self._patient
             actor.turn.release()
             assert self._back.acquire(timeout=30)
             if actor.failure:
