@@ -14,19 +14,15 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from shared.vision.pixels import Pixels, Words, rgb_view, rgbx, words
+from shared.vision.pixels import Pixels
+from shared.vision.resample import averaged, resize
 
 Reading = Literal["exact", "fast"]
 Size = tuple[int, int]  # (height, width)
 Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int32]
 
-_ONE: Final = 2048  # 1.0 in 11-bit fixed point
-_LEVEL: Final = np.float32(1 / 255)
-_GREY: Final = np.float32(114) * _LEVEL
-_BAND: Final = 32
+_GREY: Final = np.float32(114) * np.float32(1 / 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,70 +85,3 @@ def least_canvas(image_hw: tuple[int, int], canvas_hw: tuple[int, int], stride: 
 def shrunk(image_hw: Size, image: Pixels) -> int:
     """How many px of an image, along each axis, are one of `image` (h, w, 3): 1, 2, 4 or 8."""
     return 1 << round(math.log2(max(image_hw) / max(image.shape[:2])))
-
-
-def averaged(image: Pixels, times_hw: Size) -> Pixels:
-    """(h, w, 3) with rectangles of so many pixels averaged to one; those cut by an edge are of what is there."""
-    if times_hw == (1, 1):
-        return image
-    height, width = image.shape[:2]
-    pixels = np.ascontiguousarray(rgbx(image))
-    picture = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
-    return rgb_view(np.asarray(picture.reduce(times_hw[::-1])))
-
-
-def resize(image: Pixels, out: Floats, extent_hw: tuple[float, float] | None = None) -> None:
-    """Resample (h, w, 3) uint8 into the planes of `out` (3, h', w') in 0 to 1.
-
-    `extent_hw`: how much of the image, from its top left, is to be seen, if the last pixels are not whole ones.
-
-    The fixed point is OpenCV's: along the row S0*a0 + S1*a1 >> 4, down the column T0*b0 >> 16 plus
-    T1*b1 >> 16, plus 2, >> 2, with weights of 11 bits. Weights of a pair add up to one, so that the row's is
-    S0*128 + ((S1 - S0)*a1 >> 4). A band of rows at a time, so that what is between stays in the cache.
-    """
-    pixels = words(image)
-    height, width = out.shape[1:]
-    extent_hw = extent_hw or (image.shape[0], image.shape[1])
-    y0, y1, weights_y = _taps(image.shape[0], height, extent_hw[0])
-    x0, x1, weight_x = _taps(image.shape[1], width, extent_hw[1])
-    for start in range(0, height, _BAND):
-        band = slice(start, min(start + _BAND, height))
-        rows = pixels.take(np.concatenate((y0[band], y1[band])), axis=0)
-        left, right = rows.take(x0, axis=1), rows.take(x1, axis=1)
-        weight_y = weights_y[band, None]
-        for channel in range(3):
-            pair = _blend(_channel(left, channel), _channel(right, channel), weight_x)
-            upper, lower = pair[: len(weight_y)], pair[len(weight_y) :]
-            upper *= _ONE - weight_y
-            upper >>= 16
-            lower *= weight_y
-            lower >>= 16
-            upper += lower
-            upper += 2
-            upper >>= 2
-            np.multiply(upper, _LEVEL, out=out[channel, band], casting="unsafe")
-
-
-def _channel(pixels: Words, channel: int) -> Integers:
-    return ((pixels >> np.uint32(8 * channel)) & np.uint32(255)).view(np.int32)
-
-
-def _blend(first: Integers, second: Integers, weight: Integers) -> Integers:
-    """The row's half: 8 bits in, 15 bits out."""
-    second -= first
-    second *= weight
-    second >>= 4
-    first <<= 7
-    second += first
-    return second
-
-
-def _taps(length: int, target: int, extent: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Integers]:
-    """For each of `target` samples: the two source positions it lies between, and the second one's weight."""
-    centre = ((np.arange(target) + 0.5) * (extent / target) - 0.5).astype(np.float32)
-    first = np.floor(centre)
-    weight = np.rint((centre - first) * _ONE).astype(np.int32)
-    first = first.astype(np.intp)
-    weight[(first < 0) | (first >= length - 1)] = 0
-    first = np.clip(first, 0, length - 1)
-    return first, np.minimum(first + 1, length - 1), weight

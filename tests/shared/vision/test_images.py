@@ -10,7 +10,8 @@ from PIL import Image, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.vision import images
-from shared.vision.letterbox import averaged, shrunk
+from shared.vision.letterbox import shrunk
+from shared.vision.resample import averaged
 
 RED, GREEN = (220, 30, 20), (20, 200, 40)
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.vision.letterbox import Letterbox, averaged, least_canvas, letterbox, resize
+from shared.vision.letterbox import Letterbox, least_canvas, letterbox
 from shared.vision.pixels import rgb_view
+from shared.vision.resample import averaged, resize
 
 SIDES = st.integers(1, 3000)
 
@@ -103,6 +104,11 @@ def test_no_boxes_come_back_as_no_boxes():
         ((90, 160), (36, 64)),
         ((33, 31), (70, 66)),  # more than one band of rows
         ((7, 100), (1, 64)),
+        ((100, 60), (50, 30)),  # halved, in more than one band
+        ((96, 60), (32, 20)),  # a third: single pixels
+        ((10, 60), (5, 20)),
+        ((96, 45), (24, 15)),
+        ((60, 60), (49, 120)),  # rows that are shared by several
     ],
 )
 def test_resampling_is_the_fixed_point_to_the_last_bit(shape_hw, size_hw):
