@@ -76,6 +76,24 @@ def test_survivors_do_not_overlap_and_the_suppressed_overlap_a_survivor(rows):
         assert max(near) >= np.float32(confidence)
 
 
+@pytest.mark.parametrize(("count", "clusters"), [(64, 9), (65, 65), (300, 20), (300, 250), (2500, 90)])
+def test_however_many_there_are_it_is_one_box_after_the_other(count, clusters):
+    rng = np.random.default_rng(count)
+    middles, own = rng.uniform(20, 600, (clusters, 2)), rng.integers(0, clusters, count)
+    corners = middles[own] + rng.normal(0, 4, (count, 2))
+    boxes = np.concatenate((corners, corners + rng.uniform(15, 40, (clusters, 1))[own]), axis=1).astype(np.float32)
+    boxes[::31, 2] = boxes[::31, 0]  # some are empty
+    confidences = np.sort(rng.random(count).astype(np.float32))[::-1]
+    candidates = Detections(boxes, confidences, np.zeros(count, np.int64))
+    expected = []
+    for index, box in enumerate(boxes.tolist()):
+        if all(box[0] == box[2] or iou(boxes[other].tolist(), box) <= 0.6 for other in expected):
+            expected.append(index)
+    for most in (1, 70, count):
+        found = suppression.nms(candidates, iou_threshold=0.6, max_detections=most)
+        assert found.tolist() == expected[:most]
+
+
 def iou(a, b):
     width = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
     height = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
