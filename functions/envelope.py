@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -59,7 +60,7 @@ def _parse_cloud_event(kind: object, event_id: object, time: object, data: objec
     if kind == STORAGE_FINALIZED:
         resource = _object(data, "The event's data")
         what = _finalized(resource.get("bucket"), resource.get("name"), resource.get("generation"))
-        return Event(what, _id(event_id), _time(time))
+        return Event(replace(what, metadata=_metadata(resource)), _id(event_id), _time(time))
     if kind == MESSAGE_PUBLISHED:
         return _parse_wrapped(data, event_id)
     if isinstance(kind, str) and kind.startswith(_STORAGE):
@@ -92,7 +93,7 @@ def _message(attributes: Mapping[str, str], data: bytes, message_id: object, tim
     if attributes["eventType"] != "OBJECT_FINALIZE":
         raise Ignored("The notification does not tell of a finished object")
     what = _finalized(*(attributes.get(name) for name in _NOTIFICATION[1:]))
-    return Event(what, _id(message_id), _time(time))
+    return Event(replace(what, metadata=_metadata_of_payload(data)), _id(message_id), _time(time))
 
 
 def _finalized(bucket: object, name: object, generation: object) -> ObjectFinalized:
@@ -102,6 +103,20 @@ def _finalized(bucket: object, name: object, generation: object) -> ObjectFinali
     if not (text.isascii() and text.isdecimal() and len(text) <= 19 and 0 < int(text) <= _MAX_GENERATION):
         raise InvalidEvent("The event names no generation of its object")
     return ObjectFinalized(bucket, name, int(text))
+
+
+def _metadata(resource: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """An object's own metadata; storage leaves the key out where there are none."""
+    metadata = resource.get("metadata", {})
+    return metadata if isinstance(metadata, dict) else None
+
+
+def _metadata_of_payload(data: bytes) -> Mapping[str, Any] | None:
+    """A notification may come without the object's resource, and nothing else depends on it."""
+    try:
+        return _metadata(_object(parse_json(data), "The notification's payload"))
+    except InvalidEvent:
+        return None
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:

@@ -72,6 +72,12 @@ def result(
     }
 
 
+def asked_as(document: bytes, request_id: str | None) -> bytes:
+    """A result that was made for another request, as the answer to this one."""
+    result = json.loads(document)
+    return document if result.get("request_id") == request_id else to_json(result | {"request_id": request_id})
+
+
 def counts(ctx: ProcessingContext) -> dict[str, int]:
     """How many of each label were found, in the order of the model's labels; labels not found are left out.
 

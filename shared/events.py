@@ -32,11 +32,12 @@ _MAX_IMAGE: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class ObjectFinalized:
-    """Storage says: this generation of this object is complete."""
+    """Storage says: this generation of this object is complete. `metadata` None: it says nothing of them."""
 
     bucket: str
     name: str
     generation: int
+    metadata: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Request:
     request_id: str | None = None
     event_id: str = ""
     by_upload: bool = False
+    may_be_ours: bool = False  # the event does not tell whether the image is one of our own outputs
 
 
 def parse(event: Event, config: Config) -> Request:
@@ -93,6 +95,14 @@ def parse(event: Event, config: Config) -> Request:
     if isinstance(event.what, ObjectFinalized):
         return _parse_upload(event, event.what, config)
     return _parse_message(event, asked(event.what), config)
+
+
+def refuse_ours(metadata: Mapping[str, Any]) -> None:
+    """Raises:
+    Ignored: the object's metadata say that we wrote it: somebody copied it here.
+    """
+    if WORK in metadata:
+        raise Ignored("The object is a copy of one of our own outputs")
 
 
 def known(event: Event) -> dict[str, str]:
@@ -158,6 +168,7 @@ def _parse_upload(event: Event, upload: ObjectFinalized, config: Config) -> Requ
         raise Ignored(f"The object is not under {UPLOADS}")
     if upload.name.endswith("/"):
         raise Ignored("The object is a folder marker")
+    refuse_ours(upload.metadata or {})
     tenant_id, slash, path = upload.name.removeprefix(UPLOADS).partition("/")
     if not slash or not TENANT_ID.fullmatch(tenant_id):
         raise InvalidEvent("An upload belongs under uploads/{tenant_id}/, with a valid tenant id")
@@ -167,6 +178,7 @@ def _parse_upload(event: Event, upload: ObjectFinalized, config: Config) -> Requ
         pipeline=config.default_pipeline,
         event_id=event.event_id,
         by_upload=True,
+        may_be_ours=upload.metadata is None,
     )
 
 

@@ -18,7 +18,7 @@ from shared.errors import (
     ObjectNotFound,
     StorageUnavailable,
 )
-from shared.events import Request
+from shared.events import Request, refuse_ours
 from shared.ml.model_cache import ModelCache
 from shared.picture import draw
 from shared.pipelines import Pipelines, Plan
@@ -72,25 +72,34 @@ class Pipeline:
         return self._write(request, plan, ctx, results, earlier)
 
     def run_and_read(self, request: Request) -> Outcome:
-        """As `run`, with the document of a duplicate too."""
+        """As `run`, with the document of a duplicate too, which then carries this request's own id."""
         outcome = self.run(request)
         if outcome.document is not None:
             return outcome
         name = f"{documents.result_prefix(request)}/{RESULT}"
         try:
-            return Outcome(outcome.duplicate, self._stores.of(request.tenant_id).read(name).data)
+            data = self._stores.of(request.tenant_id).read(name).data or b""
         except ObjectNotFound as error:
             raise StorageUnavailable("The result was there and is gone") from error
+        return Outcome(outcome.duplicate, documents.asked_as(data, request.request_id))
 
     def _at_generation(self, request: Request) -> Request:
-        """The request with the generation of its image: the live one where it named none."""
-        if request.image.generation is not None:
+        """The request with the generation of its image: the live one where it named none.
+
+        Raises:
+            Ignored: the image is one of our own outputs, as far as its event did not say so before.
+        """
+        if request.image.generation is not None and not request.may_be_ours:
             return request
         with stage("lookup"):
             try:
-                stat = self._stores.of(request.tenant_id).stat(request.image.name)
+                stat = self._stores.of(request.tenant_id).stat(
+                    request.image.name, generation=request.image.generation
+                )
             except ObjectNotFound as error:
-                raise ImageNotFound(f"There is no image {request.image.uri}") from error
+                raise self._gone(request) from error
+        if request.may_be_ours:
+            refuse_ours(stat.metadata)
         return replace(request, image=replace(request.image, generation=stat.generation))
 
     def _results(self, request: Request) -> Results:
@@ -153,7 +162,8 @@ class Pipeline:
         """An upload that is gone before we came needs no answer; who asked for an image by name does."""
         if request.by_upload:
             return Ignored("The image, or this generation of it, is gone")
-        return ImageNotFound(f"There is no image {request.image.uri} of generation {request.image.generation}")
+        of_generation = f" of generation {request.image.generation}" if request.image.generation else ""
+        return ImageNotFound(f"There is no image {request.image.uri}{of_generation}")
 
     def _write(
         self,

@@ -6,6 +6,7 @@ It does not know what the objects are for: which tenant they belong to, or what 
 from __future__ import annotations
 
 import io
+import json
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -49,7 +50,7 @@ class ObjectStore:
 
         Raises:
             ObjectNotFound: storage answered 404.
-            StorageUnavailable: it did not answer, or not in time, or forbade it.
+            StorageUnavailable: it did not answer, or not in time, or forbade it, or has no such bucket.
         """
         blob = self._blob(bucket, name, generation)
         with _our_words(bucket, name):
@@ -174,12 +175,27 @@ def _stat(blob: storage.Blob) -> ObjectStat:
 _NOT_STORAGE: Final = (AttributeError, KeyError, TypeError, ValueError)
 
 
+# Storage does not always tell: the 404 of an object may stand for that of its bucket.
+_NO_BUCKET: Final = "The specified bucket does not exist."
+
+
+def _said(error: api.GoogleAPICallError) -> str:
+    """Storage's own sentence: alone where bytes were asked for, and in JSON everywhere else."""
+    text = getattr(getattr(error, "response", None), "text", "")
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, TypeError, KeyError):
+        return str(text).strip()
+
+
 @contextmanager
 def _our_words(bucket: str, name: str) -> Generator[None]:
     """Only a 404 means "not there" and only a 412 means "changed"; everything else may heal with time."""
     try:
         yield
     except api.NotFound as error:
+        if _said(error) == _NO_BUCKET:  # a setting is wrong, or a right is missing: that can be mended
+            raise StorageUnavailable(f"There is no bucket {bucket}") from error
         raise ObjectNotFound(f"gs://{bucket}/{name}") from error
     except api.PreconditionFailed as error:
         raise ObjectChanged(f"gs://{bucket}/{name}") from error

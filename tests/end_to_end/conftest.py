@@ -27,6 +27,12 @@ def tenant(stack):
     return Tenant(stack, f"tenant-{next(_numbers):03}")
 
 
+@pytest.fixture(scope="session", name="wait")
+def _wait():
+    """Gives a function: what to try, until it gives something."""
+    return wait
+
+
 @pytest.fixture(scope="session")
 def post():
     """Gives a function: a URL, headers and a body -> the status and the body of the answer."""

@@ -129,6 +129,24 @@ def test_what_is_not_for_us_is_acknowledged_and_not_published(what, cloud, serve
     assert [line["verdict"] for line in lines().summaries] == ["ignored"]
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_our_own_output_copied_to_the_uploads_is_ignored(told, nursery, serve):
+    """A notification may come without the object's metadata."""
+    client = serve("process_upload", nursery.settings)
+    generation = nursery.uploads.get_blob("uploads/tenant-001/a.jpg").generation
+    upload = {"bucketId": nursery.uploads.name, "eventType": "OBJECT_FINALIZE"}
+    names = {"objectId": "uploads/tenant-001/a.jpg", "objectGeneration": str(generation)}
+    assert client.post("/", headers=PUSH, data=push(upload | names)).text == "done\n"
+    written = nursery.names_written()
+    for name in written:
+        ours = nursery.results.get_blob(name)
+        copy = nursery.results.copy_blob(ours, nursery.uploads, f"uploads/tenant-001/copy-of-{name[-4:]}")
+        names = {"objectId": copy.name, "objectGeneration": str(copy.generation)}
+        data = {"metadata": ours.metadata} if told else None
+        assert client.post("/", headers=PUSH, data=push(upload | names, data)).text == "ignored\n"
+    assert nursery.names_written() == written
+
+
 # what happens: (message's fields, status, error, part of the sentence)
 REJECTED = {
     "no model": (

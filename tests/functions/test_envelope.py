@@ -27,7 +27,7 @@ def wrapped(**message):
 
 @pytest.mark.parametrize("generation", ["1", 1, "1795380285104925", 1795380285104925, str(2**63 - 1)])
 def test_a_generation_is_a_text_or_a_number(generation):
-    assert finalized(generation=generation).what == ObjectFinalized("b", "n", int(generation))
+    assert finalized(generation=generation).what == ObjectFinalized("b", "n", int(generation), {})
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,29 @@ def test_an_object_has_a_bucket_and_a_name(key, value):
 
 def test_bucket_and_name_come_from_the_data_and_never_from_headers():
     event = finalized({"ce-subject": "objects/other", "ce-bucket": "other"})
-    assert event.what == ObjectFinalized("b", "n", 1)
+    assert event.what == ObjectFinalized("b", "n", 1, {})
+
+
+NOTIFICATION = {"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectId": "n", "objectGeneration": "1"}
+RESOURCES = {
+    "no resource": (b"", None),
+    "no JSON": (b"{", None),
+    "no object": (b"[]", None),
+    "no metadata": (b"{}", {}),
+    "some metadata": (b'{"metadata": {"k": "v"}}', {"k": "v"}),
+    "metadata that are none": (b'{"metadata": ["k"]}', None),
+}
+
+
+@pytest.mark.parametrize("what", RESOURCES)
+def test_an_object_s_metadata_come_with_its_resource_or_are_not_told(what):
+    data, metadata = RESOURCES[what]
+    told = ObjectFinalized("b", "n", 1, metadata)
+    assert wrapped(attributes=NOTIFICATION, data=encode(data.decode())).what == told
+    headers = {name.lower(): value for name, value in NOTIFICATION.items()}
+    assert envelope.parse(headers | {"x-goog-pubsub-message-id": "7"}, data).what == told
+    if data.startswith(b"{") and data.endswith(b"}"):
+        assert finalized(**json.loads(data)).what == told
 
 
 @pytest.mark.parametrize("kind", ["deleted", "archived", "metadataUpdated"])

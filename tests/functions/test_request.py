@@ -47,6 +47,15 @@ def test_the_same_request_again_is_answered_with_the_same_document(client):
     assert ask(client).data == ask(client).data
 
 
+@pytest.mark.parametrize("first", ["order-1", None])
+@pytest.mark.parametrize("second", ["order-2", None])
+def test_a_result_made_for_another_request_is_answered_with_the_caller_s_own_id(first, second, client, nursery):
+    asked = [{"request_id": each} if each else {} for each in (first, second)]
+    made, answered = (ask(client, **fields).json for fields in asked)
+    assert answered == made | {"request_id": second}
+    assert nursery.result("tenant-001", "a.jpg") == made
+
+
 PROBLEMS = {
     "model_not_found": ({"tenant_id": "tenant-003"}, 400),
     "invalid_event": ({"tenant_id": "Tenant 1"}, 400),

@@ -25,11 +25,23 @@ def asking(**fields):
     return message(body={"tenant_id": "tenant-001", "image": "a.jpg"} | fields)
 
 
-def upload(name, bucket="up", generation=7):
-    return parse(Event(ObjectFinalized(bucket, name, generation), "e-1"), CONFIG)
+def upload(name, bucket="up", generation=7, metadata=None):
+    return parse(Event(ObjectFinalized(bucket, name, generation, metadata), "e-1"), CONFIG)
 
 
 # Uploads
+
+
+@pytest.mark.parametrize(
+    ("metadata", "may_be_ours"), [(None, True), ({}, False), ({"goog-reserved-file-mtime": "1"}, False)]
+)
+def test_an_upload_that_tells_no_metadata_may_be_a_copy_of_ours(metadata, may_be_ours):
+    assert upload("uploads/t/a.jpg", metadata=metadata).may_be_ours is may_be_ours
+
+
+def test_a_copy_of_our_own_output_is_ignored():
+    with pytest.raises(Ignored, match="our own"):
+        upload("uploads/t/a.jpg", metadata={"tenant-vision-work": "0"})
 
 
 def test_an_upload_asks_for_itself():

@@ -173,6 +173,46 @@ def test_an_older_generation_than_the_one_done_is_ignored(store, run):
             run(old, by_upload=by_upload)
 
 
+def test_all_that_is_written_is_marked_and_a_marked_image_is_ignored_before_it_is_read(store, run):
+    store.put(IMAGE, picture(kind="PNG"))
+    run(settings={"thumbnail_sizes": (64,)})
+    for name in written(store):
+        stat = store.stat("b", name)
+        generation = store.put(IMAGE, store.data(name), stat.metadata)
+        reads = store.calls["read", IMAGE]
+        with pytest.raises(Ignored, match="our own"):
+            run(generation, by_upload=True, may_be_ours=True)
+        assert store.calls["read", IMAGE] == reads
+
+
+def test_an_image_that_might_be_ours_and_is_not_is_done_and_one_that_is_gone_is_ignored(store, run):
+    generation = store.put(IMAGE, picture(kind="PNG"))
+    assert not run(generation, by_upload=True, may_be_ours=True).duplicate
+    with pytest.raises(Ignored, match="gone"):
+        run(generation - 1, by_upload=True, may_be_ours=True)
+
+
+def test_the_mark_is_looked_for_only_where_the_event_does_not_tell(store, run):
+    generation = store.put(IMAGE, picture(kind="PNG"))
+    run(generation, by_upload=True)
+    assert store.calls["stat", IMAGE] == 0
+
+
+def test_a_fresh_image_costs_four_calls_and_a_thumbnail_one_more(store, run):
+    generation = store.put(IMAGE, picture(kind="PNG"))
+    run(generation, by_upload=True, settings={"thumbnail_sizes": (64,)})
+    calls = {f"{verb} {name.rpartition('/')[2]}": count for (verb, name), count in store.calls.items()}
+    assert calls.pop("read pipelines.json") == 1, "for all events, like the model"
+    assert calls.pop("read detect.onnx") == 1
+    assert calls == {
+        "stat result.json": 1,
+        "read a.png": 1,
+        "write annotated.jpg": 1,
+        "write thumbnail-64.jpg": 1,
+        "write result.json": 1,
+    }
+
+
 def test_a_result_of_unknown_origin_is_replaced(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     for metadata in ({}, {"tenant-vision-image-generation": "x"}, {"tenant-vision-image-generation": "-1"}):

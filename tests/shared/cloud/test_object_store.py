@@ -1,6 +1,7 @@
 """ObjectStore against the storage emulator, and against a server with the faults that no emulator has."""
 
 import inspect
+import json
 import threading
 import time
 
@@ -157,6 +158,28 @@ def test_404_is_not_found(verb, failing):
     with faults.storage_that_answers(Answer(404)) as (url, requests), pytest.raises(ObjectNotFound):
         VERBS[verb](failing(url))
     assert len(requests) == 1, "asked once: the answer is clear"
+
+
+NO_BUCKET = "The specified bucket does not exist."
+
+
+@pytest.mark.parametrize(
+    "body", [NO_BUCKET.encode(), json.dumps({"error": {"code": 404, "message": NO_BUCKET}}).encode()]
+)
+@pytest.mark.parametrize("verb", READERS)
+def test_a_bucket_that_is_not_there_is_no_missing_object(verb, body, failing):
+    said = pytest.raises(StorageUnavailable, match="There is no bucket b")
+    with faults.storage_that_answers(Answer(404, body)) as (url, _), said:
+        VERBS[verb](failing(url))
+
+
+@pytest.mark.parametrize("name", [NO_BUCKET, f": {NO_BUCKET}"])
+@pytest.mark.parametrize("verb", READERS)
+def test_an_object_may_be_called_anything(verb, name, failing):
+    said = f"No such object: b/{name}"
+    for body in (said.encode(), json.dumps({"error": {"code": 404, "message": said}}).encode()):
+        with faults.storage_that_answers(Answer(404, body)) as (url, _), pytest.raises(ObjectNotFound):
+            VERBS[verb](failing(url))
 
 
 def test_412_is_changed(failing):
