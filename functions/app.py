@@ -65,6 +65,7 @@ class App:
             threads=config.ort_threads,
             refresh_s=config.model_refresh_s,
             limits=Limits.of(config),
+            cache_bytes=config.model_cache_bytes,
         )
         self._config = config
         self._log = Log(level=config.log_level, project=config.project)

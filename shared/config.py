@@ -101,6 +101,9 @@ class Config:
     model_refresh_s: float = _setting(
         "MODEL_REFRESH_SECONDS", "seconds, 0 to 86400", _number(float, 0, 86_400), 60.0
     )
+    model_cache_bytes: int = _setting(
+        "MODEL_CACHE_BYTES", "bytes, 0 (room for all models) to 2**40", _number(int, 0, 2**40), 0
+    )
     max_model_bytes: int = _setting("MAX_MODEL_BYTES", "bytes, 1 to 2**31", _number(int, 1, 2**31), 512 * 2**20)
     max_run_s: float = _setting("MAX_RUN_SECONDS", "seconds, 0.1 to 3540", _number(float, 0.1, 3540), 60.0)
     model_domains: tuple[str, ...] = _setting(

@@ -56,17 +56,19 @@ _PAIRING: Final = _named(
 )
 _SHAPE: Final = 64  # values, more dimensions than any tensor has
 _LARGEST: Final = 8  # bytes of a value
+_NODE_BYTES: Final = 8192  # that a session keeps for an operator, measured
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A file that may be loaded.
 
-    `foldable`: what ONNX Runtime computes beforehand from its constants is known to be small. `inputs` and
-    `metadata` are as the file says.
+    `foldable`: what ONNX Runtime computes beforehand from its constants is known to be small. `weight`: about how
+    many bytes its session will keep. `inputs` and `metadata` are as the file says.
     """
 
     foldable: bool
+    weight: int
     inputs: tuple[Tensor, ...]
     metadata: Mapping[str, str]
 
@@ -78,14 +80,21 @@ def admit(data: bytes, *, domains: Collection[str] = MODEL_DOMAINS) -> Admitted:
         InvalidModel: it may not be loaded; the sentence says why.
     """
     file = read_onnx(data)
-    for node in file.graph.all_nodes():
+    nodes = list(file.graph.all_nodes())
+    for node in nodes:
         if (node.domain or "ai.onnx") not in domains:
             raise InvalidModel(
                 f"The operator {node} is of {node.domain[:64]!r}; served are those of {', '.join(domains)}"
             )
     _refuse_absurd(file.graph, {})
     counted = _Folding(FOLDED_BYTES + 4 * len(data))
-    return Admitted(counted.all_small(file.graph, {}), tuple(file.graph.inputs), file.metadata)
+    halves = sum(2 * each.count for each in file.graph.constants.values() if each.half)  # kept as floats
+    return Admitted(
+        counted.all_small(file.graph, {}),
+        len(data) + halves + _NODE_BYTES * len(nodes),
+        tuple(file.graph.inputs),
+        file.metadata,
+    )
 
 
 def _refuse_absurd(graph: Graph, outer: Mapping[str, Constant]) -> None:

@@ -31,11 +31,12 @@ _TYPES: Final = {1: "tensor(float)", 10: "tensor(float16)"}
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A tensor of the file: how many values it has and, if they are few numbers, which."""
+    """A tensor of the file: how many values it has, if they are few numbers which, and if they are halves."""
 
     name: str
     count: int
     values: tuple[float, ...] | None = None
+    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,9 @@ class _File:
             held = len(raw) * 8 // _BITS.get(dtype, 2)
         if count > held:
             raise InvalidModel(f"The tensor {name[:64]!r} says it has {count} values; the file holds {held}")
-        return Constant(name, count, _values(dtype, raw, parts[7]) if count <= _SMALL else None)
+        return Constant(
+            name, count, _values(dtype, raw, parts[7]) if count <= _SMALL else None, _BITS.get(dtype) == 16
+        )
 
     def _input(self, data: memoryview) -> Tensor:
         """A graph's input; of what is no tensor the type and shape are empty."""

@@ -6,11 +6,12 @@ It never answers with another tenant's model, and never keeps a load that failed
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, get_args
 
 from shared.errors import InvalidModel, ModelNotFound, ObjectNotFound
+from shared.ml.budget import Held, leaving
 from shared.ml.layout import ModelType
 from shared.ml.limits import Limits
 from shared.ml.onnx_model import ModelSource, OnnxModel
@@ -20,6 +21,8 @@ from shared.summary import stage
 from shared.tenant_store import Store, TenantStores
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
+
+_REMEMBER_S: Final = 2.0  # that there is no such model, or none that can be served
 
 _TENANT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -60,6 +63,7 @@ class ModelCache:
     _stores: ClassVar[TenantStores]
     _threads: ClassVar[int]
     _limits: ClassVar[Limits]
+    _cache_bytes: ClassVar[int]
     # Empty before it is configured: what it holds can be asked, and forgotten, and nothing can be loaded.
     _cache: ClassVar[RenewingCache[_Key, OnnxModel]] = RenewingCache(
         load=lambda key: ModelCache._load(key),  # noqa: PLW0108 - the class is not there yet
@@ -76,14 +80,25 @@ class ModelCache:
         threads: int = 0,
         refresh_s: float = 60.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        cache_bytes: int = 0,
     ) -> None:
         """Say where models come from; what was loaded from elsewhere is forgotten.
 
         `threads`: of one inference (0: this process's CPUs). `refresh_s`: how old an answer about a model's
         generation may be before storage is asked again. A file above the `limits` is not even downloaded.
+        `cache_bytes`: what the models kept may weigh (0: there is room for all); see `shared.ml.budget`.
         """
         cls._stores, cls._threads, cls._limits = TenantStores(store, models=bucket), threads, limits
-        cls._cache = RenewingCache(load=cls._load, changed=cls._changed, refresh_s=refresh_s, tell=_note)
+        cls._cache_bytes = cache_bytes
+        cls._cache = RenewingCache(
+            load=cls._load,
+            changed=cls._changed,
+            refresh_s=refresh_s,
+            tell=_note,
+            leaving=cls._leaving,
+            again=_again,
+            remember_s=min(_REMEMBER_S, refresh_s),
+        )
 
     @classmethod
     def get_model(cls, *, tenant_id: str, model_type: ModelType, worker_id: int = 0) -> OnnxModel:
@@ -142,6 +157,12 @@ class ModelCache:
             raise ModelNotFound(key.tenant_id, key.model_type) from error
 
     @classmethod
+    def _leaving(cls, key: _Key, model: OnnxModel, others: Mapping[_Key, OnnxModel]) -> Iterable[_Key] | None:
+        held = {each: Held(each, each.tenant_id, other.weight, other.in_use) for each, other in others.items()}
+        going = leaving(Held(key, key.tenant_id, model.weight), list(held.values()), cls._cache_bytes)
+        return None if going is None else [each for each, other in held.items() if other in going]
+
+    @classmethod
     def _load(cls, key: _Key) -> OnnxModel:
         with stage("model"):
             try:
@@ -157,6 +178,13 @@ class ModelCache:
                 threads=1 if key.worker_id else cls._threads,
                 limits=cls._limits,
             )
+
+
+def _again(error: BaseException) -> Exception | None:
+    """What only an upload can change needs no second look at once."""
+    if isinstance(error, ModelNotFound):
+        return ModelNotFound(error.tenant_id, error.model_type)
+    return InvalidModel(str(error)) if isinstance(error, InvalidModel) else None
 
 
 def _note(outcome: Outcome) -> None:

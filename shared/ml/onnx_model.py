@@ -6,6 +6,7 @@ import ctypes
 import time
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ _REFUSED_S: Final = 600.0  # a model whose run had to be ended is not run again 
 
 
 class OnnxModel:
-    """May be run by many threads at once; keeps nothing of a run."""
+    """May be run by many threads at once; keeps nothing of a run. `weight`: about the bytes it keeps resident."""
 
     def __init__(
         self,
@@ -61,7 +62,9 @@ class OnnxModel:
         self.size = len(data)
         self._max_run_s = limits.max_run_s
         self._refusal: tuple[float, InvalidModel] | None = None
+        self._holders: WeakSet[object] = WeakSet()
         admitted = admit(data, domains=limits.domains)
+        self.weight = admitted.weight
         check_input(model_type, admitted.metadata, admitted.inputs)
         try:
             self._session = ort.InferenceSession(
@@ -83,6 +86,14 @@ class OnnxModel:
 
     def __str__(self) -> str:
         return f"generation {self.source.generation}"
+
+    def held_by(self, holder: object) -> None:
+        """In use for as long as `holder` lives."""
+        self._holders.add(holder)
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self._holders)
 
     def run(self, batch: npt.NDArray[np.floating]) -> list[npt.NDArray[np.floating]]:
         """Run (B, 3, H, W) in the export's dtype and give its outputs in their order.

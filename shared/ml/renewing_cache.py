@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Literal, TypeVar
@@ -35,6 +36,7 @@ class Counts:
     loads: int = 0
     failures: int = 0
     refreshes: int = 0
+    evictions: int = 0
 
 
 @dataclass(slots=True)
@@ -56,7 +58,9 @@ class RenewingCache(Generic[K, V]):
     """Shared by all threads. `load` makes a value and `changed` tells whether its file is another by now.
 
     Both may raise; FileNotFoundError means that the file is gone, and its value is then forgotten. `tell` hears
-    of each `get` as soon as it is known whether the value is here.
+    of each `get` as soon as it is known whether the value is here. `leaving` says which of the values here, the
+    least recently used first, make room for one that has just been loaded; None: that one is not kept. `again`
+    gives a new error like one that a load failed with, if that load is not worth trying again for `remember_s`.
     """
 
     def __init__(
@@ -66,22 +70,35 @@ class RenewingCache(Generic[K, V]):
         changed: Callable[[K, V], bool],
         refresh_s: float,
         tell: Callable[[Outcome], None] = lambda _: None,
+        leaving: Callable[[K, V, Mapping[K, V]], Iterable[K] | None] = lambda *_: (),
+        again: Callable[[BaseException], Exception | None] = lambda _: None,
+        remember_s: float = 0.0,
     ) -> None:
         self._load_value = load
         self._changed = changed
         self._refresh_s = refresh_s
         self._tell = tell
+        self._leaving = leaving
+        self._again = again
+        self._remember_s = remember_s
         self._lock = threading.Lock()
-        self._entries: dict[K, _Entry[V]] = {}
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()  # the least recently used first
         self._loads: dict[K, Future[V]] = {}
+        self._failed: dict[K, tuple[float, Exception]] = {}
         self._counts = Counts()
 
     def get(self, key: K) -> V:
-        """The value, loaded at most once at a time however many ask; what fails is raised and not kept."""
+        """The value, loaded at most once at a time however many ask; what fails is raised."""
         with self._lock:
             entry = self._entries.get(key)
             load = None if entry else self._loads.get(key)
-            if not entry and not load:
+            failed = None if entry or load else self._failed.get(key)
+            if entry:
+                self._entries.move_to_end(key)
+            elif failed and time.monotonic() < failed[0]:
+                load = Future()
+                load.set_exception(self._again(failed[1]))
+            elif not load:
                 mine: Future[V] = Future()
                 self._loads[key] = mine
         if entry:
@@ -97,7 +114,8 @@ class RenewingCache(Generic[K, V]):
 
     def held(self, key: K) -> V | None:
         """The value if it is here, renewed if that is due; never loads what is not here."""
-        entry = self._entries.get(key)
+        with self._lock:
+            entry = self._entries.get(key)
         return self._refreshed(key, entry) if entry else None
 
     def expire(self, wanted: Callable[[K], bool]) -> None:
@@ -106,6 +124,7 @@ class RenewingCache(Generic[K, V]):
             for key, entry in self._entries.items():
                 if wanted(key):
                     entry.fresh_until = 0.0
+            self._failed = {key: failed for key, failed in self._failed.items() if not wanted(key)}
 
     def contents(self) -> dict[K, V]:
         with self._lock:
@@ -118,27 +137,50 @@ class RenewingCache(Generic[K, V]):
     def clear(self) -> None:
         """Forget every value and every count. A load under way still answers those who wait for it."""
         with self._lock:
-            self._entries = {}
+            self._entries = OrderedDict()
             self._loads = {}
+            self._failed = {}
             self._counts = Counts()
 
     def _load_for_all(self, key: K, load: Future[V]) -> V:
-        """Load, and give the value or the failure to all who wait; only a value is kept."""
+        """Load, and give the value or the failure to all who wait; a failure is not kept, or not for long."""
         try:
             value = self._load(key)
         except BaseException as error:
             with self._lock:
                 if self._loads.get(key) is load:
                     del self._loads[key]
+                    self._remember(key, error)
             self._count("failures")
             load.set_exception(error)
             raise
+        evicted: list[_Entry[V]] = []
         with self._lock:
             if self._loads.get(key) is load:  # unless cleared meanwhile
                 del self._loads[key]
-                self._entries[key] = _Entry(value, time.monotonic() + self._refresh_s)
+                evicted = self._keep(key, _Entry(value, time.monotonic() + self._refresh_s))
         load.set_result(value)
+        del evicted  # outside the lock: it takes a while
         return value
+
+    def _keep(self, key: K, entry: _Entry[V]) -> list[_Entry[V]]:
+        """Keep an entry, new or renewed, if there is room, and give those that made room. Under the lock."""
+        others = {each: held.value for each, held in self._entries.items() if each != key}
+        leaving = self._leaving(key, entry.value, others)
+        if leaving is None:
+            evicted = [self._entries.pop(key)] if key in self._entries else []
+        else:
+            self._entries[key] = entry
+            evicted = [self._entries.pop(each) for each in leaving]
+        self._counts = replace(self._counts, evictions=self._counts.evictions + len(evicted))
+        return evicted
+
+    def _remember(self, key: K, error: BaseException) -> None:
+        """Under the lock."""
+        now = time.monotonic()
+        self._failed = {each: failed for each, failed in self._failed.items() if now < failed[0]}
+        if like_it := self._again(error):  # whose traceback holds no frames, and these no files nor images
+            self._failed[key] = now + self._remember_s, like_it
 
     def _refreshed(self, key: K, entry: _Entry[V]) -> V:
         """The entry's value, after asking about its file if that is due. One thread asks, the others go on."""
@@ -147,8 +189,11 @@ class RenewingCache(Generic[K, V]):
             return entry.value
         try:
             if self._changed(key, entry.value):
-                entry.value = self._load(key)  # beside the old one, which serves until this line is done
+                old, entry.value = entry.value, self._load(key)  # which served until this line is done
                 self._count("refreshes")
+                with self._lock:
+                    evicted = self._keep(key, entry) if self._entries.get(key) is entry else []
+                del old, evicted
             entry.fresh_until = time.monotonic() + self._refresh_s
         except FileNotFoundError:
             with self._lock:

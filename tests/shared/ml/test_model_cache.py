@@ -1,20 +1,27 @@
 """ModelCache under threads: one load for all who wait, no failure kept, nobody else's model, renewed in place."""
 
+import gc
 import logging
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shared import deadline
 from shared.cloud.object_store import ObjectStore
 from shared.errors import DeadlineExceeded, InvalidModel, ModelNotFound, StorageUnavailable
+from shared.ml import model_cache
+from shared.ml.limits import Limits
 from shared.ml.model_cache import ModelCache
+from shared.ml.onnx_model import ModelSource, OnnxModel
+from shared.processors.detector_processor import DetectorProcessor
 from shared.summary import summarise
 from tests.support import faults, models
 from tests.support.stores import MemoryStore
@@ -33,8 +40,8 @@ def store():
     ModelCache.clear_cache()
 
 
-def configure(store, refresh_s=60.0):
-    ModelCache.configure(store, bucket="b", threads=1, refresh_s=refresh_s)
+def configure(store, refresh_s=60.0, **options):
+    ModelCache.configure(store, bucket="b", threads=1, refresh_s=refresh_s, **options)
 
 
 def get(tenant_id="tenant-001", model_type="detect", worker_id=0):
@@ -46,6 +53,12 @@ def until(condition, timeout_s=10):
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.002)
+
+
+@pytest.fixture
+def impatient(store):
+    configure(store, refresh_s=0.0)
+    return store
 
 
 # Loading
@@ -172,7 +185,8 @@ def test_what_is_not_a_404_is_not_a_missing_model_and_is_not_kept(failure, store
     assert get().source.uri == f"gs://b/{PATH}"
 
 
-def test_a_broken_file_is_not_kept_and_a_good_one_is_taken_at_once(store):
+def test_a_broken_file_is_not_kept_and_a_good_one_is_taken_at_once(impatient):
+    store = impatient
     for data in (b"", b"no model", models.detect(metadata={"task": "segment"})):
         store.put(PATH, data)
         with pytest.raises(InvalidModel):
@@ -182,7 +196,8 @@ def test_a_broken_file_is_not_kept_and_a_good_one_is_taken_at_once(store):
     assert get()
 
 
-def test_a_model_uploaded_after_a_miss_is_found(store):
+def test_a_model_uploaded_after_a_miss_is_found(impatient):
+    store = impatient
     with pytest.raises(ModelNotFound):
         get()
     store.put(PATH, models.detect())
@@ -191,7 +206,8 @@ def test_a_model_uploaded_after_a_miss_is_found(store):
 
 
 @pytest.mark.parametrize("failure", [None, StorageUnavailable("x"), KeyError("a bug")])
-def test_those_who_wait_get_the_failure_and_those_who_come_after_try_again(failure, store):
+def test_those_who_wait_get_the_failure_and_those_who_come_after_try_again(failure, impatient):
+    store = impatient
     if failure:
         store.failures["read", PATH] = failure
     gate = store.gate(PATH)
@@ -205,6 +221,199 @@ def test_those_who_wait_get_the_failure_and_those_who_come_after_try_again(failu
     store.failures.clear()
     store.put(PATH, models.detect())
     assert get()
+
+
+# What is not there, for a while
+
+
+def test_a_flood_of_requests_for_a_missing_model_asks_storage_once(store):
+    for _ in range(50):
+        with pytest.raises(ModelNotFound, match=r"^Model 'detect' not found for tenant 'tenant-001'$"):
+            get()
+    assert store.calls == {("read", PATH): 1}
+
+
+def test_so_does_one_for_a_file_that_is_no_model(store):
+    store.put(PATH, models.detect(metadata={"task": "segment"}))
+    for _ in range(50):
+        with pytest.raises(InvalidModel, match="says its task is 'segment'"):
+            get()
+    assert store.calls == {("read", PATH): 1}
+
+
+def test_what_storage_may_tell_next_time_is_asked_next_time(store):
+    store.failures["read", PATH] = StorageUnavailable("x")
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            get()
+    assert store.calls == {("read", PATH): 3}
+
+
+def test_an_upload_ends_it_within_the_time(store, monkeypatch):
+    monkeypatch.setattr(model_cache, "_REMEMBER_S", 0.2)
+    configure(store)
+    with pytest.raises(ModelNotFound):
+        get()
+    store.put(PATH, models.detect())
+    with pytest.raises(ModelNotFound):
+        get()
+    time.sleep(0.25)
+    assert get()
+
+
+def test_and_at_once_where_somebody_knows_of_it(store):
+    with pytest.raises(ModelNotFound):
+        get()
+    store.put(PATH, models.detect())
+    ModelCache.expire(tenant_id="tenant-001", model_types=["detect"])
+    assert get()
+
+
+def test_a_missing_model_is_remembered_for_its_own_tenant_and_type_only(store):
+    store.put(OTHER, models.detect())
+    for _ in range(2):
+        with pytest.raises(ModelNotFound):
+            get()
+    assert get("tenant-002")
+
+
+def test_what_is_remembered_holds_nothing_of_those_who_asked(store):
+    store.put(PATH, b"no model")
+
+    def ask(picture):
+        with pytest.raises(InvalidModel):
+            get()
+        return weakref.ref(picture)
+
+    asked = [ask(np.zeros(10)) for _ in range(3)]
+    gc.collect()
+    assert [each() for each in asked] == [None] * 3
+
+
+def test_a_file_of_too_many_bytes_is_not_downloaded(store):
+    data = models.detect()
+    store.put(PATH, data)
+    configure(store, limits=Limits(max_bytes=len(data) - 1))
+    with pytest.raises(InvalidModel, match=f"^detect.onnx has more than {len(data) - 1} bytes$"):
+        get()
+    configure(store, limits=Limits(max_bytes=len(data)))
+    assert get()
+
+
+# Room
+
+
+def weight(data):
+    return OnnxModel(data, model_type="detect", source=ModelSource("", 1, "")).weight
+
+
+SMALL = models.detect()
+TENANTS = [f"tenant-{index:03}" for index in range(6)]
+
+
+@pytest.fixture
+def crowded(store):
+    """Room for four of the six tenants' models."""
+    for tenant in TENANTS:
+        store.put(f"models/{tenant}/detect.onnx", SMALL)
+    configure(store, cache_bytes=4 * weight(SMALL) + 100)
+    return store
+
+
+def here():
+    held = ModelCache.keys()
+    return [key.removesuffix("_detect_worker_0") for key in held]
+
+
+def test_without_a_budget_nobody_leaves(store):
+    for tenant in TENANTS:
+        store.put(f"models/{tenant}/detect.onnx", SMALL)
+        get(tenant)
+    assert here() == TENANTS
+
+
+def test_the_least_recently_used_leaves(crowded):
+    for tenant in TENANTS[:4]:
+        get(tenant)
+    get(TENANTS[0])
+    get(TENANTS[4])
+    assert here() == [TENANTS[0], TENANTS[2], TENANTS[3], TENANTS[4]]
+    assert ModelCache.stats().evictions == 1
+
+
+def test_a_model_in_use_stays_however_long_ago_it_was_asked_for(crowded):
+    processor = DetectorProcessor(tenant_id=TENANTS[0])
+    for tenant in TENANTS[1:]:
+        get(tenant)
+    assert here() == [TENANTS[0], *TENANTS[3:]]
+    del processor
+    gc.collect()
+    get(TENANTS[1])
+    assert TENANTS[0] not in here()
+
+
+def test_where_all_are_in_use_the_new_one_is_served_and_not_kept(crowded):
+    processors = [DetectorProcessor(tenant_id=tenant) for tenant in TENANTS[:4]]
+    assert get(TENANTS[4])
+    assert here() == TENANTS[:4]
+    assert get(TENANTS[4])
+    assert crowded.calls["read", f"models/{TENANTS[4]}/detect.onnx"] == 2
+    del processors
+
+
+@pytest.mark.parametrize(
+    "data", [None, b"no model", models.detect(metadata={"task": "segment"}), models.detect(ballast=100_000)]
+)
+def test_a_model_that_is_missing_or_refused_or_does_not_fit_evicts_nobody(data, crowded):
+    for tenant in TENANTS[:4]:
+        get(tenant)
+    path = f"models/{TENANTS[5]}/detect.onnx"
+    crowded.remove(path)
+    if data is not None:
+        crowded.put(path, data)
+    try:
+        get(TENANTS[5])
+    except (ModelNotFound, InvalidModel):
+        assert data is None or len(data) < 10_000
+    assert here() == TENANTS[:4]
+    assert ModelCache.stats().evictions == 0
+
+
+def test_one_tenant_cannot_push_out_the_others(crowded):
+    for tenant in TENANTS[:3]:
+        get(tenant)
+    for worker in range(10):
+        get(TENANTS[3], worker_id=worker)
+    own = [TENANTS[3] in key for key in here()]
+    assert sorted(own) == [False, False, True, True]
+
+
+def test_a_generation_that_grew_takes_room_or_goes(crowded):
+    configure(crowded, refresh_s=0.0, cache_bytes=4 * weight(SMALL) + 100)
+    for tenant in TENANTS[:4]:
+        get(tenant)
+    crowded.put(f"models/{TENANTS[0]}/detect.onnx", models.detect(ballast=4000))
+    get(TENANTS[0])
+    assert here() == [TENANTS[0], TENANTS[2], TENANTS[3]]
+    new = crowded.put(f"models/{TENANTS[0]}/detect.onnx", models.detect(ballast=1_000_000))
+    assert get(TENANTS[0]).source.generation == new
+    assert here() == TENANTS[2:4]
+
+
+def test_many_threads_stay_within_the_budget_and_are_all_served(crowded):
+    budget = 4 * weight(SMALL) + 100
+
+    def serve(number):
+        for turn in range(30):
+            tenant = TENANTS[(number * 7 + turn * turn) % 6]
+            processor = DetectorProcessor(tenant_id=tenant)
+            assert processor.model.source.uri == f"gs://b/models/{tenant}/detect.onnx"
+            assert len(ModelCache.keys()) * weight_of_one <= budget
+        return True
+
+    weight_of_one = weight(SMALL)
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(serve, range(6)))
 
 
 # Forgetting
@@ -257,12 +466,6 @@ def test_configure_forgets_what_came_from_elsewhere(store):
 
 
 # Renewing
-
-
-@pytest.fixture
-def impatient(store):
-    configure(store, refresh_s=0.0)
-    return store
 
 
 def test_within_the_refresh_time_storage_is_not_asked(store):
