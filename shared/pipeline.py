@@ -58,13 +58,18 @@ class Pipeline:
         """
         with stage("lookup"):
             plan = self._pipelines.plan(request.tenant_id, request.pipeline, request.options)
-        request = self._at_generation(request)
+        asked, request = request, self._at_generation(request)
         results = self._results(request)
         with stage("lookup"):
             earlier = results.look()
             if earlier and self._is_done(request, plan, earlier):
                 return Outcome(duplicate=True)
-        ctx = self._read(request, plan)
+        try:
+            ctx = self._read(request, plan)
+        except ObjectNotFound as error:
+            if asked.image.generation is None:
+                raise StorageUnavailable("The image was replaced before it was read") from error
+            raise self._gone(request) from error
         for step in plan.steps:
             deadline.check()
             ctx = step.execute(ctx)
@@ -144,12 +149,9 @@ class Pipeline:
                 for model_type in plan.model_types
             ]
         with stage("download"):
-            try:
-                stored = self._stores.of(request.tenant_id).read(
-                    image.name, generation=image.generation, max_bytes=config.max_image_bytes
-                )
-            except ObjectNotFound as error:
-                raise self._gone(request) from error
+            stored = self._stores.of(request.tenant_id).read(
+                image.name, generation=image.generation, max_bytes=config.max_image_bytes
+            )
         if stored.data is None:
             raise ImageTooLarge(f"The image has more than {config.max_image_bytes} bytes")
         with stage("decode"):

@@ -318,6 +318,15 @@ def test_what_was_deferred_too_long_is_published_and_acknowledged(age_s, answer,
     assert [attributes["status"] for attributes, _ in errors] == ["503"] * published
 
 
+def test_an_upload_s_age_is_that_of_the_upload(cloud, serve):
+    body = finalized(bucket=cloud.uploads.name, name="uploads/t/a.jpg", generation="1")
+    with faults.storage_that_answers(faults.Answer(403)) as (url, _):
+        client = serve("process_upload", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
+        answers = [client.post("/", headers=FINALIZED | {"ce-time": ago(age)}, data=body) for age in (59, 61)]
+    assert [answer.text for answer in answers] == ["deferred\n", "rejected\n"]
+    assert [attributes["status"] for attributes, _ in cloud.errors()] == ["503"]
+
+
 @pytest.mark.parametrize("fault", [faults.SILENCE, faults.RESET])
 def test_with_storage_dead_an_event_is_deferred_within_its_deadline(fault, cloud, serve, lines):
     with faults.storage_that_answers(fault) as (url, _):

@@ -328,6 +328,19 @@ def test_a_slow_delivery_of_an_old_image_leaves_the_new_one_s_picture(store, run
     assert store.data(PICTURE) == b"the new picture"
 
 
+def test_who_asks_for_the_live_image_comes_again_if_it_is_replaced_before_it_is_read(store, run):
+    store.put(IMAGE, picture(kind="PNG"))
+    gate = store.gate(IMAGE)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(run)
+        assert store.entered.acquire(timeout=10)
+        newer = store.put(IMAGE, picture(colour="black", kind="PNG"))
+        gate.set()
+        assert isinstance(slow.exception(20), StorageUnavailable)
+    run()
+    assert result(store)["image"]["generation"] == newer
+
+
 @pytest.fixture
 def by_a_newer_model(store, run):
     """The image's generation, done by a newer model than the one held here: another instance knew it first."""
