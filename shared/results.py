@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shared.cloud.objects import ObjectStat
+from shared.cloud.objects import ObjectStat, crc32c
 from shared.errors import Ignored, ObjectChanged, ObjectNotFound, StorageUnavailable
 from shared.events import WORK
 from shared.summary import stage
@@ -126,23 +126,26 @@ class Results:
                     found = self.look()
                 else:
                     return data
+            if found and found.crc32c == crc32c(data):
+                return data  # written by the very call that was told it came second: its first answer was lost
             if self._is_there(work, found) and not replaced:
                 return None
 
     def _replace_picture(self, name: str, data: bytes, work: Work, *, looked_at_first: bool) -> bool:
-        """Write a picture; whether another's was in its place.
+        """Write a picture; whether it may have taken the place of another's.
 
         Where there is no result there are rarely pictures: then the precondition looks for us.
         """
-        found = self.look(name) if looked_at_first else None
+        found, replaced = self.look(name) if looked_at_first else None, False
         while not self._is_there(work, found):
+            replaced |= found is not None  # told or not: an answer may be lost, and its write done
             try:
                 self._write(name, data, "image/jpeg", work, found)
             except ObjectChanged:
                 found = self.look(name)
             else:
-                return found is not None
-        return False
+                break
+        return replaced
 
     def _is_there(self, work: Work, found: ObjectStat | None) -> bool:
         """Whether what was found is of the work already. Raises where it is of newer."""

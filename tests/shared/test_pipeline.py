@@ -296,6 +296,17 @@ def test_a_model_s_wild_numbers_make_no_invalid_document(number, row, store, run
     assert [40.0 in each["box"] or 36.0 in each["box"] for each in document["detections"]].count(True) == 1
 
 
+def test_who_is_told_of_its_own_write_that_it_came_second_is_done_all_the_same(store, run):
+    """The answer to a write is lost, and the client asks again."""
+    store.loses_answers = True
+    for colour in ("white", "black"):
+        generation = store.put(IMAGE, picture(colour=colour, kind="PNG"))
+        outcome = run(generation)
+        assert outcome.document == store.data(RESULT)
+        assert not outcome.duplicate
+        assert run(generation).duplicate
+
+
 # Two deliveries at once
 
 

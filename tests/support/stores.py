@@ -1,6 +1,7 @@
 """A store of objects in memory: what the cache and the pipeline need of one, with generations and checksums.
 
-It counts what it is asked, and a test may hold it (`gate`) or let it fail (`failures`, by object name).
+It counts what it is asked, and a test may hold it (`gate`), let it fail (`failures`, by object name), or let it
+lose its answers to writes, which are then done and asked for again (`loses_answers`).
 """
 
 import itertools
@@ -16,6 +17,7 @@ class MemoryStore:
         self.calls = Counter()
         self.failures = {}
         self.gates = {}
+        self.loses_answers = False
         self.entered = threading.Semaphore(0)
         self._objects = {}
         self._generations = itertools.count(1000)
@@ -62,7 +64,10 @@ class MemoryStore:
             found = self._objects[name][1] if name in self._objects else 0
         if if_generation not in {None, found}:
             raise ObjectChanged(f"gs://{bucket}/{name}")
-        return self.put(name, data, metadata)
+        generation = self.put(name, data, metadata)
+        if self.loses_answers and if_generation is not None:
+            raise ObjectChanged(f"gs://{bucket}/{name}")
+        return generation
 
     def _find(self, verb, bucket, name, generation):
         with self._lock:
