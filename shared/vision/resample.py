@@ -21,6 +21,7 @@ Indices = npt.NDArray[np.intp]
 _ONE: Final = 2048  # 1.0 in 11-bit fixed point
 _LEVEL: Final = np.float32(1 / 255)
 _BAND: Final = 48
+_NEAR: Final = 1 << 16  # px of a wide image that are picked from at once
 _BYTE: Final = np.uint32(0xFF)
 _GREEN: Final = np.uint32(0xFF00)
 _RED_AND_BLUE: Final = np.uint32(0xFF00FF)
@@ -82,6 +83,7 @@ def _blend(pixels: Words, rows: _Taps, columns: _Taps, out: Floats) -> None:
     right = np.repeat(columns.weight[None], most, axis=0)  # in full: numpy multiplies that twice as fast
     left = np.uint32(_ONE) - right
     scratch = np.empty((4, most, width), np.uint32)
+    step = max(_NEAR // pixels.shape[1], 1)
     for start in range(0, height, _BAND):
         band = slice(start, min(start + _BAND, height))
         lower = np.repeat(rows.weight[band, None], width, axis=1)
@@ -90,12 +92,15 @@ def _blend(pixels: Words, rows: _Taps, columns: _Taps, out: Floats) -> None:
         lines = np.concatenate((rows.first[band], rows.second[band]))
         distinct, places = np.unique(lines, return_inverse=True)
         shared = len(distinct) < 1.6 * count  # otherwise it costs more than it saves
-        source = pixels.take(distinct if shared else lines, axis=0)
-        used = len(source)
+        lines = distinct if shared else lines
+        used = len(lines)
         first, second, above, other = scratch[:, :used]
-        # mode: with the default one the answer is written twice
-        source.take(columns.first, axis=1, out=first, mode="clip")
-        source.take(columns.second, axis=1, out=second, mode="clip")
+        for begin in range(0, used, step):
+            part = slice(begin, begin + step)
+            source = pixels.take(lines[part], axis=0)
+            # mode: with the default one the answer is written twice
+            source.take(columns.first, axis=1, out=first[part], mode="clip")
+            source.take(columns.second, axis=1, out=second[part], mode="clip")
         for channel, (byte, shift) in enumerate(((_BYTE, 4), (_GREEN, 12), (_BYTE, 4))):
             if channel == 2:
                 first >>= np.uint32(16)

@@ -109,6 +109,7 @@ def test_no_boxes_come_back_as_no_boxes():
         ((10, 60), (5, 20)),
         ((96, 45), (24, 15)),
         ((60, 60), (49, 120)),  # rows that are shared by several
+        ((60, 3000), (50, 40)),  # a wide one: rows are picked from a few at a time
     ],
 )
 def test_resampling_is_the_fixed_point_to_the_last_bit(shape_hw, size_hw):
