@@ -13,7 +13,7 @@ from typing import Final
 from benchmarks.machine import machine
 from benchmarks.table import Table
 
-NAMES: Final = ("imports", "cold_start", "warm_event", "one_download", "memory")
+NAMES: Final = ("imports", "cold_start", "warm_event", "one_download", "memory", "reading")
 
 
 def main(names: list[str]) -> int:
