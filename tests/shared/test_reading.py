@@ -129,6 +129,32 @@ def test_other_files_are_read_whole_and_averaged(kind, store, run):
     assert_same(exact, fast, "detections", 0.01 if kind != "WEBP" else 8.1)
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "options"),
+    [
+        ("detect", {}),
+        ("segment", {}),
+        ("sahi_detect", {"slice_size": [512, 768]}),
+        ("sahi_detect", {"slice_size": [512, 768], "model": "segment"}),
+    ],
+)
+def test_every_step_sees_averages_where_single_pixels_deceive(pipeline, options, store, run):
+    """Four red pixels of each eight times eight, which are those that `exact` sees."""
+    image = large(8)
+    seen = np.isin(np.arange(768) % 8, (3, 4))
+    image[~(seen[:512, None] & seen)] = 0
+    put(
+        store,
+        saved(image, "PNG"),
+        detect=models.blobs(canvas_hw=CANVAS_HW),
+        segment=models.blobs("segment", canvas_hw=CANVAS_HW),
+    )
+    exact, _ = run(pipeline, **options)
+    fast, _ = run(pipeline, reading="fast", **options)
+    assert sum(exact["counts"].values()) == 3
+    assert fast["counts"] == {}
+
+
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (3, 2), (64, 96), (100, 101)])
 def test_what_is_not_shrunk_by_half_is_read_alike(size_hw, store, run):
     image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), np.uint8)
