@@ -45,9 +45,12 @@ class Table:
         """Whether all that is certain is so."""
         return all(figure.ok for figure in self.figures if figure.certain)
 
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        return [("figure", "value", "limit", "ok"), *(figure.cells for figure in self.figures)]
+
     def __str__(self) -> str:
-        rows = [("figure", "value", "limit", "ok"), *(figure.cells for figure in self.figures)]
-        parts = [self.title, aligned(rows)]
+        parts = [self.title, aligned(self.rows)]
         if self.details:
             parts += ["", aligned(self.details)]
         return "\n".join(parts)

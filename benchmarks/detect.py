@@ -1,0 +1,66 @@
+"""Detection over a bare run of its model: from pixels, and from the bytes of a JPEG file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks.network import OBJECTS, detect_model
+from benchmarks.photos import HD, MAX_PIXELS, TWELVE_MP, image_hw, named, photo, pixels
+from benchmarks.table import Table
+from benchmarks.tenants import bare_run, serving
+from benchmarks.turns import Row, in_turn, table
+from shared.processors.box_processor import least_hw
+from shared.processors.detector_processor import DetectorProcessor
+from shared.summary import stage
+from shared.vision import images
+from shared.vision.letterbox import Reading
+
+ROUNDS: Final = 40
+LIMITS: Final[dict[tuple[tuple[int, int], Reading], float]] = {
+    (HD, "exact"): 1.22,
+    (HD, "fast"): 1.17,
+    (TWELVE_MP, "exact"): 2.0,
+    (TWELVE_MP, "fast"): 1.7,
+}
+PIXELS_LIMIT: Final = 1.05
+
+
+def run(rounds: int = ROUNDS) -> Table:
+    tenants = {size_wh: f"detect-{size_wh[0]}" for size_wh, _ in LIMITS}
+    models = {size_wh: detect_model(image_hw=image_hw(size_wh))[0] for size_wh in tenants}
+    with serving({(tenants[size_wh], "detect"): model for size_wh, model in models.items()}):
+        rows = [
+            Row("pixels in, 720p", from_pixels(tenants[HD], HD), bare_run(tenants[HD], "detect"), PIXELS_LIMIT)
+        ]
+        rows += [
+            Row(
+                f"JPEG bytes in, {named(size_wh)}, {reading}",
+                from_jpeg(tenants[size_wh], size_wh, reading),
+                bare_run(tenants[size_wh], "detect"),
+                limit,
+            )
+            for (size_wh, reading), limit in LIMITS.items()
+        ]
+        return table(f"Detection, {OBJECTS} objects, over a bare run", rows, in_turn(rows, rounds))
+
+
+def from_pixels(tenant_id: str, size_wh: tuple[int, int]) -> Callable[[], object]:
+    image, processor = pixels(size_wh), DetectorProcessor(tenant_id=tenant_id)
+    return lambda: processor.process(image)
+
+
+def from_jpeg(tenant_id: str, size_wh: tuple[int, int], reading: Reading) -> Callable[[], object]:
+    data, processor = photo(size_wh), DetectorProcessor(tenant_id=tenant_id, reading=reading)
+    least = least_hw([processor.model.export]) if reading == "fast" else None
+
+    def work() -> object:
+        with stage("decode"):
+            image, true_hw = images.read(data, max_pixels=MAX_PIXELS, least_hw=least)
+        return processor.process(image, true_hw)
+
+    return work
+
+
+if __name__ == "__main__":
+    print(run())
