@@ -1,12 +1,13 @@
 """What became of one ask, as seen from outside: the log's verdict, the files in storage, the error topic."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from google.cloud import pubsub_v1
 
+from local.demo.beds import Bed
 from local.demo.comparison import Comparison
 from local.demo.plan import Ask
 
@@ -56,17 +57,23 @@ class Answer:
     reason: str = ""
     event_id: str = ""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
-    model_generation: int | None = None  # of the model that the tenant had when it asked
+    generations: Mapping[str, int] = field(default_factory=dict)  # of the models that the tenant had when it asked
     document: Mapping[str, Any] | None = None
     annotated: bytes | None = None
     error: ErrorMessage | None = None
     comparison: Comparison | None = None
+    beds: Sequence[Bed] = ()  # if it counted in each
+
+    @property
+    def models(self) -> Mapping[str, Mapping[str, Any]]:
+        """The models that made the result, by type, as the result says."""
+        models: Mapping[str, Mapping[str, Any]] = (self.document or {}).get("models", {})
+        return models
 
     @property
     def model(self) -> Mapping[str, Any]:
-        """The model that made the result, as the result says."""
-        model: Mapping[str, Any] = (self.document or {}).get("models", {}).get("detect", {})
-        return model
+        """The one whose answer is compared with what is there."""
+        return next((self.models[each] for each in ("detect", "segment", "classify") if each in self.models), {})
 
     @property
     def size_wh(self) -> tuple[int, int] | None:

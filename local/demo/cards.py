@@ -21,12 +21,13 @@ def result(shown: Shown) -> str:
     answer, picture = shown.answer, shown.picture
     if picture is None:
         return ""
+    wide, source = (" wide", picture.large) if answer.beds else ("", picture.thumb)
     return (
-        '<li class="card">\n'
+        f'<li class="card{wide}">\n'
         f'<a class="shot" href="{shown.href}" data-large="{shown.anchor}">'
-        f'<img src="{picture.thumb}" alt="{escape(_alt(answer))}"></a>\n'
+        f'<img src="{source}" alt="{escape(_alt(answer))}"></a>\n'
         f'<div class="text">\n<div><h3>{escape(answer.ask.path)}</h3>\n<p class="meta">{_meta(answer)}</p></div>\n'
-        f"{_note(answer)}{_counts(answer)}"
+        f"{_note(answer)}{_counts(answer)}{_beds(answer)}"
         f'<p class="foot"><span>{_matched(answer)}</span><span>{_timings(answer)}</span></p>\n</div>\n</li>\n'
     )
 
@@ -81,7 +82,8 @@ def _meta(answer: Answer) -> str:
     parts = [_way(answer)]
     if answer.size_wh:
         parts.insert(0, f"{answer.size_wh[0]}&nbsp;&times;&nbsp;{answer.size_wh[1]}&nbsp;px")
-    asked = {name: f"{value:g}" for name, value in answer.ask.options.items()}
+    asked = {"pipeline": answer.ask.pipeline} if answer.ask.pipeline else {}
+    asked |= {name: f"{value:g}" for name, value in answer.ask.options.items()}
     if answer.ask.request_id:
         asked["request_id"] = answer.ask.request_id
     fields = "".join(f"<br><code>{escape(name)} {escape(value)}</code>" for name, value in asked.items())
@@ -100,6 +102,8 @@ def _counts(answer: Answer) -> str:
     seen = answer.comparison
     if seen is None:
         return ""
+    if "classification" in (answer.document or {}):
+        return _class(answer)
     rows = []
     for label in seen.labels:
         found, there, matched = (counts.get(label, 0) for counts in (seen.found, seen.there, seen.matched))
@@ -109,6 +113,28 @@ def _counts(answer: Answer) -> str:
             f'<dd class="bar"><span style="width: {share:.1%}"></span></dd></div>\n'
         )
     return f'<dl class="counts">\n{"".join(rows)}</dl>\n'
+
+
+def _beds(answer: Answer) -> str:
+    if not answer.beds:
+        return ""
+    rows = "".join(
+        f"<tr><th>{escape(bed.label)}</th><td>{bed.found}</td><td>{bed.there}</td></tr>\n" for bed in answer.beds
+    )
+    head = "<thead><tr><td></td><th>found</th><th>there</th></tr></thead>"
+    return f'<table class="beds">\n{head}\n<tbody>\n{rows}</tbody>\n</table>\n'
+
+
+def _class(answer: Answer) -> str:
+    """How sure it is of each class, and which is right."""
+    there = answer.comparison.there if answer.comparison else {}
+    rows = "".join(
+        f"<div><dt><span>{escape(each['label'])}{', as it is' if there.get(each['label']) else ''}</span>"
+        f"<b>{each['confidence']:.0%}</b></dt>"
+        f'<dd class="bar"><span style="width: {each["confidence"]:.1%}"></span></dd></div>\n'
+        for each in (answer.document or {}).get("classification", [])
+    )
+    return f'<dl class="counts">\n{rows}</dl>\n'
 
 
 def _matched(answer: Answer) -> str:

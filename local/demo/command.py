@@ -5,7 +5,9 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -105,11 +107,18 @@ def _told(plan: Plan, *, models: Path, timeout_s: float) -> list[Answer]:
 def _described(drawing: Drawing) -> str:
     picture = drawing.picture
     width, height = picture.size_wh
-    return f"{picture.tenant_id} {picture.path}: {width} x {height}, {len(drawing.labels)} to find"
+    to_find = ", ".join(f"{count} {label}" for label, count in Counter(_labels(drawing)).items())
+    return f"{picture.tenant_id} {picture.path}: {width} x {height}, {to_find}"
+
+
+def _labels(drawing: Drawing) -> Iterator[str]:
+    return chain.from_iterable(truth.labels for truth in drawing.truths.values())
 
 
 def _say(answers: Sequence[Answer]) -> None:
     print(f"\n{table.table(answers)}\n", flush=True)
+    if counts := table.beds(answers):
+        print(f"found / there, bed by bed:\n{counts}\n", flush=True)
     if sentences := table.errors(answers):
         print(f"on the error topic:\n{sentences}\n", flush=True)
 

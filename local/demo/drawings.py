@@ -7,7 +7,7 @@ import multiprocessing.pool
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -16,30 +16,68 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from examples.scenes import render
+from examples.scenes import TENANTS, Scene, render
+from examples.scenes.scene import Pixels
 from local.demo.plan import Picture
 
 DRAWING_TIMEOUT_S = 90.0
 QUALITY = 90
+CLOSE_UP_ROOM = 1.3  # times the plant
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
-    """A scene as a file, with its truth."""
+class Truth:
+    """What a model of one type could find at best."""
 
-    picture: Picture
-    data: bytes
-    classes: tuple[str, ...]  # the tenant's labels
+    classes: tuple[str, ...]  # all labels that it knows
     labels: tuple[str, ...]  # (n,) of each object
     boxes_xyxy: npt.NDArray[np.float32]  # (n, 4) image px
 
 
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A scene as a file, with its truth by the type of the model that looks for it."""
+
+    picture: Picture
+    data: bytes
+    truths: Mapping[str, Truth]
+    polygons: tuple[npt.NDArray[np.float32], ...] = ()  # of each segment, (k, 2) image px
+
+
 def draw(picture: Picture) -> Drawing:
     scene = render(picture.tenant_id, seed=picture.seed, size_wh=picture.size_wh, plant_px=picture.plant_px)
-    file = io.BytesIO()
-    Image.fromarray(scene.image).save(file, picture.format, quality=QUALITY)
+    if picture.close_up:
+        return _close_up(picture, scene)
     labels = tuple(scene.labels[class_id] for class_id in scene.class_ids.tolist())
-    return Drawing(picture, file.getvalue(), scene.labels, labels, scene.boxes_xyxy)
+    polygons = tuple(segment.polygon for segment in scene.segments)
+    boxes = np.array([(*polygon.min(0), *polygon.max(0)) for polygon in polygons], np.float32).reshape(-1, 4)
+    truths = {
+        "detect": Truth(scene.labels, labels, scene.boxes_xyxy),
+        "segment": Truth(
+            TENANTS[scene.tenant_id].segment_labels, tuple(segment.label for segment in scene.segments), boxes
+        ),
+    }
+    return Drawing(picture, _file(picture, scene.image), truths, polygons)
+
+
+def _close_up(picture: Picture, scene: Scene) -> Drawing:
+    """The first plant in that state around which there is room for a square."""
+    width, height = scene.size_wh
+    for (x1, y1, x2, y2), state in zip(scene.boxes_xyxy.tolist(), scene.states, strict=True):
+        side = round(CLOSE_UP_ROOM * max(x2 - x1, y2 - y1))
+        left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+        if state == picture.close_up and 0 <= left <= width - side and 0 <= top <= height - side:
+            image = np.ascontiguousarray(scene.image[top : top + side, left : left + side])
+            whole = np.array([[0, 0, side, side]], np.float32)
+            truth = Truth(TENANTS[scene.tenant_id].states, (state,), whole)
+            return Drawing(picture, _file(picture, image), {"classify": truth})
+    raise ValueError(f"{picture.path}: no plant of the scene that is {picture.close_up} has room around it")
+
+
+def _file(picture: Picture, image: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, picture.format, quality=QUALITY)
+    return file.getvalue()
 
 
 @contextmanager

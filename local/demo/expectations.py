@@ -11,6 +11,9 @@ from local.demo.answer import Answer
 from local.demo.comparison import total
 
 LEAST_MATCHED: Final = 0.5  # of what is really there: not a figure, but less would mean the wrong model
+MOST_OFF: Final = 0.05  # of a count: found more or less than is there
+MOST_OFF_IN_A_BED: Final = 0.15
+LEAST_OFF: Final = 2  # in a small bed that is a large share
 
 
 def missing(answers: Sequence[Answer]) -> list[str]:
@@ -40,7 +43,7 @@ def _missing_of_error(answer: Answer) -> Iterator[str]:
         yield f"the error topic says {error.status} {error.error} instead of {ask.status} {ask.error}"
     if error.attributes.get("tenant_id") != ask.tenant_id:
         yield f"the error names the tenant {error.attributes.get('tenant_id')!r}"
-    sentence = f"Model 'detect' not found for tenant '{ask.tenant_id}'"
+    sentence = f"Model '{ask.lacks}' not found for tenant '{ask.tenant_id}'"
     if ask.error == "model_not_found" and error.sentence != sentence:
         yield f"the error says {error.sentence!r} instead of {sentence!r}"
     if answer.document is not None:
@@ -54,11 +57,16 @@ def _missing_of_result(answer: Answer) -> Iterator[str]:
         return
     promised: dict[str, tuple[object, object]] = {
         "tenant": (document["tenant_id"], ask.tenant_id),
-        "model generation": (answer.model.get("generation"), answer.model_generation),
-        "labels": (tuple(answer.model.get("labels", ())), TENANTS[ask.tenant_id].labels),
+        "models": (sorted(answer.models), sorted(ask.models)),
         "picture's size": (_size_wh(answer.annotated), answer.size_wh),
-        "counts": (_present(document["counts"]), _present(answer.comparison.found if answer.comparison else {})),
     }
+    for model_type, model in answer.models.items():
+        promised[f"{model_type} model generation"] = model["generation"], answer.generations.get(model_type)
+        promised[f"{model_type} labels"] = tuple(model["labels"]), _labels(ask.tenant_id, model_type)
+    if answer.comparison is not None and "classification" not in document:
+        promised["counts"] = _present(document["counts"]), _present(answer.comparison.found)
+    if ask.pipeline:
+        promised["pipeline"] = document["pipeline"], ask.pipeline
     if answer.sent.image_generation:
         promised["image generation"] = (str(document["image"]["generation"]), answer.sent.image_generation)
     if ask.verdict == "done":
@@ -69,6 +77,19 @@ def _missing_of_result(answer: Answer) -> Iterator[str]:
             yield f"{what}: {came!r} instead of {expected!r}"
     if ask.verdict == "duplicate" and document["event_id"] == answer.event_id:
         yield "the result was written anew"
+    yield from _miscounted(answer)
+
+
+def _miscounted(answer: Answer) -> Iterator[str]:
+    """Where it counted in beds: the total, and each bed."""
+    if not answer.beds or answer.comparison is None:
+        return
+    found, there = (sum(counts.values()) for counts in (answer.comparison.found, answer.comparison.there))
+    if abs(found - there) > MOST_OFF * there:
+        yield f"{found} counted, {there} there"
+    for bed in answer.beds:
+        if abs(bed.found - bed.there) > max(LEAST_OFF, MOST_OFF_IN_A_BED * bed.there):
+            yield f"{bed.label}: {bed.found} counted, {bed.there} there"
 
 
 def _unseen(answers: Sequence[Answer]) -> Iterator[str]:
@@ -78,6 +99,11 @@ def _unseen(answers: Sequence[Answer]) -> Iterator[str]:
         matched, there = sum(seen.matched.values()), sum(seen.there.values())
         if matched < LEAST_MATCHED * there:
             yield f"{tenant_id}: {matched} of {there} found where they are: is this its model?"
+
+
+def _labels(tenant_id: str, model_type: str) -> tuple[str, ...]:
+    tenant = TENANTS[tenant_id]
+    return {"detect": tenant.labels, "segment": tenant.segment_labels, "classify": tenant.states}[model_type]
 
 
 def _present(counts: Mapping[str, int]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from local.demo import cards
@@ -13,6 +13,7 @@ from local.demo.answer import Answer
 from local.demo.comparison import total
 from local.demo.inlined import Inlined
 
+QUIET: Final = {"duplicate", "ignored", ""}
 _HERE: Final = Path(__file__).parent
 
 
@@ -37,7 +38,7 @@ def page(told: Told) -> str:
         warning=_warning(told.missing),
         tenants="".join(_tenant(tenant_id, shown) for tenant_id in _tenants(told.answers)),
         refused=_refused(told.answers),
-        dialogs="".join(cards.dialog(each) for each in shown if each.picture),
+        dialogs="".join(cards.dialog(each) for each in shown if each.picture and not each.answer.ask.aside),
     )
 
 
@@ -67,10 +68,10 @@ def _totals(told: Told) -> list[tuple[str, str]]:
     results = [answer for answer in told.answers if answer.verdict == "done"]
     seen = total(answer.comparison for answer in results if answer.comparison)
     found, there, matched = (sum(each.values()) for each in (seen.found, seen.there, seen.matched))
-    models = {answer.model.get("uri"): None for answer in results}
+    models = {model["uri"] for answer in results for model in answer.models.values()}
     return [
         ("results, each with its picture", f"{len(results)}"),
-        ("tenants, each with its own model", f"{len(models)}"),
+        ("models, each used for its own tenant", f"{len(models)}"),
         ("found / really there", f"{found:,} / {there:,}"),
         ("of those there found in place", f"{matched / there:.1%}" if there else "-"),
         ("refused, with a reason", f"{sum(answer.verdict == 'rejected' for answer in told.answers)}"),
@@ -87,9 +88,9 @@ def _warning(missing: Sequence[str]) -> str:
 
 def _tenant(tenant_id: str, shown: Sequence[cards.Shown]) -> str:
     ours = [each for each in shown if each.answer.ask.tenant_id == tenant_id]
-    results = [each for each in ours if each.picture]
+    results = [each for each in ours if each.picture and not each.answer.ask.aside]
     refused = [each for each in ours if each.answer.ask.error == "model_not_found"]
-    quiet = "".join(cards.line(each) for each in ours if each.answer.verdict in {"duplicate", "ignored", ""})
+    quiet = "".join(cards.line(each) for each in ours if each.answer.ask.aside or each.answer.verdict in QUIET)
     return (
         f'<section aria-labelledby="{escape(tenant_id)}">\n<h2 id="{escape(tenant_id)}">{escape(tenant_id)}</h2>\n'
         f'<p class="about">{_about([each.answer for each in results])}</p>\n'
@@ -103,11 +104,20 @@ def _tenant(tenant_id: str, shown: Sequence[cards.Shown]) -> str:
 def _about(results: Sequence[Answer]) -> str:
     if not results:
         return "<span>no result</span>"
-    labels = ", ".join(f"<code>{escape(label)}</code>" for label in results[0].model.get("labels", ()))
-    generations = dict.fromkeys(str(answer.model.get("generation")) for answer in results)
+    models: dict[str, list[Mapping[str, Any]]] = {}
+    for answer in results:
+        for model_type, model in answer.models.items():
+            models.setdefault(model_type, []).append(model)
+    return "".join(_about_model(model_type, each) for model_type, each in models.items())
+
+
+def _about_model(model_type: str, models: Sequence[Mapping[str, Any]]) -> str:
+    """What it knows, and which generations of it answered."""
+    labels = ", ".join(f"<code>{escape(label)}</code>" for label in models[0]["labels"])
+    generations = dict.fromkeys(str(model["generation"]) for model in models)
     several = "generations" if len(generations) > 1 else "generation"
     named = ", then ".join(f'<span class="mono">{escape(each)}</span>' for each in generations)
-    return f"<span>its model looks for {labels}</span><span>model {several} {named}</span>"
+    return f"<span>{escape(model_type)}: {labels}, {several} {named}</span>"
 
 
 def _refused(answers: Sequence[Answer]) -> str:

@@ -19,7 +19,8 @@ class Picture:
     path: str  # below uploads/{tenant_id}/; the suffix says the format
     seed: int
     size_wh: tuple[int, int]
-    plant_on_canvas_px: float  # 24 to 44: small enough to be many, large enough to be seen once shrunk
+    plant_on_canvas_px: float  # 24 to 44: many, and large enough to be seen once shrunk; less: to be sliced
+    close_up: str = ""  # of one plant in this state, cut out of the scene
 
     @property
     def plant_px(self) -> float:
@@ -44,6 +45,10 @@ class Ask:
     path: str  # below uploads/{owner}/
     note: str = ""  # for a person
     owner: str = ""  # whose image it is, if not the tenant's
+    pipeline: str = ""  # as the message names it
+    models: tuple[str, ...] = ("detect",)  # whose answers the result holds
+    aside: bool = False  # an upload that is there to be asked about: what the default pipeline says is no matter
+    lacks: str = "detect"  # the model whose lack is the error, if it is one
     options: Mapping[str, float] = field(default_factory=dict)
     request_id: str | None = None
     verdict: str = "done"
@@ -58,7 +63,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Plan:
-    """The chapters: uploads, then messages about them; then the model that came late, and its tenant again."""
+    """The chapters: uploads, then messages about them; then the model that came late, and its tenant again.
+
+    A tenant's models are all that lie in its folder, and so are its pipelines.
+    """
 
     pictures: tuple[Picture, ...]  # of tenants that have a model
     late: Picture  # of a tenant that has none yet
@@ -78,7 +86,10 @@ class Plan:
     @property
     def uploads(self) -> tuple[Ask, ...]:
         """Every picture once, and the file that is none."""
-        ours = (Ask("upload", picture.tenant_id, picture.path) for picture in self.pictures)
+        ours = (
+            Ask("upload", picture.tenant_id, picture.path, aside=bool(picture.close_up))
+            for picture in self.pictures
+        )
         return (*ours, self.without_model, self.not_an_image)
 
     @property
@@ -99,29 +110,44 @@ class Plan:
             "message", self.late.tenant_id, self.late.path, note="asked for again, now that there is a model"
         )
 
+    @property
+    def without_segmenter(self) -> Ask:
+        return Ask(
+            "message",
+            self.late.tenant_id,
+            self.late.path,
+            note="asks for segments: it has a detector, and nothing else",
+            pipeline="segment",
+            verdict="rejected",
+            status=400,
+            error="model_not_found",
+            lacks="segment",
+        )
+
 
 def content_type(path: str) -> str:
     suffix = PurePosixPath(path).suffix.lower()
     return "image/webp" if suffix == ".webp" else mimetypes.guess_type(path)[0] or "application/octet-stream"
 
 
-def pictures(rows: Iterable[tuple[str, str, int, int, int, float]]) -> tuple[Picture, ...]:
-    """From rows of tenant, path, seed, width, height and the size of a plant on the canvas."""
+def pictures(rows: Iterable[tuple[str, str, int, int, int, float, *tuple[str, ...]]]) -> tuple[Picture, ...]:
+    """From rows of tenant, path, seed, width, height, the size of a plant on the canvas, and what is close up."""
     return tuple(
-        Picture(tenant_id, path, seed, (width, height), plant)
-        for tenant_id, path, seed, width, height, plant in rows
+        Picture(tenant_id, path, seed, (width, height), plant, *close_up)
+        for tenant_id, path, seed, width, height, plant, *close_up in rows
     )
 
 
 FULL = Plan(
     pictures=pictures(
         (
-            ("tenant-001", "north-field.jpg", 12, 4000, 3000, 32),
+            ("tenant-001", "north-field.jpg", 38, 4000, 3000, 14.4),
             ("tenant-001", "bed-01.jpg", 10, 640, 480, 42),
             ("tenant-001", "bed-02.jpg", 16, 1280, 960, 32),
             ("tenant-001", "phone/2027-05-03 08.41.jpg", 13, 1080, 1440, 36),
             ("tenant-001", "bed-03.png", 17, 1200, 900, 38),
             ("tenant-001", "phone/beet-süd.webp", 11, 1600, 1200, 32),
+            ("tenant-001", "close-up.jpg", 10, 1280, 960, 100, "dry"),
             ("tenant-002", "house-1/bench-a.jpg", 11, 1920, 1440, 40),
             ("tenant-002", "house-1/bench-b.jpg", 14, 1200, 1600, 36),
             ("tenant-002", "house-1/bench-c.jpg", 15, 800, 600, 34),
@@ -142,6 +168,30 @@ FULL = Plan(
     ),
     renewed="tenant-002",
     messages=(
+        Ask(
+            "message",
+            "tenant-001",
+            "north-field.jpg",
+            note="counts the plants of each bed, by a pipeline of its own",
+            pipeline="count_plants",
+            models=("detect", "segment"),
+        ),
+        Ask(
+            "message",
+            "tenant-001",
+            "close-up.jpg",
+            note="asks how the plant is",
+            pipeline="classify",
+            models=("classify",),
+        ),
+        Ask(
+            "message",
+            "tenant-002",
+            "house-1/bench-a.jpg",
+            note="asks where the trays are",
+            pipeline="segment",
+            models=("segment",),
+        ),
         Ask(
             "message",
             "tenant-001",

@@ -15,7 +15,8 @@ from typing import Any
 from google.api_core.exceptions import NotFound
 
 from local.demo.answer import Answer, ErrorMessage, Sent
-from local.demo.comparison import compare
+from local.demo.beds import Bed, counted
+from local.demo.comparison import Comparison, compare
 from local.demo.drawings import Drawing
 from local.demo.plan import Ask, Plan, content_type
 from local.demo.progress import Progress
@@ -36,27 +37,36 @@ class Story:
         self._drawings = {(each.picture.tenant_id, each.picture.path): each for each in drawings}
         self._models = models
         self._deadline = time.monotonic() + timeout_s
-        self._generations: dict[str, int] = {}
+        self._generations: dict[str, dict[str, int]] = {}  # of each tenant's models, by type
         self._errors: list[ErrorMessage] = []
 
     def play(self, plan: Plan, say: Callable[[Sequence[Answer]], None]) -> list[Answer]:
         """All answers in the order they were asked for; `say` gets those of each chapter when it is over."""
         for tenant_id in plan.tenants:
-            self.upload_model(tenant_id)
+            self._upload_models(tenant_id)
         told = self._ask("answers to uploads", plan.uploads)
-        self.upload_model(plan.renewed)
+        self._upload(plan.renewed, "detect.onnx")
         told += self._ask("answers to messages", plan.messages)
         say(told)
-        self.upload_model(plan.late.tenant_id)
-        late = self._ask("the late model's answer", [plan.with_model])
+        self._upload_models(plan.late.tenant_id)
+        late = self._ask("the late model's answers", [plan.with_model])
+        late += self._ask("what it still lacks", [plan.without_segmenter])
         say(late)
         return told + late
 
-    def upload_model(self, tenant_id: str) -> None:
-        blob = self._stack.storage.bucket(self._stack.layout.models_bucket).blob(f"models/{tenant_id}/detect.onnx")
-        blob.upload_from_filename(self._models / tenant_id / "detect.onnx", timeout=CALL_TIMEOUT_S)
-        self._generations[tenant_id] = int(blob.generation)
-        print(f"{tenant_id} uploaded its model: generation {blob.generation}", flush=True)
+    def _upload_models(self, tenant_id: str) -> None:
+        """All that lies in the tenant's folder: its models, and its pipelines if it has any."""
+        for path in sorted((self._models / tenant_id).iterdir()):
+            if path.suffix in {".onnx", ".json"}:
+                self._upload(tenant_id, path.name)
+
+    def _upload(self, tenant_id: str, name: str) -> None:
+        blob = self._stack.storage.bucket(self._stack.layout.models_bucket).blob(f"models/{tenant_id}/{name}")
+        blob.upload_from_filename(self._models / tenant_id / name, timeout=CALL_TIMEOUT_S)
+        kind = Path(name)
+        if kind.suffix == ".onnx":
+            self._generations.setdefault(tenant_id, {})[kind.stem] = int(blob.generation)
+        print(f"{tenant_id} uploaded its {name}: generation {blob.generation}", flush=True)
 
     def _ask(self, title: str, asks: Sequence[Ask]) -> list[Answer]:
         told = []
@@ -86,6 +96,8 @@ class Story:
         attributes = {"tenant_id": ask.tenant_id, "image": uri}
         if ask.request_id:
             attributes["request_id"] = ask.request_id
+        if ask.pipeline:
+            attributes["pipeline"] = ask.pipeline
         future = self._stack.publisher.publish(self._stack.layout.image_topic, body, **attributes)
         return Sent(uri, event_id=future.result(timeout=CALL_TIMEOUT_S))
 
@@ -113,18 +125,18 @@ class Story:
         prefix = f"results/{ask.tenant_id}/{ask.path}"
         result, annotated = self._result(f"{prefix}/result.json"), self._result(f"{prefix}/annotated.jpg")
         document = json.loads(result) if result else None
+        rejected = answer.verdict == "rejected"
+        if rejected and document and document["event_id"] != answer.event_id:
+            document = None  # of what was asked before
         drawing = self._drawings.get((ask.tenant_id, ask.path))
         return replace(
             answer,
-            model_generation=self._generations.get(ask.tenant_id),
+            generations=dict(self._generations.get(ask.tenant_id, {})),
             document=document,
             annotated=annotated,
-            error=self._error_about(answer.sent) if answer.verdict == "rejected" else None,
-            comparison=compare(
-                document.get("detections", []), drawing.labels, drawing.boxes_xyxy, classes=drawing.classes
-            )
-            if document and drawing
-            else None,
+            error=self._error_about(answer.sent) if rejected else None,
+            comparison=_compared(document, drawing) if document and drawing and not ask.aside else None,
+            beds=_beds(document, drawing) if document and drawing else (),
         )
 
     def _result(self, name: str) -> bytes | None:
@@ -145,6 +157,28 @@ class Story:
                 return found
             messages = self._stack.read(self._stack.layout.error_subscription, timeout_s=left_s)
             self._errors += [ErrorMessage.parse(message) for message in messages]
+
+
+def _compared(document: Mapping[str, Any], drawing: Drawing) -> Comparison | None:
+    """What its last step found, with the truth of that kind; of classes the first is what it says."""
+    whole = [0, 0, document["image"]["width"], document["image"]["height"]]
+    for model_type, found in (
+        ("detect", document.get("detections")),
+        ("segment", document.get("segments")),
+        ("classify", [{**each, "box": whole} for each in document.get("classification", [])[:1]]),
+    ):
+        truth = drawing.truths.get(model_type)
+        if found is not None and truth is not None:
+            return compare(found, truth.labels, truth.boxes_xyxy, classes=truth.classes)
+    return None
+
+
+def _beds(document: Mapping[str, Any], drawing: Drawing) -> Sequence[Bed]:
+    segments = document.get("segments", [])
+    if not segments or "counts" not in segments[0]:
+        return ()
+    boxes = drawing.truths["detect"].boxes_xyxy
+    return counted(segments, drawing.polygons, boxes, size_wh=drawing.picture.size_wh)
 
 
 def _ends(line: Mapping[str, Any], sent: Sent) -> bool:

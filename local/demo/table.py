@@ -22,6 +22,16 @@ def table(answers: Sequence[Answer]) -> str:
     return "\n".join((lines[0], "  ".join("-" * width for width in widths), *lines[1:]))
 
 
+def beds(answers: Sequence[Answer]) -> str:
+    """Found and there in each bed, a line for each answer that counted."""
+    return "\n".join(
+        f"{answer.ask.tenant_id} {answer.ask.path}: "
+        + ", ".join(f"{bed.label} {bed.found}/{bed.there}" for bed in answer.beds)
+        for answer in answers
+        if answer.beds
+    )
+
+
 def errors(answers: Sequence[Answer]) -> str:
     """Status, name and sentence, as read back from the error topic."""
     return "\n".join(
@@ -35,7 +45,7 @@ def _row(answer: Answer) -> tuple[str, ...]:
     return (
         answer.ask.path,
         answer.ask.tenant_id,
-        answer.ask.by,
+        f"{answer.ask.by} {answer.ask.pipeline}".rstrip(),
         str(answer.model.get("generation", NOTHING)),
         answer.verdict or "none",
         _counts(answer),

@@ -14,6 +14,10 @@ from examples.training.evaluate import measured
 from examples.training.evaluate_states import confusion
 from examples.training.precision import mean
 from examples.training.sessions import session
+from local.folder_store import FolderStore
+from shared.config import Config
+from shared.pipelines import Pipelines
+from shared.steps.aggregate_step import AggregateStep
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
 FILES = sorted(MODELS.glob("*/*.onnx"))
@@ -27,6 +31,12 @@ def opened(path):
     model = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     said = model.get_modelmeta().custom_metadata_map
     return model, {key: said[key] for key in said}
+
+
+def test_the_pipelines_of_a_tenant_are_valid_and_say_how_it_counts():
+    config = Config(gcs_bucket="b", error_topic="e")
+    plan = Pipelines(FolderStore({"models/": MODELS}), config).plan("tenant-001", "count_plants", {})
+    assert plan.steps[-1] == AggregateStep()
 
 
 def test_every_tenant_has_a_detector():

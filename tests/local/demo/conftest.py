@@ -23,6 +23,7 @@ def done():
         document = {
             "tenant_id": ask.tenant_id,
             "image": {"generation": 11, "width": 40, "height": 30},
+            "pipeline": ask.pipeline or "detect",
             "models": {"detect": {"uri": "gs://m/detect.onnx", "generation": 7, "labels": ["plant"]}},
             "detections": [],
             "counts": {"plant": 2},
@@ -33,7 +34,7 @@ def done():
             "verdict": ask.verdict,
             "event_id": "e-1",
             "timings_ms": {"infer": 20.4, "total": 31.6},
-            "model_generation": 7,
+            "generations": {"detect": 7},
             "document": document | differences.pop("document", {}),
             "annotated": JPEG.getvalue(),
             "comparison": Comparison({"plant": 3}, {"plant": 2}, {"plant": 2}),
@@ -48,7 +49,8 @@ def rejected():
     """Gives a function: an answer to an upload of a tenant without a model, but for what it is told."""
 
     def make(**differences):
-        ask = Ask("upload", "tenant-003", "bed.jpg", verdict="rejected", status=400, error="model_not_found")
+        usual = Ask("upload", "tenant-003", "bed.jpg", verdict="rejected", status=400, error="model_not_found")
+        ask = differences.pop("ask", usual)
         fields = {
             "status": "400",
             "error": "model_not_found",

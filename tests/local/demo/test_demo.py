@@ -21,6 +21,7 @@ SMALL = Plan(
     pictures=(
         Picture("tenant-001", "a bed & a path.jpg", 10, (640, 480), 42),
         Picture("tenant-001", "beet.png", 16, (480, 640), 36),
+        Picture("tenant-001", "close up.jpg", 10, (960, 720), 100, close_up="dry"),
         Picture("tenant-002", "house/tray.webp", 13, (640, 480), 42),
     ),
     late=Picture("tenant-003", "terrace.jpg", 11, (640, 480), 40),
@@ -28,7 +29,15 @@ SMALL = Plan(
     renewed="tenant-002",
     messages=(
         Ask("message", "tenant-001", "beet.png", verdict="duplicate"),
-        Ask("message", "tenant-001", "a bed & a path.jpg", options={"confidence_threshold": 0.6}),
+        Ask("message", "tenant-001", "beet.png", options={"confidence_threshold": 0.6}),
+        Ask(
+            "message",
+            "tenant-001",
+            "a bed & a path.jpg",
+            pipeline="count_plants",
+            models=("detect", "segment"),
+        ),
+        Ask("message", "tenant-001", "close up.jpg", pipeline="classify", models=("classify",)),
         Ask("message", "tenant-002", "house/tray.webp", request_id="r-1"),
         Ask(
             "message",
@@ -60,6 +69,8 @@ def test_the_whole_story(tmp_path, root, capsys):
 
     told = capsys.readouterr().out
     assert "400 model_not_found: Model 'detect' not found for tenant 'tenant-003'" in told
+    assert "400 model_not_found: Model 'segment' not found for tenant 'tenant-003'" in told
+    assert re.search(r"tenant-001 a bed & a path.jpg: bed 1 \d+/\d+, ", told)
     assert "415 unsupported_image: " in told
     assert "403 tenant_mismatch: " in told
     results = tmp_path / "results"
@@ -68,7 +79,10 @@ def test_the_whole_story(tmp_path, root, capsys):
         "upload/tenant-001/a bed & a path.jpg",
         "upload/tenant-001/beet.png",
         "upload/tenant-002/house/tray.webp",
+        "upload/tenant-001/close up.jpg",
         "message/tenant-001/a bed & a path.jpg",
+        "message/tenant-001/beet.png",
+        "message/tenant-001/close up.jpg",
         "message/tenant-002/house/tray.webp",
         "message/tenant-003/terrace.jpg",
     }
@@ -83,7 +97,7 @@ def test_the_whole_story(tmp_path, root, capsys):
     assert before["models"]["detect"]["generation"] < after["models"]["detect"]["generation"]
     assert (before["request_id"], after["request_id"]) == (None, "r-1")
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert len(re.findall(r"<dialog ", page)) == len(saved)
+    assert len(re.findall(r"<dialog ", page)) == len(saved) - 1  # an upload was only there to be asked about
     assert "Not all of it happened" not in page
 
 

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from local.demo.beds import Bed
 from local.demo.comparison import Comparison
 from local.demo.expectations import missing
 from local.demo.plan import Ask
 
 BY_MESSAGE = Ask("message", "tenant-001", "bed.jpg", request_id="r-1")
+COUNT = Ask("message", "tenant-001", "bed.jpg", pipeline="count_plants")
 TWICE = Ask("message", "tenant-001", "bed.jpg", verdict="duplicate")
 
 
@@ -23,12 +25,13 @@ def test_nothing_is_missing_from_what_was_promised(done, rejected):
         (None, {"verdict": "rejected", "reason": "No."}, "rejected instead of done. No"),
         (None, {"annotated": None}, "no annotated.jpg"),
         (None, {"document": {"tenant_id": "tenant-002"}}, "tenant: 'tenant-002' instead of 'tenant-001'"),
-        (None, {"model_generation": 8}, "model generation: 7 instead of 8"),
+        (None, {"generations": {"detect": 8}}, "detect model generation: 7 instead of 8"),
+        (None, {"document": {"models": {}}}, "models: [] instead of ['detect']"),
         (None, {"document": {"counts": {"plant": 3}}}, "counts: {'plant': 3} instead of {'plant': 2}"),
         (
             None,
             {"document": {"models": {"detect": {"generation": 7, "labels": ["seedling"]}}}},
-            "labels: ('seedling',) instead of ('plant',)",
+            "detect labels: ('seedling',) instead of ('plant',)",
         ),
         (
             None,
@@ -42,6 +45,7 @@ def test_nothing_is_missing_from_what_was_promised(done, rejected):
         ),
         (BY_MESSAGE, {"document": {"request_id": None}}, "request_id: None instead of 'r-1'"),
         (BY_MESSAGE, {"document": {"event_id": "another"}}, "event: 'another' instead of 'e-1'"),
+        (COUNT, {"document": {"pipeline": "detect"}}, "pipeline: 'detect' instead of 'count_plants'"),
         (TWICE, {}, "the result was written anew"),
     ],
 )
@@ -49,6 +53,48 @@ def test_a_result_that_is_not_what_was_promised(done, ask, differences, sentence
     [told] = missing([done(ask, **differences)])
     assert told.startswith("tenant-001 bed.jpg (by ")
     assert sentence in told
+
+
+@pytest.mark.parametrize(
+    ("found", "beds", "sentences"),
+    [
+        pytest.param(100, [Bed("bed 1", 60, 60, 1), Bed("bed 2", 40, 40, 1)], [], id="as it is"),
+        pytest.param(104, [Bed("bed 1", 60, 64, 1), Bed("bed 2", 40, 40, 2)], [], id="off by little"),
+        pytest.param(94, [Bed("bed 1", 94, 94, 1)], ["94 counted, 100 there"], id="too few"),
+        pytest.param(106, [], [], id="nothing was counted in beds"),
+        pytest.param(106, [Bed("bed 1", 106, 106, 1)], ["106 counted, 100 there"], id="too many"),
+        pytest.param(
+            100,
+            [Bed("bed 1", 60, 49, 1), Bed("bed 2", 40, 51, 1)],
+            ["bed 1: 49 counted, 60 there", "bed 2: 51 counted, 40 there"],
+            id="in the wrong bed",
+        ),
+        pytest.param(100, [Bed("bed 1", 3, 5, 1)], [], id="two of three are little"),
+        pytest.param(100, [Bed("bed 1", 3, 0, 0)], ["bed 1: 0 counted, 3 there"], id="a bed that nobody saw"),
+    ],
+)
+def test_counts_of_beds(done, found, beds, sentences):
+    answer = done(
+        COUNT,
+        comparison=Comparison({"plant": 100}, {"plant": found}, {"plant": 90}),
+        beds=beds,
+        document={"counts": {"plant": found}},
+    )
+    assert [told.partition("): ")[2] for told in missing([answer])] == sentences
+
+
+def test_a_class_is_not_counted(done):
+    answer = done(
+        Ask("message", "tenant-001", "bed.jpg", models=("classify",)),
+        generations={"classify": 3},
+        comparison=Comparison({"dry": 1}, {"dry": 1}, {"dry": 1}),
+        document={
+            "models": {"classify": {"generation": 3, "labels": ["healthy", "dry", "diseased"]}},
+            "classification": [{"label": "dry", "class_id": 1, "confidence": 0.9}],
+            "counts": {},
+        },
+    )
+    assert missing([answer]) == []
 
 
 def test_no_result_at_all(done):
@@ -67,6 +113,14 @@ def test_no_result_at_all(done):
 def test_an_error_that_is_not_what_was_promised(rejected, differences, sentence):
     [told] = missing([rejected(**differences)])
     assert sentence in told
+
+
+def test_the_error_names_the_model_that_is_not_there(rejected):
+    ask = replace(rejected().ask, lacks="segment", pipeline="segment")
+    sentence = "Model 'segment' not found for tenant 'tenant-003'"
+    assert missing([rejected(ask=ask, error={"sentence": sentence})]) == []
+    [told] = missing([rejected(ask=ask)])
+    assert f'instead of "{sentence}"' in told
 
 
 def test_an_error_that_never_came(rejected):

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 import local.demo
+from local.demo.beds import Bed
+from local.demo.comparison import Comparison
 from local.demo.inlined import LARGE_BYTES, inlined
 from local.demo.page import Told, page
 from local.demo.plan import Ask
@@ -92,6 +94,51 @@ def test_a_card_leads_to_the_large_picture_and_without_a_script_to_its_file(told
     links, dialogs = html.all("a"), html.all("dialog")
     assert [link["data-large"] for link in links] == [dialog["id"] for dialog in dialogs]
     assert links[0]["href"] == "results/upload/tenant-001/a%20b.jpg/annotated.jpg"
+
+
+def shown(*answers):
+    """The page of answers that all have a picture."""
+    return page(
+        Told(
+            answers=answers,
+            pictures={place: inlined(answer.annotated) for place, answer in enumerate(answers)},
+            files={},
+            missing=[],
+            took_s=1.0,
+        )
+    )
+
+
+def test_who_counted_in_beds_is_shown_large_with_a_line_for_each(done):
+    text = shown(done(beds=[Bed("bed 1", 230, 229, 1), Bed("bed <2>", 63, 61, 2)]))
+    html = Reader(text)
+    assert html.open == []
+    assert [each["class"] for each in html.all("li")] == ["card wide"]
+    assert "<tr><th>bed 1</th><td>229</td><td>230</td></tr>" in text
+    assert "<tr><th>bed &lt;2&gt;</th><td>61</td><td>63</td></tr>" in text
+
+
+def test_a_class_is_shown_with_how_sure_it_is_and_whether_it_is_right(done):
+    classes = [{"label": "dry", "confidence": 0.93}, {"label": "healthy", "confidence": 0.07}]
+    seen = Comparison({"healthy": 0, "dry": 1}, {"dry": 1}, {"dry": 1})
+    text = shown(done(comparison=seen, document={"classification": classes}))
+    assert "<span>dry, as it is</span><b>93%</b>" in text
+    assert "<span>healthy</span><b>7%</b>" in text
+
+
+def test_an_upload_that_is_only_there_to_be_asked_about_is_a_line(done):
+    html = Reader(shown(done(Ask("upload", "tenant-001", "close-up.jpg", aside=True))))
+    assert html.all("img") == []
+    assert any("close-up.jpg" in text for text in html.texts)
+
+
+def test_every_model_that_answered_is_named_with_its_labels_and_generations(done):
+    bed = {"uri": "gs://m/segment.onnx", "generation": 5, "labels": ["bed"]}
+    plant = {"uri": "gs://m/detect.onnx", "generation": 8, "labels": ["plant"]}
+    text = shown(done(), done(document={"models": {"detect": plant, "segment": bed}}))
+    assert '<span>segment: <code>bed</code>, generation <span class="mono">5</span></span>' in text
+    assert 'generations <span class="mono">7</span>, then <span class="mono">8</span>' in text
+    assert "<dd>2</dd>" in text.split("models, each used for its own tenant")[1].partition("</div>")[0]
 
 
 def test_what_did_not_happen_is_said_on_the_page(told):
