@@ -15,16 +15,24 @@ from typing import Final
 from shared.errors import DeadlineExceeded
 
 _ENDS: Final[ContextVar[float]] = ContextVar("ends", default=math.inf)
+_WHOLE_S: Final[ContextVar[float]] = ContextVar("whole_s", default=math.inf)
 
 
 @contextmanager
 def within(seconds: float) -> Generator[None]:
     """What runs inside has so many seconds, or what is left to it of an outer one if that is less."""
-    token = _ENDS.set(min(_ENDS.get(), time.monotonic() + seconds))
+    ends = _ENDS.set(min(_ENDS.get(), time.monotonic() + seconds))
+    whole = _WHOLE_S.set(min(_WHOLE_S.get(), seconds))
     try:
         yield
     finally:
-        _ENDS.reset(token)
+        _ENDS.reset(ends)
+        _WHOLE_S.reset(whole)
+
+
+def whole_s() -> float:
+    """Seconds that there were in the beginning."""
+    return _WHOLE_S.get()
 
 
 def left_s(*, at_most: float = math.inf) -> float:

@@ -31,6 +31,8 @@ class ModelSource:
 
 
 _NOWHERE: Final = "/nowhere/that/is"
+_MOST_SIZES: Final = 64  # of a dynamic model's canvas that are told apart
+_READ_BYTES_S: Final = 50e9  # no memory is faster
 _REFUSED_S: Final = 600.0  # a model whose run had to be ended is not run again for so long
 
 
@@ -61,6 +63,7 @@ class OnnxModel:
         self.source = source
         self.size = len(data)
         self._max_run_s = limits.max_run_s
+        self._fastest: dict[int, float] = {}  # seconds of the fastest run so far, by the canvas's px
         self._refusal: tuple[float, InvalidModel] | None = None
         self._holders: WeakSet[object] = WeakSet()
         admitted = admit(data, domains=limits.domains)
@@ -105,6 +108,7 @@ class OnnxModel:
         """
         if self._refusal and time.monotonic() < self._refusal[0]:
             raise InvalidModel(str(self._refusal[1]))
+        started = time.monotonic()
         try:
             outputs = runs.run(self._session, {self.export.input_name: batch}, max_s=self._max_run_s)
         except (runs.TooLong, runs.TooLarge) as error:
@@ -114,8 +118,21 @@ class OnnxModel:
             raise
         except Exception as error:
             raise InvalidModel("The model failed on its input") from error
+        self._note(batch.shape[2] * batch.shape[3], time.monotonic() - started)
         self.export.check(outputs, batch=len(batch))
         return outputs
+
+    def least_s(self, canvas_hw: tuple[int, int]) -> float:
+        """Seconds that a run takes at least: those of the fastest so far, on a canvas as large or smaller.
+
+        Before any, those of reading the weights.
+        """
+        smaller = [seconds for px, seconds in list(self._fastest.items()) if px <= canvas_hw[0] * canvas_hw[1]]
+        return max(smaller, default=self.size / _READ_BYTES_S)
+
+    def _note(self, px: int, seconds: float) -> None:
+        if px in self._fastest or len(self._fastest) < _MOST_SIZES:
+            self._fastest[px] = min(seconds, self._fastest.get(px, seconds))
 
 
 def _give_back() -> None:

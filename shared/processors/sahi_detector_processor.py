@@ -5,10 +5,11 @@ from __future__ import annotations
 from shared.ml.onnx_model import OnnxModel
 from shared.processors.box_processor import BoxOptions
 from shared.processors.detector_processor import DetectorProcessor
-from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice
+from shared.processors.duration import refuse_hopeless
+from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, least_s
 from shared.summary import stage
 from shared.vision.detections import Detections, Integers
-from shared.vision.letterbox import Reading
+from shared.vision.letterbox import Reading, Size
 from shared.vision.merge import merge
 from shared.vision.pixels import Pixels
 
@@ -47,14 +48,22 @@ class SAHIDetectorProcessor:
         """
         return self._slices.areas(image_hw, self.model.export.canvas_hw)
 
+    def duration(self, image_hw: Size) -> tuple[int, float]:
+        """As `BoxProcessor.duration`. Raises: as `areas`."""
+        areas = self.areas(image_hw)
+        return len(areas), least_s(areas, lambda area_hw: self._detector.duration(area_hw)[1])
+
     def process(self, image: Pixels) -> Detections:
         """Detect in (h, w, 3) uint8 RGB; boxes in px of that image, strongest first.
 
         Raises:
             InvalidModel: the model fails on a tile.
-            ImageTooLarge: as `areas`.
+            ImageTooLarge: as `areas`, or an event has no time for as many runs.
+            DeadlineExceeded: this event has not.
         """
-        areas = self.areas(image.shape[:2])
+        image_hw = image.shape[:2]
+        areas = self.areas(image_hw)
+        refuse_hopeless(*self.duration(image_hw))
         parts = each_slice(image, areas, self._detector.process)
         with stage("merge"):
             shifted = [

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shared.ml.onnx_model import OnnxModel
+from shared.processors.duration import refuse_hopeless
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
-from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice
+from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, least_s
 from shared.summary import stage
 from shared.vision.detections import Detections, Integers
-from shared.vision.letterbox import Reading
+from shared.vision.letterbox import Reading, Size
+from shared.vision.masks import refuse_too_many
 from shared.vision.merge import merge
 from shared.vision.pixels import Pixels
 from shared.vision.segments import Segments, union
@@ -46,13 +48,28 @@ class SAHISegmentationProcessor:
         """As `SAHIDetectorProcessor.areas`."""
         return self._slices.areas(image_hw, self.model.export.canvas_hw)
 
+    def duration(self, image_hw: Size) -> tuple[int, float]:
+        """As `BoxProcessor.duration`. Raises: as `areas`."""
+        areas = self.areas(image_hw)
+        return len(areas), least_s(areas, lambda area_hw: self._segmenter.duration(area_hw)[1])
+
     def process(self, image: Pixels) -> Segments:
         """Segment (h, w, 3) uint8 RGB, strongest first.
 
         Raises: as `SAHIDetectorProcessor.process`.
         """
-        areas = self.areas(image.shape[:2])
-        parts = each_slice(image, areas, self._segmenter.process)
+        image_hw = image.shape[:2]
+        areas = self.areas(image_hw)
+        refuse_hopeless(*self.duration(image_hw))
+        made: list[int] = []  # px of masks
+
+        def segment(tile: Pixels) -> Segments:
+            found = self._segmenter.process(tile)
+            made.append(sum(mask.pixels.size for mask in found.masks))
+            refuse_too_many(sum(made))
+            return found
+
+        parts = each_slice(image, areas, segment)
         if len(parts) == 1:
             return parts[0]
         with stage("merge"):

@@ -76,6 +76,15 @@ class SliceOptions:
         return grid
 
 
+def least_s(areas: Integers, of: Callable[[tuple[int, int]], float]) -> float:
+    """Seconds that `areas` take at least, several at a time, if one of a size (h, w) takes `of` it."""
+    sizes, counts = np.unique(areas[:, [3, 2]] - areas[:, [1, 0]], axis=0, return_counts=True)
+    seconds = [
+        count * of((height, width)) for (height, width), count in zip(sizes.tolist(), counts.tolist(), strict=True)
+    ]
+    return float(sum(seconds)) / available_cpus()
+
+
 def each_slice(image: Pixels, areas: Integers, process: Callable[[Pixels], T]) -> list[T]:
     """What `process` says of each area (n, 4) xyxy of the image, in their order, several at a time."""
     ends_in_s, started = deadline.left_s(), time.monotonic()

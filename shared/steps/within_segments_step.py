@@ -15,6 +15,7 @@ from shared.ml.layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.box_processor import BoxOptions
 from shared.processors.detector_processor import DetectorProcessor
+from shared.processors.duration import refuse_hopeless
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.slices import SliceOptions
 from shared.vision.detections import Detections, Integers
@@ -65,6 +66,10 @@ class WithinSegmentsStep:
         homes: list[Integers] = []
         tiles: list[Integers] = []
         masks = ctx.segments.in_image(ctx.image_hw)
+        durations = [
+            processor.duration(mask.pixels.shape) for mask in masks if mask.area
+        ]  # or longer: with neighbours
+        refuse_hopeless(sum(runs for runs, _ in durations), sum(least_s for _, least_s in durations))
         reach = int(self.slices.overlap * max(self.slices.slice_hw or processor.model.export.canvas_hw))
         for index, mask in enumerate(masks):
             if not mask.area:

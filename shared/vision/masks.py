@@ -14,11 +14,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from shared.errors import ImageTooLarge
 from shared.vision.detections import Floats
 from shared.vision.letterbox import Letterbox
 
 Booleans = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
+
+MAX_PIXELS: Final = 2**29  # of all masks of an image, a byte each
 
 _BYTE: Final = 255
 _BAND: Final = 1 << 17
@@ -57,6 +60,15 @@ class Mask:
         return Mask(self.left + x1, self.top + y1, self.pixels[y1:y2, x1:x2])
 
 
+def refuse_too_many(pixels: int) -> None:
+    """Raises: ImageTooLarge: masks in boxes of so many pixels together are more than there is memory for."""
+    if pixels > MAX_PIXELS:
+        raise ImageTooLarge(
+            f"The boxes of the segments have {pixels} px together; masks of up to {MAX_PIXELS} are made: ask for "
+            f"fewer (max_detections, confidence_threshold), on the canvas (resolution), or of a smaller image"
+        )
+
+
 def canvas_masks(
     coefficients: npt.NDArray[np.floating],
     prototypes: npt.NDArray[np.floating],
@@ -70,6 +82,9 @@ def canvas_masks(
     they are > 0 and its index is in the box: x1 <= x < x2, y1 <= y < y2.
 
     One mask for each object, in their order, an empty one (`area` 0) included.
+
+    Raises:
+        ImageTooLarge: their boxes have more than `MAX_PIXELS` together.
     """
     scale_hw = prototypes.shape[1] / canvas_hw[0], prototypes.shape[2] / canvas_hw[1]
     rows = _Rows.of(canvas_hw[0], scale_hw[0], 0.0)
@@ -169,12 +184,13 @@ def _decode(
     sides_xyxy = np.array((len(columns), len(rows.cell)) * 2)
     inside = np.clip(np.ceil(np.nan_to_num(boxes_xyxy)), 0, sides_xyxy).astype(np.intp)
     inside[:, 2:] = np.maximum(inside[:, :2], inside[:, 2:])
+    widths, heights = (inside[:, 2:] - inside[:, :2]).T
+    ends = np.cumsum(widths * heights)
+    refuse_too_many(int(ends[-1]))
     with np.errstate(invalid="ignore", over="ignore"):  # a logit that is no number is outside
         turns = _turns(coefficients, prototypes, inside, rows, columns)
         counts = _counts(turns, rows)
 
-    widths, heights = (inside[:, 2:] - inside[:, :2]).T
-    ends = np.cumsum(widths * heights)
     pixels = np.empty(ends[-1], bool)  # of all masks: one block of memory is several times cheaper than many
     scratch = np.empty((_BAND + rows.most * int(widths.max(initial=0))), bool)
     masks = []

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shared.vision.detections import Detections
 from shared.vision.letterbox import Letterbox, Size
-from shared.vision.masks import Mask
+from shared.vision.masks import Mask, refuse_too_many
 from shared.vision.polygons import MultiPolygon, image_polygons, polygons
 
 
@@ -73,6 +73,8 @@ def filled(outlines: Sequence[MultiPolygon], image_hw: tuple[int, int]) -> tuple
     """The pixels whose centres are inside each mask's outlines in image px, in arrays no larger than these reach.
 
     Along a row of pixels each edge that crosses it changes sides: what lies after an odd number is inside.
+
+    Raises: ImageTooLarge: as `shared.vision.masks`.
     """
     rings = [ring for parts in outlines for part in parts for ring in part]
     owners = [index for index, parts in enumerate(outlines) for part in parts for _ in part]
@@ -87,6 +89,7 @@ def filled(outlines: Sequence[MultiPolygon], image_hw: tuple[int, int]) -> tuple
     sizes_wh[some] = np.minimum(np.ceil(np.maximum.reduceat(xy, starts[begins])), image_hw[::-1])
     sizes_wh = np.maximum(sizes_wh - lefts_tops, 0)
     ends = np.cumsum(sizes_wh.prod(axis=1))  # of the masks' pixels, one mask after the other
+    refuse_too_many(int(ends[-1]))
 
     leaving, arriving = np.ones((2, len(xy)), bool)
     leaving[starts + lengths - 1] = arriving[starts] = False

@@ -2,6 +2,7 @@
 
 import contextvars
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -40,3 +41,15 @@ def test_a_thread_that_takes_the_context_along_has_the_same_time():
         context = contextvars.copy_context()
         assert pool.submit(context.run, deadline.left_s).result() <= 100
         assert pool.submit(deadline.left_s).result() == math.inf
+
+
+def test_how_much_there_was_in_the_beginning_stays_the_same():
+    assert deadline.whole_s() == math.inf
+    with deadline.within(100):
+        time.sleep(0.01)
+        assert deadline.whole_s() == 100
+        with deadline.within(10):
+            assert deadline.whole_s() == 10
+        with deadline.within(200):
+            assert deadline.whole_s() == 100
+    assert deadline.whole_s() == math.inf

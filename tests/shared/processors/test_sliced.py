@@ -255,3 +255,13 @@ def test_tiles_run_on_the_worker_whose_runs_take_one_thread(put_model):
     put_model(BLOBS)
     detector()
     assert ModelCache.keys() == ["tenant-001_detect_worker_1"]
+
+
+def test_more_pixels_of_masks_in_all_tiles_together_than_there_is_memory_for_are_refused(put_model, monkeypatch):
+    put_model(SEGMENTS, "segment")
+    image = scene((320, 320), [(x, y, x + 20, y + 20, RED) for x in range(6, 300, 64) for y in range(6, 300, 64)])
+    slices = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
+    assert len(segmenter(slices).process(image)) == 25
+    monkeypatch.setattr("shared.vision.masks.MAX_PIXELS", 9_000)  # of 10,000
+    with pytest.raises(ImageTooLarge, match="masks of up to 9000"):
+        segmenter(slices).process(image)

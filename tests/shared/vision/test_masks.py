@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import ImageTooLarge
 from shared.vision.letterbox import Letterbox, letterbox
-from shared.vision.masks import Mask, canvas_masks, image_masks
+from shared.vision.masks import MAX_PIXELS, Mask, canvas_masks, image_masks, refuse_too_many
 
 
 def written_out(weights, prototypes, box, centres_x, centres_y):
@@ -222,3 +223,19 @@ def test_a_mask_is_cropped_to_a_rectangle(rectangle, left, top, rows):
 def test_a_mask_of_a_tile_is_shifted_into_its_image():
     mask = Mask(2, 3, np.ones((1, 2), bool)).shifted(100, 200)
     assert (mask.left, mask.top, mask.area) == (102, 203, 2)
+
+
+def test_more_masks_than_there_is_memory_for_are_refused_before_they_are_made():
+    """300 objects, each as large as an image of 48 megapixels: 14 GB of masks."""
+    prototypes = np.ones((1, 160, 160), np.float32)
+    boxes = np.tile(np.float32([[0, 0, 640, 640]]), (300, 1))
+    with pytest.raises(ImageTooLarge, match=f"14400000000 px together; masks of up to {MAX_PIXELS}"):
+        image_masks(np.ones((300, 1), np.float32), prototypes, boxes, letterbox((6000, 8000), (640, 640)))
+    assert len(canvas_masks(np.ones((300, 1), np.float32), prototypes, boxes, (640, 640))) == 300
+
+
+def test_as_many_as_there_is_memory_for_are_made():
+    refuse_too_many(0)
+    refuse_too_many(MAX_PIXELS)
+    with pytest.raises(ImageTooLarge):
+        refuse_too_many(MAX_PIXELS + 1)

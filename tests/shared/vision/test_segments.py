@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import ImageTooLarge
 from shared.vision.detections import Detections
 from shared.vision.letterbox import letterbox
 from shared.vision.masks import Mask, canvas_masks, image_masks
@@ -174,3 +175,9 @@ def test_a_union_has_the_pixels_of_all(masks, left, top, rows):
 
 def test_a_union_of_empty_masks_is_empty():
     assert union([Mask(1, 2, np.zeros((0, 3), bool)), Mask(4, 4, np.zeros((0, 0), bool))]).area == 0
+
+
+def test_more_pixels_of_masks_than_there_is_memory_for_are_refused_before_they_are_filled():
+    whole = [[np.array([[0, 0], [8000, 0], [8000, 8000], [0, 8000], [0, 0]], np.float64)]]
+    with pytest.raises(ImageTooLarge, match="576000000 px together"):
+        filled([whole] * 9, (8000, 8000))
