@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.vision.jpeg_scans import has_more_scans
 from shared.vision.letterbox import Size
 from shared.vision.pixels import Pixels, rgb_view, rgbx
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
 # How accepted files begin: one that does and cannot be opened is damaged rather than something else.
-_MAGIC: Final = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+_MAGIC: Final = re.compile(rb"\xff\xd8|\x89PNG|RIFF|II[*+]\0|MM\0[*+]|BM|GIF8", re.DOTALL)
+_AVIF: Final = re.compile(rb"....ftypavi[fs]", re.DOTALL)
+# What Pillow's plug-ins and the libraries below them raise: they have no error in common.
+_DAMAGED: Final = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 # Pillow's opinions on metadata, and its softer limit of pixels: ours is checked from the header.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -26,6 +45,10 @@ _TURNED: Final = {5, 6, 7, 8}  # its values where rows are columns
 _UPSIDE_DOWN: Final = {3, 4, 7, 8}  # where, after that, the last row is the first
 _MIRRORED: Final = {2, 3, 6, 7}  # where the last column is
 _MAX_SIDE: Final = 65_500  # of a JPEG: the picture of the result could not be written
+_MAX_SCANS: Final = 100  # of a JPEG, as in libtiff: encoders make some ten, and each is a pass over all pixels
+_MAX_TILE: Final = (
+    2**22
+)  # px of a TIFF's tile, where the image has fewer: it is made whole, however little is used
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
@@ -54,21 +77,12 @@ def read(data: bytes, *, max_pixels: int, least_hw: Callable[[Size], Size] | Non
     except UnidentifiedImageError as error:
         if not data:
             raise InvalidImage("The image is empty") from error
-        if data.startswith(_MAGIC):
+        if _MAGIC.match(data) or ("AVIF" in FORMATS and _AVIF.match(data)):
             raise InvalidImage("The image is truncated or corrupt") from error
         raise UnsupportedImage(f"The file is not one of the accepted formats: {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"The image has more than {max_pixels} pixels") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        KeyError,
-        TypeError,
-        MemoryError,
-    ) as error:
+    except _DAMAGED as error:
         raise InvalidImage("The image is truncated or corrupt") from error
 
 
@@ -92,6 +106,10 @@ def _read_opened(
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}")
     if max(width, height) > _MAX_SIDE:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit of a side is {_MAX_SIDE}")
+    if image.format in {"JPEG", "MPO"} and has_more_scans(data, _MAX_SCANS):
+        raise InvalidImage(f"The image has more than {_MAX_SCANS} scans")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _tile_area(image) > max(width * height, _MAX_TILE):
+        raise InvalidImage("The image has tiles that are much larger than itself")
     if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
         orientation = image.getexif().get(_ORIENTATION, 1)
         upright_hw = (width, height) if orientation in _TURNED else (height, width)
@@ -103,14 +121,25 @@ def _read_opened(
     return upright, (upright.shape[0], upright.shape[1])
 
 
+def _tile_area(image: TiffImagePlugin.TiffImageFile) -> int:
+    width, height = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+    return int(width) * int(height)
+
+
 def _decode_otherwise(image: Image.Image) -> Pixels:
+    """One copy after the other is let go: of a large image each is hundreds of megabytes."""
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if image.format == "TIFF":
+        orientation = 1  # Pillow turns those itself
     if image.mode.startswith("I;16"):
         high = (np.asarray(image) >> 8).astype(np.uint8)
-        return _upright(np.repeat(high[..., None], 4, axis=2), image.getexif().get(_ORIENTATION, 1))
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in {"LA", "PA"} or (upright.mode == "P" and "transparency" in upright.info):
-        upright = upright.convert("RGBA")
-    return rgb_view(np.asarray(upright if upright.mode == "RGBA" else upright.convert("RGB").convert("RGBX")))
+        return _upright(np.repeat(high[..., None], 4, axis=2), orientation)
+    has_alpha = image.mode in {"LA", "PA", "RGBA"} or (image.mode == "P" and "transparency" in image.info)
+    for mode in ["RGBA"] if has_alpha else ["RGB", "RGBX"]:
+        if image.mode != mode:
+            before, image = image, image.convert(mode)
+            before.close()
+    return _upright(np.asarray(image), orientation)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -1,6 +1,8 @@
 """Reading images: every mode and orientation to upright RGB; what is no image has its own error."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -185,3 +187,63 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded():
 def test_a_written_jpeg_reads_back():
     gradient = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (1, 48, 3))
     np.testing.assert_allclose(decode(images.encode_jpeg(gradient)), gradient, atol=6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "I;16"])
+def test_every_orientation_of_a_tiff_ends_upright(orientation, mode):
+    source = picture(size_wh=(32, 16))
+    if mode == "I;16":
+        grey = np.asarray(source.convert("L"), np.uint16)
+        data = saved(Image.fromarray(grey << 8), "TIFF", tiffinfo={0x0112: orientation})
+        plain = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    else:
+        data = saved(source.convert(mode), "TIFF", tiffinfo={0x0112: orientation})
+        plain = np.asarray(source.convert(mode).convert("RGB"))
+    from PIL import ImageOps  # noqa: PLC0415 - the reference, and only here
+
+    tagged = Image.fromarray(plain)
+    tagged.getexif()[0x0112] = orientation
+    np.testing.assert_array_equal(decode(data), np.asarray(ImageOps.exif_transpose(tagged)))
+
+
+def test_sixteen_bits_a_channel_are_read_by_their_high_byte():
+    rows = b"".join(b"\0" + bytes.fromhex("dcff1e00140a") * 4 for _ in range(3))  # (0xdcff, 0x1e00, 0x140a)
+    header = struct.pack(">IIBBBBB", 4, 3, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(each)) + kind + each + struct.pack(">I", zlib.crc32(kind + each))
+        for kind, each in chunks
+    )
+    np.testing.assert_array_equal(decode(data), np.full((3, 4, 3), (0xDC, 0x1E, 0x14)))
+
+
+def test_cmyk_as_photoshop_writes_it_is_not_inverted():
+    plain = picture().convert("CMYK")
+    data = saved(plain, "JPEG", quality=95)
+    assert b"Adobe" in data, "Pillow writes it inverted, and says so"
+    np.testing.assert_allclose(decode(data)[3, 3], GREEN, atol=30)
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "LAB", "I", "I;16B"])
+def test_rare_modes_of_a_tiff_have_their_pixels(mode):
+    if mode == "I;16B":
+        source = Image.frombytes("I;16B", (24, 16), b"\xc8\xff" * 24 * 16)
+        expected = (0xC8, 0xC8, 0xC8)
+    else:
+        source = Image.frombytes("LAB", (24, 16), bytes((128, 0, 0)) * 24 * 16) if mode == "LAB" else picture(mode)
+        expected = tuple(np.asarray(source.convert("RGB"))[3, 3])
+    np.testing.assert_allclose(decode(saved(source, "TIFF"))[3, 3], expected, atol=1)
+
+
+def test_of_several_pictures_in_a_jpeg_the_first_is_read():
+    first, second = picture(), picture().rotate(180)
+    data = saved(first, "MPO", save_all=True, append_images=[second], quality=95)
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    np.testing.assert_allclose(decode(data)[3, 3], GREEN, atol=30)
+
+
+def test_fill_between_the_segments_of_a_jpeg_is_passed_over():
+    data = saved(picture(), "JPEG", quality=95)
+    odd = data[:2] + b"\xff\xff\xff" + data[2:20] + b"\xff" * 7 + data[20:]
+    np.testing.assert_array_equal(decode(odd), decode(data))
