@@ -179,7 +179,7 @@ def test_a_delivery_killed_anywhere_is_mended_by_the_next(story):
 
 
 @pytest.mark.parametrize("story", CROWDS)
-@hypothesis.settings(max_examples=40)
+@hypothesis.settings(max_examples=25)
 @hypothesis.given(data=st.data())
 def test_three_deliveries_killed_again_and_again_leave_the_newest_whole(story, data):
     choose = st.sampled_from
