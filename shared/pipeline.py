@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from shared import deadline, documents
+from shared import documents
 from shared.cloud.objects import ObjectStat
 from shared.config import Config
 from shared.errors import (
@@ -71,9 +71,7 @@ class Pipeline:
                 raise StorageUnavailable("The image was replaced before it was read") from error
             raise self._gone(request) from error
         for step in plan.steps:
-            deadline.check()
             ctx = step.execute(ctx)
-        deadline.check()
         return self._write(request, plan, ctx, results, earlier)
 
     def run_and_read(self, request: Request) -> Outcome:

@@ -64,6 +64,7 @@ def test_main_exports_the_three_entry_points_and_nothing_else(imported):
         ({"GCS_BUCKET": "models"}, "ERROR_TOPIC"),
         (SETTINGS | {"GCS_BUCKET": "gs://models"}, "GCS_BUCKET"),
         (SETTINGS | {"CONFIDENCE_THRESHOLD": "high"}, "CONFIDENCE_THRESHOLD"),
+        (SETTINGS | {"RESULTS_BUCKET": "models/uploads"}, "RESULTS_BUCKET"),
     ],
 )
 def test_a_bad_setting_stops_the_start_by_name(settings, name, serve):
