@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_SEQUENTIAL: Final = {0xC0, 0xC1, 0xC9}  # frames whose components are coded once each
 # A marker, where there may be compressed data before it: in those, 0xff is followed by 0 or a restart marker.
 _MARKER: Final = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 
@@ -15,13 +16,16 @@ def has_more_scans(data: bytes, most: int) -> bool:
 
     What is not one of its scans is not counted: images inside its metadata, or behind its end.
     """
-    if data.count(b"\xff\xda") <= most:  # the marker, and whatever looks like it
-        return False
-    scans, position = 0, 2
+    scans, position, components = 0, 2, -1
     while scans <= most and (found := _MARKER.search(data, position)):
-        marker = found[1][0]
+        marker, segment = found[1][0], found.end()
         if marker == _END_OF_IMAGE:
             return False
-        scans += marker == _START_OF_SCAN
-        position = found.end() + max(int.from_bytes(data[found.end() : found.end() + 2]), 2)
+        if marker in _SEQUENTIAL:
+            components = int.from_bytes(data[segment + 7 : segment + 8])
+        if marker == _START_OF_SCAN:
+            if scans == 0 and int.from_bytes(data[segment + 2 : segment + 3]) == components:
+                return False  # it has everything: no decoder reads on, nor do we search a large file for nothing
+            scans += 1
+        position = segment + max(int.from_bytes(data[segment : segment + 2]), 2)
     return scans > most

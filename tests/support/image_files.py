@@ -60,10 +60,12 @@ def _two_frames():
     return {"save_all": True, "append_images": [_NOISE.rotate(90)]}
 
 
-def jpeg_of_scans(count, size_wh=(64, 64)):
-    """A progressive JPEG, one of its scans again and again."""
-    data = saved(Image.new("RGB", size_wh), "JPEG", progressive=True)
+def jpeg_of_scans(count, size_wh=(64, 64), *, progressive=True):
+    """A JPEG, one of its scans again and again."""
+    data = saved(Image.new("RGB", size_wh), "JPEG", progressive=progressive)
     starts = [found.start() for found in re.finditer(rb"\xff\xda", data)]
+    if not progressive:
+        return data[: starts[0]] + data[starts[0] : -2] * count + data[-2:]
     return data[: starts[1]] + data[starts[1] : starts[2]] * (count - len(starts) + 1) + data[starts[2] :]
 
 

@@ -180,6 +180,7 @@ def test_scans_are_counted_where_they_are():
         data = image_files.jpeg_of_scans(count)
         assert has_more_scans(data, count - 1)
         assert not has_more_scans(data, count)
+    assert not has_more_scans(image_files.jpeg_of_scans(500, progressive=False), 1), "no decoder reads the second"
     assert not has_more_scans(b"", 0)
     assert not has_more_scans(b"\xff\xd8\xff\xda", 1)
 
