@@ -14,6 +14,7 @@ from typing import Final
 import flask
 
 from functions import envelope
+from functions.body import drop_body, read_body
 from shared import deadline, documents, events
 from shared.cloud.error_topic import ErrorTopic
 from shared.cloud.object_store import ObjectStore
@@ -21,7 +22,6 @@ from shared.config import Config
 from shared.errors import (
     Deferred,
     InternalError,
-    InvalidEvent,
     PublishFailed,
     Rejected,
     TenantVisionError,
@@ -34,7 +34,6 @@ from shared.ml.model_cache import ModelCache
 from shared.pipeline import Outcome, Pipeline
 from shared.summary import Summary, summarise
 
-MAX_BODY_BYTES: Final = 16 * 2**20  # a Pub/Sub message is at most 10 MB, a third more in base64
 _SEVERITY: Final[Mapping[Verdict, str]] = {
     "done": "INFO",
     "duplicate": "INFO",
@@ -77,11 +76,11 @@ class App:
     def answer_event(self, request: flask.Request) -> flask.Response:
         """Process what an event asks for. 200 acknowledges it, 503 has it delivered again."""
         if request.method != "POST":
-            return _no_event()
+            return _no_event(request)
         headers = _lower(request)
         with summarise() as summary, deadline.within(self._config.event_deadline_s):
             end = self._settle(
-                lambda: envelope.parse(headers, _body(request)), self._pipeline.run, headers, summary
+                lambda: envelope.parse(headers, read_body(request)), self._pipeline.run, headers, summary
             )
             if isinstance(end.error, Rejected) or self._is_too_old(end):
                 end = self._publish(end, summary)
@@ -95,11 +94,11 @@ class App:
         The caller is told, so nothing is published.
         """
         if request.method != "POST":
-            return _no_event()
+            return _no_event(request)
         headers = _lower(request)
         with summarise() as summary, deadline.within(self._config.event_deadline_s):
             end = self._settle(
-                lambda: Event(ImageMessage({}, _body(request)), str(uuid.uuid4())),
+                lambda: Event(ImageMessage({}, read_body(request)), str(uuid.uuid4())),
                 self._pipeline.run_and_read,
                 headers,
                 summary,
@@ -170,18 +169,13 @@ class App:
         )
 
 
-def _no_event() -> flask.Response:
+def _no_event(request: flask.Request) -> flask.Response:
+    drop_body(request)
     return flask.Response("Only POST carries an event\n", 405, {"Allow": "POST"}, mimetype="text/plain")
 
 
 def _lower(request: flask.Request) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
-
-
-def _body(request: flask.Request) -> bytes:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise InvalidEvent(f"The body has more than {MAX_BODY_BYTES} bytes")
-    return request.get_data(cache=False)
 
 
 APP: Final = App(Config.from_environment(os.environ))

@@ -14,6 +14,7 @@
     │   ├── InvalidModel         422  invalid_model
     │   └── InternalError        500  internal_error         any other exception, as the one `except` calls it
     └── Deferred                      trying again may help: answered 503, delivered again
+        ├── IncompleteBody       503  incomplete_body
         ├── StorageUnavailable   503  storage_unavailable
         ├── PublishFailed        503  publish_failed
         └── DeadlineExceeded     504  deadline_exceeded
@@ -106,6 +107,13 @@ class InvalidModel(Rejected):
 
 class Deferred(TenantVisionError):
     verdict = "deferred"
+
+
+class IncompleteBody(Deferred):
+    """What was posted broke off. Whoever sent it has no answer, and sends it again."""
+
+    status = 503
+    error = "incomplete_body"
 
 
 class StorageUnavailable(Deferred):

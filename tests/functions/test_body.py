@@ -1,0 +1,201 @@
+"""What is posted is read to a limit, and whole: from streams, and through the server that is deployed."""
+
+import io
+import json
+import re
+import socket
+import urllib.parse
+
+import flask
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.body import MAX_BODY_BYTES, read_body
+from local.stack import Stack
+from shared.errors import IncompleteBody, InvalidEvent
+
+SENDER = "ya29.a-token-of-the-sender"
+APP = flask.Flask("stream")
+
+
+def read(stream, **environ):
+    """`read_body` of a stream, and what functions-framework would read after it."""
+    environ |= {"wsgi.input": stream, "REQUEST_METHOD": "POST"}
+    with APP.test_request_context("/", environ_overrides=environ):
+        request = flask.request._get_current_object()
+        try:
+            return read_body(request)
+        finally:
+            assert request.get_data() == b"", "nothing is left for functions-framework to read"
+
+
+class Trickle(io.RawIOBase):
+    """Gives a few bytes at a time, `size` in all, and counts what was taken; then it fails, if it is to."""
+
+    def __init__(self, size, error=None):
+        self.left = size
+        self.taken = 0
+        self.error = error
+
+    def read(self, size=-1):
+        assert 0 < size <= 2**20, "nobody asks for all at once"
+        if not self.left and self.error:
+            raise self.error
+        given = min(size, self.left, 100_000)
+        self.left -= given
+        self.taken += given
+        return b" " * given
+
+
+CHUNKED = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_001, MAX_BODY_BYTES])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_body_is_read_whole_however_its_length_is_told(size, told):
+    environ = {"CONTENT_LENGTH": str(size), "wsgi.input_terminated": True} if told else CHUNKED
+    assert len(read(Trickle(size), **environ)) == size
+
+
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 10**12])
+@pytest.mark.parametrize("told", [True, False])
+def test_of_a_body_that_is_too_long_little_is_kept_and_not_all_is_read(size, told):
+    stream = Trickle(size)
+    environ = {"CONTENT_LENGTH": str(size), "wsgi.input_terminated": True} if told else CHUNKED
+    with pytest.raises(InvalidEvent, match="more than"):
+        read(stream, **environ)
+    assert stream.taken <= 100 * 2**20
+
+
+@pytest.mark.parametrize(
+    "environ", [{"CONTENT_LENGTH": "1000"}, {"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}]
+)
+@pytest.mark.parametrize("size", [0, 1, 999])
+def test_a_body_that_ends_before_its_length_is_incomplete(size, environ):
+    with pytest.raises(IncompleteBody):
+        read(Trickle(size), **environ)
+
+
+@pytest.mark.parametrize("error", [OSError("reset"), ValueError("chunk"), RuntimeError("own")])
+@pytest.mark.parametrize("size", [0, 1000, MAX_BODY_BYTES + 1])
+def test_a_body_that_fails_is_incomplete_whatever_the_server_calls_it(error, size):
+    with pytest.raises(IncompleteBody):
+        read(Trickle(size, error), **CHUNKED)
+
+
+# Through gunicorn, as it is deployed
+
+
+@pytest.fixture(scope="module")
+def served():
+    with Stack(targets=("process_message", "process_request")) as stack:
+        yield stack
+
+
+def exchange(served, sent, target="process_message"):
+    """Send bytes and no more; what comes back."""
+    url = urllib.parse.urlsplit(served.url(target))
+    with socket.create_connection((url.hostname, url.port), timeout=20) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        answer = bytearray()
+        try:
+            while part := connection.recv(65536):
+                answer += part
+        except ConnectionResetError:
+            pass
+    return answer.decode("latin-1")
+
+
+HEAD = f"POST / HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {SENDER}\r\nConnection: close\r\n"
+NOTHING = json.dumps({"message": {"messageId": "m", "attributes": {}}})
+
+
+def chunked(*chunks, end="0\r\n\r\n"):
+    body = "".join(f"{len(chunk):x}\r\n{chunk}\r\n" for chunk in chunks)
+    return f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{body}{end}".encode("latin-1")
+
+
+def sized(length, body, more=""):
+    return f"{HEAD}{more}Content-Length: {length}\r\n\r\n{body}".encode("latin-1")
+
+
+SENT = {
+    "an event in chunks": (chunked(NOTHING[:5], NOTHING[5:]), 200, "rejected"),
+    "no length at all": (f"{HEAD}\r\n{NOTHING}".encode(), 200, "rejected"),
+    "a body that is half there": (sized(1000, NOTHING), 503, "deferred"),
+    "chunks without an end": (chunked(NOTHING, end=""), 503, "deferred"),
+    "a chunk of no number": (chunked(NOTHING, end="xyz\r\n"), 503, "deferred"),
+    "a chunk that is longer than it said": (chunked(end="2\r\n{}}}}}\r\n0\r\n\r\n"), 503, "deferred"),
+    "20 megabytes in chunks": (chunked(*[" " * 2**20] * 20), 200, "rejected"),
+    "20 megabytes": (sized(20 * 2**20, " " * (20 * 2**20)), 200, "rejected"),
+    "headers of odd letters": (sized(2, "{}", "ce-type: \xff\xfe\xe9\r\nce-id: \xa0\r\n"), 200, "rejected"),
+    "a header of 8000 letters": (sized(2, "{}", f"ce-type: {'x' * 8000}\r\n"), 200, "rejected"),
+    "a form": (sized(3, "a=b", "Content-Type: application/x-www-form-urlencoded\r\n"), 200, "rejected"),
+    "a form of many parts": (sized(2, "{}", "Content-Type: multipart/form-data\r\n"), 200, "rejected"),
+    "a charset of nowhere": (
+        sized(2, "{}", "Content-Type: application/json; charset=klingon\r\n"),
+        200,
+        "rejected",
+    ),
+}
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("what", SENT)
+def test_whatever_is_sent_the_deployed_server_answers_a_verdict(what, served):
+    sent, status, verdict = SENT[what]
+    answer = exchange(served, sent)
+    assert answer.startswith(f"HTTP/1.1 {status} "), answer[:300]
+    assert answer.endswith(f"\r\n\r\n{verdict}\n")
+    assert SENDER not in answer
+
+
+# What gunicorn refuses itself, before any function is asked: the sender is told, and nobody else.
+REFUSED = {
+    "nothing": b"",
+    "no HTTP": b"\x16\x03\x01\x02\x00" * 20,
+    "a method of nonsense": b"P\0ST / HTTP/1.1\r\nHost: here\r\n\r\n",
+    "a length that is no number": sized("ten", "{}"),
+    "a length below nothing": sized(-1, "{}"),
+    "two lengths": sized(2, "{}", "Content-Length: 3\r\n"),
+    "a length and chunks": sized(2, "{}", "Transfer-Encoding: chunked\r\n"),
+    "a header without a colon": f"POST / HTTP/1.1\r\nAuthorization Bearer {SENDER}\r\n\r\n".encode(),
+    "a header with NUL": sized(2, "{}", "ce-type: a\0b\r\n"),
+    "a hundred kilobytes of headers": sized(2, "{}", "".join(f"x-{n}: {'x' * 7000}\r\n" for n in range(15))),
+    "a thousand headers": sized(2, "{}", "".join(f"x-{n}: x\r\n" for n in range(1000))),
+}
+
+
+@pytest.mark.stack
+def test_what_is_no_request_leaves_no_trace_of_the_sender_and_the_function_goes_on(served):
+    for what, sent in REFUSED.items():
+        answer = exchange(served, sent)
+        assert not answer or re.match(r"HTTP/1\.1 (2|4|501)", answer), (what, answer[:200])
+    assert exchange(served, chunked(NOTHING)).endswith("rejected\n")
+    log = [line for _, line in served.fresh_lines()]
+    assert any('"verdict": "rejected"' in line for line in log)
+    assert not [line for line in log if SENDER in line or "Traceback" in line]
+
+
+@pytest.mark.stack
+def test_a_caller_whose_body_breaks_off_has_a_problem_of_status_503(served):
+    answer = exchange(served, sized(1000, "{"), "process_request")
+    assert answer.startswith("HTTP/1.1 503 ")
+    assert json.loads(answer.partition("\r\n\r\n")[2])["error"] == "incomplete_body"
+
+
+@pytest.mark.stack
+def test_what_is_sent_with_another_method_is_read_and_not_kept(served):
+    sent = chunked(*[" " * 2**20] * 20).replace(b"POST", b"PUT", 1)
+    assert exchange(served, sent).startswith("HTTP/1.1 405 ")
+
+
+@given(st.binary(max_size=300), st.integers(0, 400))
+def test_any_bytes_of_any_told_length_are_the_body_or_incomplete(body, length):
+    environ = {"CONTENT_LENGTH": str(length), "wsgi.input_terminated": True}
+    try:
+        assert read(io.BytesIO(body), **environ)[:length] == body[:length]
+    except IncompleteBody:
+        assert len(body) < length
