@@ -10,6 +10,7 @@ The rules are those of sahi's postprocessing (0.12), without its exceptions:
 - NMM: so does a claimed box when it is its turn, for its keeper.
 - NMS: what is claimed is dropped. GREEDYNMM and NMM: the keeper takes it in, one at a time, in the order of the
   claims, if it matches the box that the keeper has grown to by then, and drops it otherwise.
+- Who claims several at once does so in the order of their turns; with NMM in the order they were given in.
 - A keeper's confidence and class stay.
 """
 
@@ -58,8 +59,8 @@ def merge(
 ) -> Merged:
     """Make one detection of those of one object: each class for itself, or all together.
 
-    Frame: any, as long as it is one. The answer is in the order of `Detections.sorted` and does not depend on
-    the order of `detections`. Raises ValueError for a threshold outside (0, 1] and an unknown kind or metric.
+    Frame: any, as long as it is one. The answer is in the order of `Detections.sorted` and, but for NMM, does not
+    depend on the order of `detections`. Raises ValueError for a threshold outside (0, 1] and an unknown kind or metric.
     """
     kind, metric = Kind(kind), Metric(metric)
     if not 0 < threshold <= 1:
@@ -68,7 +69,7 @@ def merge(
     ranked = detections[order]
     classes = np.zeros(len(ranked), np.int64) if class_agnostic else ranked.class_ids
     boxes = _columns(ranked)
-    claims = _claims(boxes, classes, kind, metric, threshold)
+    claims = _claims(boxes, classes, order if kind is Kind.NMM else np.arange(len(order)), kind, metric, threshold)
     keepers = np.fromiter(claims, np.int64, len(claims))
     merged, groups = ranked[keepers], [[keeper] for keeper in claims]
     if kind is not Kind.NMS:
@@ -92,16 +93,19 @@ def _columns(detections: Detections) -> Columns:
 
 
 def _claims(
-    boxes: Columns, classes: Integers, kind: Kind, metric: Metric, threshold: float
+    boxes: Columns, classes: Integers, places: Integers, kind: Kind, metric: Metric, threshold: float
 ) -> dict[int, list[int]]:
-    """The keepers, in the order of their turns, each with the boxes claimed for it, in the order of the claims."""
+    """The keepers, in the order of their turns, each with the boxes claimed for it, in the order of the claims.
+
+    `places` (n,): the order in which boxes are claimed that are claimed at once.
+    """
     solid = np.flatnonzero((boxes[2] > boxes[0]) & (boxes[3] > boxes[1]) & np.isfinite(boxes[4]))
     some, classes = boxes[:, solid], classes[solid]
     near = _neighbours(some, classes)
     if near is None:
-        claims = _claims_by_rows(some, classes, kind, metric, threshold)
+        claims = _claims_by_rows(some, classes, places[solid], kind, metric, threshold)
     else:
-        claims = _claims_by_pairs(some, near, kind, metric, threshold)
+        claims = _claims_by_pairs(some, near, places[solid], kind, metric, threshold)
     rank = solid.tolist()
     claimed = {rank[one] for others in claims.values() for one in others}
     every: dict[int, list[int]] = {keeper: [] for keeper in range(boxes.shape[1]) if keeper not in claimed}
@@ -110,21 +114,23 @@ def _claims(
 
 
 def _claims_by_pairs(
-    boxes: Columns, near: Iterator[Pairs], kind: Kind, metric: Metric, threshold: float
+    boxes: Columns, near: Iterator[Pairs], places: Integers, kind: Kind, metric: Metric, threshold: float
 ) -> dict[int, list[int]]:
     """The claims, from the pairs of boxes that are near each other."""
     count = boxes.shape[1]
+    in_place = np.argsort(places)
+    rank = np.argsort(in_place)
     codes = [np.empty(0, np.int64)]
     for one, other in near:
         matched = _match(boxes[:, one], boxes[:, other], metric, threshold)
-        codes.append((np.minimum(one, other) * count + np.maximum(one, other))[matched])
+        codes.append((np.minimum(one, other) * count + rank[np.maximum(one, other)])[matched])
     pairs = np.concatenate(codes)
-    pairs.sort()  # by the turn of the earlier, then of the later
+    pairs.sort()  # by the turn of the earlier, then by the place of the later
     owners = list(range(count))  # a box that nobody has claimed is its own
     claims: dict[int, list[int]] = {}
     for start in range(0, len(pairs), _CHUNK):
         earlier, later = np.divmod(pairs[start : start + _CHUNK], count)
-        for turn, other in zip(earlier.tolist(), later.tolist(), strict=True):
+        for turn, other in zip(earlier.tolist(), in_place[later].tolist(), strict=True):
             owner = owners[turn]
             if owners[other] == other and (owner == turn or kind is Kind.NMM):
                 owners[other] = owner
@@ -133,7 +139,7 @@ def _claims_by_pairs(
 
 
 def _claims_by_rows(
-    boxes: Columns, classes: Integers, kind: Kind, metric: Metric, threshold: float
+    boxes: Columns, classes: Integers, places: Integers, kind: Kind, metric: Metric, threshold: float
 ) -> dict[int, list[int]]:
     """The same claims where too many boxes are near each other: each against those that nobody has claimed yet."""
     owners = np.arange(boxes.shape[1])
@@ -147,8 +153,9 @@ def _claims_by_rows(
         if owner == turn or kind is Kind.NMM:
             matched = _match(boxes[:, turn, None], free_boxes, metric, threshold) & (free_classes == classes[turn])
             if matched.any():
-                owners[free[matched]] = owner
-                claims.setdefault(int(owner), []).extend(free[matched].tolist())
+                taken = free[matched]
+                owners[taken] = owner
+                claims.setdefault(int(owner), []).extend(taken[np.argsort(places[taken])].tolist())
                 free, free_boxes, free_classes = free[~matched], free_boxes[:, ~matched], free_classes[~matched]
     return claims
 
