@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shared.ml.onnx_model import OnnxModel
 from shared.processors.box_processor import BoxOptions
 from shared.processors.detector_processor import DetectorProcessor
@@ -27,6 +29,9 @@ class SAHIDetectorProcessor:
         reading: Reading = "exact",
     ) -> None:
         """Raises: as `DetectorProcessor`."""
+        options = options or BoxOptions()
+        self._class_agnostic = options.class_agnostic  # where tiles are merged; in a tile, classes stay apart
+        options = replace(options, class_agnostic=False)
         self._detector = DetectorProcessor(
             tenant_id=tenant_id, worker_id=worker_id, options=options, reading=reading
         )
@@ -69,14 +74,11 @@ class SAHIDetectorProcessor:
             shifted = [
                 part.shifted(left, top) for part, (left, top, _, _) in zip(parts, areas.tolist(), strict=True)
             ]
-            found = Detections.concatenated(shifted)
-            if len(areas) == 1:
-                return found.sorted()
             options = self._slices
             return merge(
-                found,
+                Detections.concatenated(shifted),
                 kind=options.kind,
                 metric=options.metric,
                 threshold=options.threshold,
-                class_agnostic=self._detector.options.class_agnostic,
+                class_agnostic=self._class_agnostic,
             ).detections

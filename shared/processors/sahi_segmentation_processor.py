@@ -30,7 +30,9 @@ class SAHISegmentationProcessor:
         reading: Reading = "exact",
     ) -> None:
         """Raises: as `SegmentationProcessor`."""
-        options = replace(options or SegmentOptions(), resolution="image")
+        options = options or SegmentOptions()
+        self._class_agnostic = options.class_agnostic  # as in `SAHIDetectorProcessor`
+        options = replace(options, resolution="image", class_agnostic=False)
         self._segmenter = SegmentationProcessor(
             tenant_id=tenant_id, worker_id=worker_id, options=options, reading=reading
         )
@@ -70,8 +72,6 @@ class SAHISegmentationProcessor:
             return found
 
         parts = each_slice(image, areas, segment)
-        if len(parts) == 1:
-            return parts[0]
         with stage("merge"):
             corners = [(left, top) for left, top, _, _ in areas.tolist()]
             found = Detections.concatenated(
@@ -86,7 +86,7 @@ class SAHISegmentationProcessor:
                 kind=options.kind,
                 metric=options.metric,
                 threshold=options.threshold,
-                class_agnostic=self._segmenter.options.class_agnostic,
+                class_agnostic=self._class_agnostic,
             )
             united = tuple(union([masks[index] for index in group.tolist()]) for group in merged.groups)
             return Segments(merged.detections, united)

@@ -60,7 +60,8 @@ def merge(
     """Make one detection of those of one object: each class for itself, or all together.
 
     Frame: any, as long as it is one. The answer is in the order of `Detections.sorted` and, but for NMM, does not
-    depend on the order of `detections`. Raises ValueError for a threshold outside (0, 1] and an unknown kind or metric.
+    depend on the order of `detections`. Raises ValueError for a threshold outside (0, 1] and an unknown kind or
+    metric.
     """
     kind, metric = Kind(kind), Metric(metric)
     if not 0 < threshold <= 1:
@@ -69,7 +70,8 @@ def merge(
     ranked = detections[order]
     classes = np.zeros(len(ranked), np.int64) if class_agnostic else ranked.class_ids
     boxes = _columns(ranked)
-    claims = _claims(boxes, classes, order if kind is Kind.NMM else np.arange(len(order)), kind, metric, threshold)
+    places = order if kind is Kind.NMM else np.arange(len(order))
+    claims = _claims(boxes, classes, kind, metric, threshold, places=places)
     keepers = np.fromiter(claims, np.int64, len(claims))
     merged, groups = ranked[keepers], [[keeper] for keeper in claims]
     if kind is not Kind.NMS:
@@ -93,7 +95,7 @@ def _columns(detections: Detections) -> Columns:
 
 
 def _claims(
-    boxes: Columns, classes: Integers, places: Integers, kind: Kind, metric: Metric, threshold: float
+    boxes: Columns, classes: Integers, kind: Kind, metric: Metric, threshold: float, *, places: Integers
 ) -> dict[int, list[int]]:
     """The keepers, in the order of their turns, each with the boxes claimed for it, in the order of the claims.
 
@@ -103,9 +105,9 @@ def _claims(
     some, classes = boxes[:, solid], classes[solid]
     near = _neighbours(some, classes)
     if near is None:
-        claims = _claims_by_rows(some, classes, places[solid], kind, metric, threshold)
+        claims = _claims_by_rows(some, classes, kind, metric, threshold, places=places[solid])
     else:
-        claims = _claims_by_pairs(some, near, places[solid], kind, metric, threshold)
+        claims = _claims_by_pairs(some, near, kind, metric, threshold, places=places[solid])
     rank = solid.tolist()
     claimed = {rank[one] for others in claims.values() for one in others}
     every: dict[int, list[int]] = {keeper: [] for keeper in range(boxes.shape[1]) if keeper not in claimed}
@@ -114,7 +116,7 @@ def _claims(
 
 
 def _claims_by_pairs(
-    boxes: Columns, near: Iterator[Pairs], places: Integers, kind: Kind, metric: Metric, threshold: float
+    boxes: Columns, near: Iterator[Pairs], kind: Kind, metric: Metric, threshold: float, *, places: Integers
 ) -> dict[int, list[int]]:
     """The claims, from the pairs of boxes that are near each other."""
     count = boxes.shape[1]
@@ -139,7 +141,7 @@ def _claims_by_pairs(
 
 
 def _claims_by_rows(
-    boxes: Columns, classes: Integers, places: Integers, kind: Kind, metric: Metric, threshold: float
+    boxes: Columns, classes: Integers, kind: Kind, metric: Metric, threshold: float, *, places: Integers
 ) -> dict[int, list[int]]:
     """The same claims where too many boxes are near each other: each against those that nobody has claimed yet."""
     owners = np.arange(boxes.shape[1])

@@ -130,15 +130,39 @@ def test_one_tile_is_one_look_at_the_image(image_hw, full_image, put_model):
     np.testing.assert_array_equal(pixels(parts, image_hw), pixels(whole, image_hw))
 
 
-def test_objects_of_one_tile_that_overlap_are_not_merged(put_model):
-    """IoU 0.6 is two objects to the detector, and one to a merging by IOS."""
-    data = models.planted("raw", ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8)))
-    put_model(data)
-    assert len(detector(SliceOptions()).process(white((64, 64)))) == 2
-    square = np.zeros((64, 64), bool)
-    square[10:30, 10:30] = True
-    put_model(models.segment([(0, 0.9, square), (0, 0.8, np.roll(square, 5, axis=1))]), "segment")
-    assert len(segmenter(SliceOptions()).process(white((64, 64)))) == 2
+OVERLAP = ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8))  # IoU 0.6: two to the detector, IOS 0.75
+
+
+@pytest.mark.parametrize("image_hw", [(64, 64), (64, 128)])
+def test_one_tile_is_merged_like_several(image_hw, put_model):
+    """What is two objects to the detector may be one to a merging by IOS, however large the image is."""
+    put_model(models.planted("raw", OVERLAP))
+    put_model(models.segment([(0, 0.9, block(10)), (0, 0.8, block(15))]), "segment")
+    tiles = SliceOptions(overlap=0.0, full_image=False)
+    for found in (detector(tiles), segmenter(tiles)):
+        assert len(found.process(white(image_hw))) == image_hw[1] // 64
+    apart = SliceOptions(threshold=0.8)
+    for found in (detector(apart), segmenter(apart)):
+        assert len(found.process(white((64, 64)))) == 2
+
+
+def block(left):
+    pixels = np.zeros((64, 64), bool)
+    pixels[10:30, left : left + 20] = True
+    return pixels
+
+
+def test_classes_meet_where_tiles_are_merged_not_within_one(put_model):
+    """The stronger of two classes takes the weaker in, which no suppression has dropped before."""
+    boxes = ((20, 20, 20, 20, 0, 0.9), (22, 20, 20, 20, 1, 0.8))
+    for kind in ("raw", "end_to_end"):
+        put_model(models.planted(kind, boxes))
+        found = detector(SliceOptions(), class_agnostic=True)
+        assert found.process(white((64, 64))).boxes_xyxy.tolist() == [[10, 10, 32, 30]]
+        assert found.warnings == ()
+    put_model(models.segment([(0, 0.9, block(10)), (1, 0.8, block(12))]), "segment")
+    found = SAHISegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(class_agnostic=True))
+    assert [mask.area for mask in found.process(white((64, 64))).masks] == [20 * 22]
 
 
 def test_the_look_at_the_whole_image_finds_what_no_tile_sees(put_model):

@@ -9,6 +9,7 @@ from shared.ml.model_cache import ModelCache
 from shared.processing_context import ProcessingContext
 from shared.processors.box_processor import BoxOptions
 from shared.processors.segmentation_processor import SegmentOptions
+from shared.processors.slices import SliceOptions
 from shared.steps.aggregate_step import AggregateStep
 from shared.steps.classification_step import ClassificationStep
 from shared.steps.detection_step import DetectionStep
@@ -221,13 +222,15 @@ def test_an_object_in_two_segments_that_overlap_counts_once(segmented):
 
 
 def test_objects_of_one_segment_that_overlap_stay_two(put_model):
-    """The detector's own suppression has decided about them: IoU 0.6, of which each is 0.75."""
+    """The detector's suppression, or the merging of its tiles, has decided about them: IoU 0.6, IOS 0.75."""
     put_model(models.segment(BEDS[:1]), "segment")
     put_model(models.planted("raw", ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8)), canvas_hw=(40, 40)))
     image = lit(scene(IMAGE_HW, [(0, 0, 40, 40, WHITE)]))
     ctx = SegmentationStep(options=SegmentOptions(resolution="image")).execute(context(image))
     for detector in ("detect", "sahi_detect"):
-        assert len(WithinSegmentsStep(detector=detector).execute(ctx).detections) == 2
+        step = WithinSegmentsStep(detector=detector, slices=SliceOptions(threshold=0.8))
+        assert len(step.execute(ctx).detections) == 2
+    assert len(WithinSegmentsStep(slices=SliceOptions(threshold=0.7)).execute(ctx).detections) == 1
 
 
 def test_options_are_those_of_the_detector(segmented):

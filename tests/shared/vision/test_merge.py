@@ -177,8 +177,8 @@ def test_both_ways_to_find_who_matches_find_the_same(rows, setting, threshold):
     found = detections(rows).sorted()
     boxes = _columns(found)
     places = np.random.default_rng(len(rows)).permutation(len(rows))
-    by_pairs = _claims(boxes, found.class_ids, places, *setting, threshold)
-    by_rows = _claims_by_rows(boxes, found.class_ids, places, *setting, threshold)
+    by_pairs = _claims(boxes, found.class_ids, *setting, threshold, places=places)
+    by_rows = _claims_by_rows(boxes, found.class_ids, *setting, threshold, places=places)
     assert {keeper: claimed for keeper, claimed in by_pairs.items() if claimed} == by_rows
 
 
