@@ -1,0 +1,94 @@
+"""Two tenants at once on one instance: what is logged, published and written of one has nothing of the other."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support import models
+from tests.support.pictures import picture
+from tests.support.posted import encode
+
+TENANTS = {"tenant-amber": "amber", "tenant-basil": "basil"}
+OTHER = {"amber": "basil", "basil": "amber"}
+
+
+@pytest.fixture
+def street(cloud):
+    """Two tenants whose every word is marked; each has a broken image, a broken pipeline and no segmenter."""
+    for tenant_id, mark in TENANTS.items():
+        cloud.put_model(tenant_id, models.detect(labels=(f"{mark}-plant", f"{mark}-tray")))
+        cloud.models.blob(f"models/{tenant_id}/pipelines.json").upload_from_string(
+            json.dumps({f"own_{mark}": {"steps": [{"step": "detect", "options": {"labels": [f"{mark}-plant"]}}]}})
+        )
+        for number in range(3):
+            cloud.put_image(tenant_id, f"{mark}-{number}.png", picture((64 + number, 64), kind="PNG"))
+        cloud.put_image(tenant_id, f"{mark}-broken.png", picture(kind="PNG")[:-30])
+    return cloud
+
+
+def asked(tenant_id, mark):
+    """Messages that end in a result, in each kind of error, and in an attempt at the neighbour's."""
+    other, others = OTHER[mark], f"tenant-{OTHER[mark]}"
+    for number in range(3):
+        yield {"image": f"{mark}-{number}.png", "request_id": f"{mark}-order-{number}"}
+        yield {"image": f"{mark}-{number}.png", "pipeline": f"own_{mark}"}
+    yield {"image": f"{mark}-gone.png"}
+    yield {"image": f"{mark}-broken.png"}
+    yield {"image": f"{mark}-0.png", "pipeline": "segment"}
+    yield {"image": f"{mark}-0.png", "pipeline": f"none_of_{mark}"}
+    yield {"image": f"{mark}-1.png", "options": {"labels": [f"{mark}-weed"]}}
+    yield {"image": f"uploads/{others}/{other}-0.png"}
+    yield {"image": f"{mark}-0.png", "pipeline": f"own_{other}"}
+
+
+def test_what_is_said_of_a_tenant_has_nothing_of_its_neighbour(street, serve, lines):
+    application = serve("process_message", street.settings).application
+    turns = [
+        (tenant_id, mark, fields)
+        for pair in zip(*([(t, m, f) for f in asked(t, m)] for t, m in TENANTS.items()), strict=True)
+        for tenant_id, mark, fields in pair
+    ]
+
+    def post(turn):
+        tenant_id, mark, fields = turn
+        message = {
+            "messageId": f"{mark}-message",
+            "attributes": {"tenant_id": tenant_id, **{k: v for k, v in fields.items() if k != "options"}},
+        }
+        if "options" in fields:
+            body = {"options": fields["options"]}
+            message["data"] = encode(json.dumps(body))
+        return application.test_client().post("/", data=json.dumps({"message": message})).text
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post, turns))
+    ends = [answer.strip() for answer in answers]
+    assert ends.count("rejected") == 2 * 7
+    assert ends.count("deferred") == 0
+
+    written = lines()
+    assert len(written.summaries) == len(turns)
+    for line in written.all:
+        mark = TENANTS[line["tenant_id"]]
+        # What its sender itself wrote of the neighbour may come back to it, and nothing else.
+        told = {
+            name: value for name, value in line.items() if name not in {"image", "message", "pipeline", "reason"}
+        }
+        assert OTHER[mark] not in json.dumps(told)
+        if line["verdict"] != "rejected":
+            assert OTHER[mark] not in json.dumps(line)
+        assert all(isinstance(value, (int, float)) for value in line["cache"].values())
+        assert line["event_id"] == f"{mark}-message"
+    for attributes, data in street.errors(14):
+        mark = TENANTS[attributes["tenant_id"]]
+        assert attributes["event_id"] == f"{mark}-message"
+        named_by_the_sender = OTHER[mark] in attributes.get("image", "") + attributes.get("pipeline", "")
+        assert named_by_the_sender or OTHER[mark] not in json.dumps([attributes, data])
+        if attributes["error"] == "invalid_pipeline" and "there are" in data["message"]:
+            assert OTHER[mark] not in data["message"].partition("there are")[2]
+    for name in street.names_written():
+        mark = TENANTS[name.split("/")[1]]
+        assert OTHER[mark] not in name
+        if name.endswith(".json"):
+            assert OTHER[mark].encode() not in street.written(name)
