@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy.typing as npt
 
@@ -13,6 +13,7 @@ from shared.errors import InvalidModel
 from shared.ml.layout import FLOATS, Layout, ModelType, Tensor, read_layout
 from shared.ml.metadata import Metadata
 
+_INPUT: Final = "images (batch, 3, height, width)"
 _DEFAULT_CANVAS_HW: Final = (640, 640)
 MAX_CLASSES: Final = 10_000  # of a model whose answer has a class's number, not a score for each
 _NUMBERED: Final = re.compile(r"class([0-9]{1,4})")
@@ -127,8 +128,22 @@ def check_input(model_type: ModelType, strings: Mapping[str, str], inputs: Seque
     """
     task = Metadata(strings).task
     if task not in {model_type, None}:
-        raise InvalidModel(f"The file stored as {model_type}.onnx says its task is '{str(task)[:40]}'")
-    if len(inputs) != 1 or inputs[0].dtype not in FLOATS or len(inputs[0].shape) != 4:
-        raise InvalidModel("The model's input is not one float image batch (batch, 3, height, width)")
-    if inputs[0].shape[1] not in {3, None}:
-        raise InvalidModel(f"The model takes {inputs[0].shape[1]} channels; only RGB (3) is served")
+        advice = (
+            f"its place is {task}.onnx"
+            if task in get_args(ModelType)
+            else "detect, segment and classify are served"
+        )
+        raise InvalidModel(f"The file stored as {model_type}.onnx says its task is '{str(task)[:40]}': {advice}")
+    if len(inputs) != 1:
+        raise InvalidModel(f"The model takes {len(inputs)} inputs; it must take one, {_INPUT}")
+    image = inputs[0]
+    if image.dtype not in FLOATS:
+        raise InvalidModel(f"The model's input is of {image.dtype[:40]}; it must be of floats, {_INPUT}")
+    if len(image.shape) != 4:
+        raise InvalidModel(f"The model's input has {len(image.shape)} dimensions; it must be {_INPUT}")
+    if image.shape[1] not in {3, None} and image.shape[3] == 3:
+        raise InvalidModel(f"The model's input has its channels last: export it with {_INPUT}")
+    if image.shape[1] not in {3, None}:
+        raise InvalidModel(
+            f"The model takes {image.shape[1]} channels; only RGB (3) is served: train it with those"
+        )

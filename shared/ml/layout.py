@@ -25,7 +25,8 @@ Shape = tuple[int | None, ...]
 
 FLOATS: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 _MASKS: Final = 32
-_STRIDES: Final = (8, 16, 32)
+_STRIDES: Final = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))  # YOLOv5, its P6 and P2, YOLOv3-tiny
+_EXPORT: Final = "export with Ultralytics' format=onnx, which writes metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,15 @@ def read_layout(
     if model_type == "detect":
         if len(outputs) != 1 or len(outputs[0].shape) != 3:
             raise InvalidModel(
-                f"A detect model has one output (batch, 4 + classes, boxes); this has {_shapes(outputs)}"
+                f"A detect model has one output (batch, 4 + classes, boxes); this has {_shapes(outputs)}: "
+                f"{_elsewhere(outputs)}"
             )
         return _read_boxes(metadata, outputs, 0, None, 0, canvas_hw)
     ranks = [len(output.shape) for output in outputs]
     if sorted(ranks) != [3, 4]:
         raise InvalidModel(
-            f"A segment model has boxes (3 dimensions) and prototypes (4); this has {_shapes(outputs)}"
+            f"A segment model has boxes (3 dimensions) and prototypes (4); this has {_shapes(outputs)}: "
+            f"{_elsewhere(outputs)}"
         )
     prototypes = ranks.index(4)
     masks = outputs[prototypes].shape[1] or _MASKS
@@ -86,7 +89,9 @@ def read_layout(
 
 def _read_scores(metadata: Metadata, outputs: Sequence[Tensor]) -> Layout:
     if len(outputs) != 1 or len(outputs[0].shape) != 2:
-        raise InvalidModel(f"A classify model has one output (batch, classes); this has {_shapes(outputs)}")
+        raise InvalidModel(
+            f"A classify model has one output (batch, classes); this has {_shapes(outputs)}: {_elsewhere(outputs)}"
+        )
     labels, columns = metadata.labels, outputs[0].shape[1]
     if labels is None and columns is None:
         raise InvalidModel("Neither the metadata nor the output's shape says how many classes there are")
@@ -126,7 +131,7 @@ def _read_boxes(  # noqa: PLR0917 - all of them are read from the same file
         if classes is not None and labels is not None and classes != len(labels):
             raise InvalidModel(
                 f"The metadata names {len(labels)} classes; the output {_shapes(outputs)} is not "
-                f"(batch, 4 + classes, boxes) of them"
+                f"(batch, 4 + classes, boxes) of them: export it anew, without moving its axes"
             )
         if room is not None and (classes or 0) < 1:
             raise InvalidModel(f"The output {_shapes(outputs)} is not (batch, 4 + classes, boxes)")
@@ -158,7 +163,18 @@ def _kind(metadata: Metadata, shape: Shape, masks: int, canvas_hw: tuple[int, in
         raise InvalidModel(
             f"The output {shape} may be (batch, 4 + classes, boxes) or its transpose: export with metadata"
         )
+    if rows > columns and canvas_hw is not None and rows not in _anchors(canvas_hw):
+        raise InvalidModel(
+            f"The output {shape} has {rows} boxes of {columns} numbers; YOLOv5, three a grid cell, would have "
+            f"{_anchors(canvas_hw)[0]}. YOLOX, YOLOv6, DETR and outputs with moved axes are not served: {_EXPORT}"
+        )
     return "raw" if rows < columns else "v5"
+
+
+def _anchors(canvas_hw: tuple[int, int]) -> list[int]:
+    """How many boxes YOLOv5 and its variants have on that canvas."""
+    height, width = canvas_hw
+    return [3 * sum((height // stride) * (width // stride) for stride in strides) for strides in _STRIDES]
 
 
 def _six_columns(metadata: Metadata, boxes: int | None, canvas_hw: tuple[int, int] | None) -> Kind:
@@ -169,8 +185,17 @@ def _six_columns(metadata: Metadata, boxes: int | None, canvas_hw: tuple[int, in
         raise InvalidModel(
             "The output may be end to end, or one class of YOLOv5: export with metadata or a fixed size"
         )
-    anchors = 3 * sum((canvas_hw[0] // stride) * (canvas_hw[1] // stride) for stride in _STRIDES)
-    return "v5" if boxes == anchors else "end_to_end"
+    return "v5" if boxes in _anchors(canvas_hw) else "end_to_end"
+
+
+def _elsewhere(outputs: Sequence[Tensor]) -> str:
+    """What outputs look like that are not those of their place, and so what to do."""
+    ranks = sorted(len(output.shape) for output in outputs)
+    places = {(2,): "classify", (3,): "detect", (3, 4): "segment"}
+    if tuple(ranks) in places:
+        place = places[tuple(ranks)]
+        return f"it looks like a {place} model, whose place is {place}.onnx"
+    return _EXPORT
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ REFUSED = {
             [node("Identity", "answer", "output0")],
             image=helper.make_tensor_value_info("images", TensorProto.FLOAT, [1]),
         ),
-        "not one float image batch",
+        "has 1 dimensions",
     ),
     "very many classes": (
         data(

@@ -365,7 +365,10 @@ def _answer(kind, boxes, classes, canvas_hw, masks=0):
         "rtdetr_raw": ([shares, scores], 4),
     }[kind]
     rows = np.concatenate(columns, axis=1).astype(np.float32)
-    answer = np.zeros((1, max(len(rows), rows.shape[1] + masks + 2), rows.shape[1]), np.float32)
+    count = max(len(rows), rows.shape[1] + masks + 2)
+    if kind == "v5":
+        count = 3 * sum((height // stride) * (width // stride) for stride in (8, 16, 32))
+    answer = np.zeros((1, count, rows.shape[1]), np.float32)
     answer[0, : len(rows)] = rows
     lit = np.zeros_like(answer)
     lit[:, :, first : first + (classes if kind in {"raw", "rtdetr_raw"} else 1)] = 1

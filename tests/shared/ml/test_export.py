@@ -99,6 +99,17 @@ def test_an_output_may_leave_open_what_the_names_say(shape):
 REFUSED = {
     "another task": (said(task="segment"), STATIC, RAW, "its task is 'segment'"),
     "a long task": (said(task="x" * 500), STATIC, RAW, "its task is 'xxx"),
+    "integers, as YOLOX is fed": (SAID, Tensor("i", "tensor(uint8)", (1, 3, 64, 64)), RAW, "must be of floats"),
+    "channels last": (SAID, Tensor("i", "tensor(float)", (1, 64, 64, 3)), RAW, "channels last"),
+    "one box a grid cell, as YOLOX has": ({}, STATIC, Tensor("o", "tensor(float)", (1, 6300, 85)), "YOLOX"),
+    "the boxes of DETR": ({}, STATIC, Tensor("o", "tensor(float)", (1, 300, 84)), "DETR"),
+    "moved axes": (
+        said(names="['a', 'b', 'c']"),
+        STATIC,
+        Tensor("o", "tensor(float)", (1, 6300, 7)),
+        "without moving its axes",
+    ),
+    "moved axes, and no metadata": ({}, STATIC, Tensor("o", "tensor(float)", (1, 6300, 7)), "moved axes"),
     "an image of two dimensions": (SAID, Tensor("i", "tensor(float)", (64, 64)), RAW, "input"),
     "an image of no dimensions": (SAID, Tensor("i", "tensor(float)", ()), RAW, "input"),
     "integers": (SAID, Tensor("i", "tensor(uint8)", (1, 3, 64, 64)), RAW, "input"),
@@ -118,7 +129,7 @@ REFUSED = {
     ),
     "boxes before classes": (SAID, STATIC, Tensor("o", "tensor(float)", (1, 8400, 7)), "classes"),
     "no classes": ({}, STATIC, Tensor("o", "tensor(float)", (1, 4, 8400)), "is not"),
-    "no classes of v5": ({}, STATIC, Tensor("o", "tensor(float)", (1, 8400, 5)), "is not"),
+    "no classes of v5": ({}, STATIC, Tensor("o", "tensor(float)", (1, 18900, 5)), "is not"),
     "as many boxes as rows": ({}, STATIC, Tensor("o", "tensor(float)", (1, 84, 84)), "transpose"),
     "one class of v5 or end to end": ({}, DYNAMIC, Tensor("o", "tensor(float)", (1, 300, 6)), "YOLOv5"),
     "nothing known of the classes": (
@@ -252,7 +263,10 @@ PROTOTYPES = Tensor("output1", "tensor(float)", (1, 32, 120, 160))
         (said(head="RTDETRDecoder"), (1, 300, 6), "rtdetr", 2),
         (said(head="RTDETRDecoder", names="['a', 'b', 'c']"), (1, 300, 7), "rtdetr_raw", 3),
         ({}, (1, 84, 8400), "raw", 80),
-        ({}, (1, 25200, 85), "v5", 80),
+        ({}, (1, 18900, 85), "v5", 80),
+        ({}, (1, 19110, 85), "v5", 80),  # P6
+        ({}, (1, 76500, 85), "v5", 80),  # P2
+        ({}, (1, 4500, 85), "v5", 80),  # YOLOv3-tiny
         ({}, (1, 300, 6), "end_to_end", 0),  # the anchors of 480 x 640 would be 18900
         ({}, (1, 18900, 6), "v5", 1),
         (ONE, (1, 18900, 6), "v5", 1),
@@ -296,12 +310,14 @@ def test_the_layout_of_scores():
 @pytest.mark.parametrize(
     ("model_type", "metadata", "outputs", "sentence"),
     [
-        ("detect", SEGMENT, [output(1, 38, 8400), PROTOTYPES], "task is 'segment'"),
-        ("detect", said(task="pose"), [output(1, 56, 8400)], "task is 'pose'"),
+        ("detect", SEGMENT, [output(1, 38, 8400), PROTOTYPES], r"task is 'segment': its place is segment\.onnx"),
+        ("detect", said(task="pose"), [output(1, 56, 8400)], "task is 'pose': detect, segment and classify are"),
         ("detect", said(task="obb"), [output(1, 7, 8400)], "task is 'obb'"),
-        ("detect", {}, [output(1, 3)], "one output"),  # a classify model stored as detect.onnx
+        ("detect", {}, [output(1, 3)], r"one output .* whose place is classify\.onnx"),
+        ("detect", {}, [output(1, 116, 8400), PROTOTYPES], r"one output .* whose place is segment\.onnx"),
+        ("detect", {}, [output(100, 4), output(100), output(100)], "Ultralytics"),  # torchvision's
         ("segment", SAID, [output(1, 6, 8400)], "task is 'detect'"),
-        ("segment", {}, [output(1, 6, 8400)], "prototypes"),
+        ("segment", {}, [output(1, 6, 8400)], r"prototypes .* whose place is detect\.onnx"),
         ("segment", SEGMENT, [output(1, 6, 8400), PROTOTYPES], "names 2 classes"),
         ("classify", {}, [output(1, 6, 8400)], "one output"),
         ("classify", said(task="classify"), [output(1, 3)], "names 2 classes"),
