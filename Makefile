@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VENV := .venv/.installed
 
-.PHONY: venv demo up test check format bench lock clean
+.PHONY: venv demo up test check audit format bench lock clean
 
 venv: $(VENV)
 
@@ -25,6 +25,9 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+
+audit: venv
+	$(BIN)/python .ci/audit.py
 
 format: venv
 	$(BIN)/ruff check --fix .

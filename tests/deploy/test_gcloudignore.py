@@ -1,9 +1,11 @@
 """What is uploaded as a function: what runs, and nothing else, as git and as gcloud read the patterns."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,29 @@ def test_the_lock_is_one_that_pip_checks_by_hash(root):
 
 def test_the_buildpack_finds_the_framework_in_the_lock_and_adds_none_of_its_own(root):
     assert "\nfunctions-framework==" in (root / "requirements.txt").read_text()
+
+
+def names_in(path):
+    """The packages that a file of requirements names, as they are spelled in locks."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?[=<>~]=", path.read_text(), re.MULTILINE)
+    return {name.lower().replace("_", "-").replace(".", "-") for name in found}
+
+
+def test_nothing_is_installed_that_the_functions_do_not_need(root):
+    """Neither what tests and checks need, nor what builds packages: a compiler is never called and never there."""
+    wanted, locked = names_in(root / "requirements.in"), names_in(root / "requirements.txt")
+    only_here = names_in(root / "requirements-dev.in") - wanted
+    building = {"cmake", "cython", "meson", "ninja", "pip", "pybind11", "setuptools", "torch", "wheel", "ziglang"}
+    assert {"hypothesis", "mypy", "onnx", "pytest", "ruff"} <= only_here
+    assert locked >= wanted
+    assert not locked & (building | only_here - {"grpcio"}), "grpcio is a part of Pub/Sub's client"
+
+
+def test_what_checks_for_insecure_code_has_no_exception_in_what_is_deployed(root):
+    ruff = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    assert ruff["select"] == ["ALL"]
+    assert not [rule for rule in ruff["ignore"] if re.fullmatch(r"S\d*", rule)]
+    assert not [where for where in ruff["per-file-ignores"] if where.startswith(("functions", "shared", "main"))]
+    for folder in ("functions", "shared"):
+        for path in (root / folder).rglob("*.py"):
+            assert not re.search(r"noqa: .*\bS\d|noqa\s*$", path.read_text(), re.MULTILINE), path
