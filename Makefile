@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VENV := .venv/.installed
 
-.PHONY: venv demo up test check audit format bench lock clean
+.PHONY: venv demo up test check audit format bench bench-peers lock clean
 
 venv: $(VENV)
 
@@ -36,6 +36,17 @@ format: venv
 bench: venv
 	$(BIN)/python -m benchmarks
 
+# The reference's packages stay in an environment of their own: they are large, and AGPL.
+PEERS := .venv-peers/.installed
+
+bench-peers: venv $(PEERS)
+	$(BIN)/python -m benchmarks.peers --python .venv-peers/bin/python
+
+$(PEERS): benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet -r benchmarks/peers/requirements.txt
+	@touch $(PEERS)
+
 # The locks are made here and nowhere else: requirements*.in say what is allowed, the locks say what is installed.
 lock: venv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
@@ -44,4 +55,4 @@ lock: venv
 		--custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
 
 clean:
-	rm -rf .venv demo-output local.env
+	rm -rf .venv .venv-peers demo-output local.env

@@ -63,10 +63,10 @@ def run(rounds: int = ROUNDS) -> Table:
     )
 
 
-def peak(command: Sequence[str]) -> dict[str, float]:
-    """Seconds and bytes of this Python with these arguments."""
+def peak(command: Sequence[str], python: str = sys.executable) -> dict[str, float]:
+    """Seconds and bytes of a Python with these arguments."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "peak.py"), sys.executable, *command],
+        [sys.executable, str(ROOT / "benchmarks" / "peak.py"), python, *command],
         cwd=ROOT,
         env=environment(),
         capture_output=True,

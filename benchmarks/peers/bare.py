@@ -1,0 +1,34 @@
+"""Bare runs of the models in a folder, by ONNX Runtime as it comes: `python -m benchmarks.peers.bare FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from benchmarks.peers.rows import ROWS, Row
+from benchmarks.peers.worker import serve
+from shared.ml.machine import available_cpus
+
+
+def bare(folder: Path, row: Row) -> Callable[[], object]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_cpus()
+    path = folder / row.size / f"{row.model}.onnx"
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    taken = session.get_inputs()[0]
+    batch = np.random.default_rng(5).random(taken.shape, np.float32)
+
+    def work() -> None:
+        for _ in range(row.passes):
+            session.run(None, {taken.name: batch})
+
+    return work
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[1])
+    serve({row.name: (lambda row=row: bare(where, row)) for row in ROWS if row.model})

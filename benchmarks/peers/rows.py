@@ -1,0 +1,51 @@
+"""What is compared, by names that all processes know. Needs the standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`size` is that of the photo, `model` in the folder of the size. The bare run is repeated `passes` times.
+
+    `over`: instead of bare runs, another row of the same contender is what it is compared with.
+    """
+
+    name: str
+    size: str
+    model: str
+    passes: int = 1
+    over: str = ""
+    rounds: int = 6
+    calls: int = 4
+
+
+ROWS: Final = (
+    Row("detect, pixels in, 720p", "hd", "detect"),
+    Row("detect, JPEG in, 720p", "hd", "detect"),
+    Row("detect, JPEG in, 12 MP", "twelve-mp", "detect", calls=2),
+    Row("segment with polygons, JPEG in, 720p, 20 objects", "hd", "segment"),
+    Row("segment with polygons, JPEG in, 12 MP, 60 objects", "twelve-mp", "segment", calls=2),
+    Row(
+        "segment at the image's own resolution, pixels in, 12 MP, 60 objects",
+        "twelve-mp",
+        "segment",
+        rounds=3,
+        calls=1,
+    ),
+    Row("annotated picture, 1080p, 34 objects, drawing alone", "full-hd", "segment", calls=2),
+    Row("sliced at 512, 4000x3000, boxes", "sliced", "detect", passes=81, rounds=3, calls=1),
+    Row("sliced at 512, 4000x3000, segments", "sliced", "segment", passes=81, rounds=3, calls=1),
+    Row("detect, segment and classify alone", "hd", "", calls=2),
+    Row(
+        "detect, segment and classify in turn, over each alone",
+        "hd",
+        "",
+        calls=2,
+        over="detect, segment and classify alone",
+    ),
+)
+TASKS: Final = ("detect", "segment", "classify")
+REPEATED: Final = 4  # times each of the three, alone or in turn
