@@ -40,6 +40,7 @@ class Trickle(io.RawIOBase):
 
     def read(self, size=-1):
         assert 0 < size <= 2**20, "nobody asks for all at once"
+        assert self.taken <= 100 * 2**20, "nobody reads without end"
         if not self.left and self.error:
             raise self.error
         given = min(size, self.left, 100_000)

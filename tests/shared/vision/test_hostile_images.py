@@ -162,7 +162,7 @@ FORGIVEN = {
     "comments and unknown segments": lambda: image_files.jpeg_with(
         (0xFE, b"\xff\xda" * 500), (0xEF, b"x" * 60_000)
     ),
-    "a tail of anything": lambda: SAMPLES["JPEG"] + b"\0\x02" + b"\xff\xda\0\x02" * 500,
+    "a tail of anything": lambda: SAMPLES["JPEG progressive"] + b"\0\x02" + b"\xff\xda\0\x02" * 500,
     "the most scans": lambda: image_files.jpeg_of_scans(100, image_files.SIZE_WH),
     "a tile that is twice the image": lambda: image_files.tiff_of_tiles(
         image_files.SIZE_WH, (512, 512), bytes(512 * 512)
