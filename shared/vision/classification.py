@@ -29,8 +29,6 @@ def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
     To a square: the short side is resampled to it, antialiased, the long one in proportion (rounded down), and
     the middle is cut out. To anything else: resampled, whatever becomes of the proportions.
     """
-    if size_hw[0] == size_hw[1]:
-        image = _middle(image)
     height, width = image.shape[:2]
     pixels = np.ascontiguousarray(rgbx(image))
     picture = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
@@ -39,18 +37,16 @@ def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
     else:
         side, short = size_hw[0], min(width, height)
         size_wh = int(side * width / short), int(side * height / short)
-        picture = picture.resize(size_wh, Image.Resampling.BILINEAR)
-        left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
-        picture = picture.crop((left, top, left + side, top + side))
+        left, top = round((size_wh[0] - side) / 2), round((size_wh[1] - side) / 2)
+        if max(size_wh) <= _LONGEST * side:
+            picture = picture.resize(size_wh, Image.Resampling.BILINEAR)
+            picture = picture.crop((left, top, left + side, top + side))
+        else:  # a line of 65,000 pixels would be 13 GB: only the middle is resampled, to a level the same
+            x, y = width / size_wh[0], height / size_wh[1]
+            box = left * x, top * y, min((left + side) * x, width), min((top + side) * y, height)
+            picture = picture.resize((side, side), Image.Resampling.BILINEAR, box=box)
     planes = np.asarray(picture)[..., :3].transpose(2, 0, 1)
     return planes.astype(np.float32) / np.float32(255)
-
-
-def _middle(image: Pixels) -> Pixels:
-    """The image without its far ends: a line of 65,000 pixels would be 13 GB once it is as wide as a canvas."""
-    most = _LONGEST * min(image.shape[:2])
-    top, left = (max(length - most, 0) // 2 for length in image.shape[:2])
-    return image[top : top + most, left : left + most]
 
 
 def strongest(scores: npt.NDArray[np.floating], *, count: int, threshold: float) -> Classification:

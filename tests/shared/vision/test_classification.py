@@ -26,6 +26,17 @@ def test_the_crop_is_pillows(shape_hw, size_hw):
     np.testing.assert_array_equal(crop(image, size_hw), expected.transpose(2, 0, 1).astype(np.float32) / 255)
 
 
+@pytest.mark.parametrize("shape_hw", [(37, 1301), (1301, 37), (20, 501), (1, 50), (3, 2000)])
+def test_the_middle_of_a_line_is_that_of_the_whole_to_a_level(shape_hw):
+    image = np.random.default_rng(7).integers(0, 256, (*shape_hw, 3), np.uint8)
+    side, short = 32, min(shape_hw)
+    size_wh = tuple(int(side * length / short) for length in shape_hw[::-1])
+    resized = Image.fromarray(image).resize(size_wh, Image.Resampling.BILINEAR)
+    left, top = (round((length - side) / 2) for length in size_wh)
+    expected = np.asarray(resized)[top : top + side, left : left + side].transpose(2, 0, 1)
+    assert np.abs(crop(image, (side, side)) * 255 - expected).max() < 1.01
+
+
 def test_a_view_of_four_byte_pixels_is_cropped_alike():
     stored = np.random.default_rng(6).integers(0, 256, (30, 50, 4), np.uint8)
     tile = rgb_view(stored)[3:27, 5:45]
