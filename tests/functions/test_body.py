@@ -1,5 +1,6 @@
 """What is posted is read to a limit, and whole: from streams, and through the server that is deployed."""
 
+import contextlib
 import io
 import json
 import re
@@ -10,6 +11,7 @@ import flask
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.test import create_environ
 
 from functions.body import MAX_BODY_BYTES, read_body
 from local.stack import Stack
@@ -191,6 +193,18 @@ def test_a_caller_whose_body_breaks_off_has_a_problem_of_status_503(served):
 def test_what_is_sent_with_another_method_is_read_and_not_kept(served):
     sent = chunked(*[" " * 2**20] * 20).replace(b"POST", b"PUT", 1)
     assert exchange(served, sent).startswith("HTTP/1.1 405 ")
+
+
+@pytest.mark.parametrize("entry_point", ["process_upload", "process_request"])
+def test_of_what_has_no_end_and_another_method_not_all_is_read(entry_point, cloud, serve):
+    stream = Trickle(10**12)
+    environ = create_environ(method="PUT") | CHUNKED | {"wsgi.input": stream}
+    told = []
+    with contextlib.closing(
+        serve(entry_point, cloud.settings).application(environ, lambda *said: told.extend(said))
+    ):
+        assert told[0].startswith("405 ")
+    assert 0 < stream.taken <= 100 * 2**20
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
