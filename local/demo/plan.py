@@ -141,7 +141,7 @@ def pictures(rows: Iterable[tuple[str, str, int, int, int, float, *tuple[str, ..
 FULL = Plan(
     pictures=pictures(
         (
-            ("tenant-001", "north-field.jpg", 38, 4000, 3000, 14.4),
+            ("tenant-001", "north-field.jpg", 23, 4000, 3000, 7.68),
             ("tenant-001", "bed-01.jpg", 10, 640, 480, 42),
             ("tenant-001", "bed-02.jpg", 16, 1280, 960, 32),
             ("tenant-001", "phone/2027-05-03 08.41.jpg", 13, 1080, 1440, 36),

@@ -11,6 +11,7 @@ from shared.processing_context import ProcessingContext
 from shared.steps.aggregate_step import AggregateStep
 from shared.steps.classification_step import ClassificationStep
 from shared.steps.detection_step import DetectionStep
+from shared.steps.join_segments_step import JoinSegmentsStep
 from shared.steps.sahi_detection_step import SAHIDetectionStep
 from shared.steps.segment_filter_step import SegmentFilterStep
 from shared.steps.segmentation_step import SegmentationStep
@@ -47,6 +48,7 @@ STEPS: Final[Mapping[str, type[Step]]] = {
     "sahi_detect": SAHIDetectionStep,
     "classify": ClassificationStep,
     "segment_filter": SegmentFilterStep,
+    "join_segments": JoinSegmentsStep,
     "within_segments": WithinSegmentsStep,
     "aggregate": AggregateStep,
     "size_statistics": SizeStatisticsStep,

@@ -91,6 +91,7 @@ EVERY = {
     "top_k": 2,
     "min_area": 12.5,
     "largest": 3,
+    "threshold": 0.3,
     "of": "segments",
     "bands": [{"name": "low", "below": 0.5}, {"name": "high"}],
 }

@@ -100,6 +100,8 @@ ASKED = [
     [("sahi_detect", {"slice_size": 48, "overlap": 0.5})],
     ["classify"],
     ["segment", ("segment_filter", {"labels": ["bed"], "largest": 1})],
+    ["segment", "join_segments", "within_segments", "aggregate"],
+    ["segment", "within_segments", "join_segments", "aggregate"],
     ["segment", "within_segments"],
     ["segment", "within_segments", "aggregate"],
     ["segment", "detect", "aggregate", "size_statistics"],

@@ -1,0 +1,87 @@
+"""JoinSegmentsStep: what tiles saw of one segment becomes one: a bed longer than a tile is found in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from shared.config import Config
+from shared.errors import InvalidPipeline
+from shared.ml.layout import ModelType
+from shared.processing_context import ProcessingContext
+from shared.vision.detections import Detections, Integers
+from shared.vision.masks import Mask, refuse_too_many
+from shared.vision.segments import Segments, union
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinSegmentsStep:
+    """Segments of a class are one if the smaller of two has `threshold` of its pixels in common with the other.
+
+    What two tiles saw of one thing has in common what lies where they overlap: with tiles that overlap by a fifth
+    (the default) a sixth or more. Neighbours whose masks run into each other have a few hundredths.
+    """
+
+    model_types: ClassVar[tuple[ModelType, ...]] = ()
+    looks_closely: ClassVar[bool] = False
+
+    threshold: float = 0.1
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:  # noqa: ARG003 - as every step's
+        return cls(threshold=float(options.get("threshold", 0.1)))
+
+    def execute(self, ctx: ProcessingContext) -> ProcessingContext:
+        """Masks are at the image's own resolution then.
+
+        Raises:
+            InvalidPipeline: no step before has looked for segments.
+            ImageTooLarge: as `Segments`.
+        """
+        if ctx.segments is None:
+            raise InvalidPipeline("join_segments comes after a step that finds segments")
+        order = ctx.segments.detections.order()
+        found = ctx.segments.detections[order]
+        in_image = ctx.segments.in_image(ctx.image_hw)
+        masks = [in_image[index] for index in order.tolist()]
+        firsts = joined(masks, found.class_ids, self.threshold)
+        kept, places = np.unique(firsts, return_inverse=True)
+        groups = [np.flatnonzero(firsts == first).tolist() for first in kept.tolist()]
+        corners = [found.boxes_xyxy[group] for group in groups]
+        boxes = np.array([(*each[:, :2].min(0), *each[:, 2:].max(0)) for each in corners], np.float32)
+        refuse_too_many(round(float((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())) if len(boxes) else 0)
+        segments = Segments(
+            Detections(boxes.reshape(-1, 4), found.confidences[kept], found.class_ids[kept]),
+            tuple(union([masks[index] for index in group]) for group in groups),
+        )
+        now = np.empty(len(order) + 1, np.int64)  # where each is; the last: in none
+        now[order], now[-1] = places, -1
+        return replace(ctx, segments=segments, homes=None if ctx.homes is None else now[ctx.homes])
+
+
+def joined(masks: Sequence[Mask], class_ids: Integers, threshold: float) -> Integers:
+    """For each of n masks the first one that it is one with, itself if there is none before it (n,)."""
+    firsts = np.arange(len(masks))
+    for index, mask in enumerate(masks):
+        for other in range(index):
+            apart = class_ids[index] == class_ids[other] and firsts[index] != firsts[other]
+            if apart and common_share(mask, masks[other]) >= threshold:
+                low, high = sorted((firsts[index], firsts[other]))
+                firsts[firsts == high] = low
+    return firsts
+
+
+def common_share(one: Mask, other: Mask) -> float:
+    """Of the pixels of the smaller of two masks, how many the other has too: intersection over the smaller."""
+    (height, width), (rows, columns) = one.pixels.shape, other.pixels.shape
+    left, top = max(one.left, other.left), max(one.top, other.top)
+    right = min(one.left + width, other.left + columns)
+    bottom = min(one.top + height, other.top + rows)
+    if left >= right or top >= bottom:
+        return 0.0
+    mine, theirs = (mask.cropped(left, top, right, bottom).pixels for mask in (one, other))
+    common = np.count_nonzero(mine & theirs)
+    return common / min(one.area, other.area) if common else 0.0

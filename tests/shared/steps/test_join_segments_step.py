@@ -1,0 +1,121 @@
+"""Parts of one segment that several tiles saw are one again; neighbours stay two."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.config import Config
+from shared.errors import ImageTooLarge, InvalidPipeline
+from shared.processing_context import ProcessingContext
+from shared.processors.slices import SliceOptions
+from shared.steps.join_segments_step import JoinSegmentsStep
+from shared.steps.sahi_detection_step import SAHIDetectionStep
+from shared.vision import masks
+from shared.vision.detections import Detections
+from shared.vision.masks import Mask
+from shared.vision.segments import Segments
+from tests.support import models
+from tests.support.scenes import scene
+
+CONFIG = Config(gcs_bucket="b", error_topic="e")
+IMAGE_HW = (60, 100)
+
+
+def found(*rectangles, homes=None):
+    """A context of segments, each x1, y1, x2, y2, perhaps a class, the first the strongest."""
+    boxes = [each[:4] for each in rectangles]
+    class_ids = [each[4] if len(each) > 4 else 0 for each in rectangles]
+    confidences = np.linspace(0.9, 0.5, len(rectangles), dtype=np.float32)
+    segments = Segments(
+        Detections(np.array(boxes, np.float32).reshape(-1, 4), confidences, np.array(class_ids, np.int64)),
+        tuple(Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in boxes),
+    )
+    ctx = ProcessingContext(tenant_id="tenant-001", image=scene(IMAGE_HW), segments=segments)
+    return ctx if homes is None else replace(ctx, homes=np.array(homes, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("rectangles", "boxes"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([(0, 0, 10, 10)], [(0, 0, 10, 10)], id="one"),
+        pytest.param([(0, 0, 50, 10), (40, 0, 90, 10)], [(0, 0, 90, 10)], id="a fifth in common"),
+        pytest.param([(0, 0, 50, 10), (45, 0, 95, 10)], [(0, 0, 95, 10)], id="a tenth is enough"),
+        pytest.param([(0, 0, 50, 10), (46, 0, 96, 10)], [(0, 0, 50, 10), (46, 0, 96, 10)], id="less is not"),
+        pytest.param([(0, 0, 50, 10), (50, 0, 99, 10)], [(0, 0, 50, 10), (50, 0, 99, 10)], id="only touching"),
+        pytest.param([(0, 0, 50, 10), (0, 30, 50, 40)], [(0, 0, 50, 10), (0, 30, 50, 40)], id="apart"),
+        pytest.param([(0, 0, 50, 10), (10, 0, 20, 10)], [(0, 0, 50, 10)], id="one in the other"),
+        pytest.param([(0, 0, 50, 10), (40, 0, 90, 10, 1)], [(0, 0, 50, 10), (40, 0, 90, 10)], id="of two classes"),
+        pytest.param(
+            [(0, 0, 30, 10), (50, 0, 80, 10), (25, 0, 55, 10)], [(0, 0, 80, 10)], id="by the one between them"
+        ),
+        pytest.param([(0, 0, 0, 0), (0, 0, 9, 9)], [(0, 0, 0, 0), (0, 0, 9, 9)], id="nothing of it in its box"),
+    ],
+)
+def test_what_has_enough_in_common_is_one(rectangles, boxes):
+    after = JoinSegmentsStep.from_json({}, CONFIG).execute(found(*rectangles)).segments
+    assert [tuple(box) for box in after.detections.boxes_xyxy.tolist()] == boxes
+    assert after.areas.tolist() == [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes]
+
+
+def test_the_strongest_part_says_how_sure_it_is():
+    after = JoinSegmentsStep().execute(found((0, 0, 50, 10), (0, 20, 9, 29), (40, 0, 90, 10)))
+    assert after.segments.detections.confidences.tolist() == pytest.approx([0.9, 0.7])
+
+
+@pytest.mark.parametrize(("threshold", "left"), [(0.2, 1), (0.21, 2), (1, 2)])
+def test_how_much_is_enough_can_be_said(threshold, left):
+    step = JoinSegmentsStep.from_json({"threshold": threshold}, CONFIG)
+    assert len(step.execute(found((0, 0, 50, 10), (40, 0, 90, 10))).segments) == left
+
+
+def test_neighbours_aslant_whose_boxes_overlap_stay_two():
+    ctx = found((0, 0, 40, 40), (10, 0, 50, 40))
+    band = np.abs(np.subtract.outer(np.arange(40), np.arange(40))) < 4  # along the diagonal
+    parts = tuple(replace(mask, pixels=band) for mask in ctx.segments.masks)
+    ctx = replace(ctx, segments=replace(ctx.segments, masks=parts))
+    assert len(JoinSegmentsStep().execute(ctx).segments) == 2
+
+
+def test_homes_follow_their_segments():
+    ctx = found((0, 0, 50, 10), (0, 20, 50, 30), (40, 0, 90, 10), homes=[2, -1, 1, 0, 2])
+    assert JoinSegmentsStep().execute(ctx).homes.tolist() == [0, -1, 1, 0, 0]
+
+
+def test_segments_need_not_come_in_order():
+    ctx = found((0, 0, 50, 10), (40, 0, 90, 10), (0, 20, 50, 30), homes=[0, 1, 2])
+    turned = replace(ctx, segments=ctx.segments[np.array([2, 1, 0])], homes=np.array([0, 1, 2]))
+    after = JoinSegmentsStep().execute(turned)
+    assert after.segments.detections.boxes_xyxy[after.homes].tolist() == [
+        [0, 20, 50, 30],
+        [0, 0, 90, 10],
+        [0, 0, 90, 10],
+    ]
+
+
+def test_what_tiles_saw_of_a_long_bed_is_joined(put_model):
+    """A segmenter that finds the whole of every tile: parts that only tiles have made."""
+    put_model(models.segment([(0, 0.9, np.ones((40, 40), bool))]), "segment")
+    image = scene((40, 100), [(x, 39, x + 1, 40) for x in range(100)])
+    slices = SliceOptions(slice_hw=(40, 40), overlap=0.25, full_image=False)
+    ctx = ProcessingContext(tenant_id="tenant-001", image=image)
+    sliced = SAHIDetectionStep.from_json(
+        {"model": "segment", "slice_size": 40, "overlap": 0.25, "full_image": False}, CONFIG
+    )
+    assert sliced.slices == slices
+    tiled = sliced.execute(ctx)
+    assert len(tiled.segments) == 3
+    [box] = JoinSegmentsStep().execute(tiled).segments.detections.boxes_xyxy.tolist()
+    assert box == [0, 0, 100, 40]
+
+
+def test_before_there_are_segments_it_says_so():
+    with pytest.raises(InvalidPipeline, match="join_segments comes after a step that finds segments"):
+        JoinSegmentsStep().execute(ProcessingContext(tenant_id="tenant-001", image=scene(IMAGE_HW)))
+
+
+def test_masks_that_there_is_no_memory_for_are_refused(monkeypatch):
+    monkeypatch.setattr(masks, "MAX_PIXELS", 500)
+    with pytest.raises(ImageTooLarge, match="900 px together"):
+        JoinSegmentsStep().execute(found((0, 0, 50, 10), (40, 0, 90, 10)))
