@@ -140,7 +140,7 @@ def _message(number, content):
 
 
 def folding(count=40, each=15_000_000):
-    """Many constants that are computed of constants, none too large: 2.4 GB of them, where all are computed."""
+    """Many constants that are computed of constants, none too large, no two alike: 2.4 GB if all are computed."""
     nodes = [
         node("ReduceMax", "images", "light", keepdims=0),
         node("Cast", "light", "place", to=TensorProto.INT64),
@@ -148,7 +148,7 @@ def folding(count=40, each=15_000_000):
     last = "answer"
     for index in range(count):
         nodes.append(
-            node("ConstantOfShape", "many", f"big{index}", value=numpy_helper.from_array(np.float32([1])))
+            node("ConstantOfShape", "many", f"big{index}", value=numpy_helper.from_array(np.float32([index])))
         )
         nodes.append(node("Gather", f"big{index} place", f"one{index}"))
         nodes.append(node("Add", f"{last} one{index}", f"sum{index}" if index < count - 1 else "output0"))
@@ -156,8 +156,8 @@ def folding(count=40, each=15_000_000):
     return data(nodes, {"many": np.int64([each])})
 
 
-def looped(*body, constants=()):
-    """The answer, after as many turns of `body` (which makes "next" of "state") as it takes: it takes them all."""
+def looped(*body, turns=2**62, constants=()):
+    """The answer, after so many turns of `body`, which makes "next" of "state"."""
     turn = helper.make_graph(
         [node("Identity", "go", "goes_on"), *body],
         "turn",
@@ -171,6 +171,8 @@ def looped(*body, constants=()):
             helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
         ],
     )
-    loop = helper.make_node("Loop", ["", "yes", "lit"], ["last"], body=turn)
+    loop = helper.make_node("Loop", ["turns", "yes", "lit"], ["last"], body=turn)
     light = [node("ReduceMax", "images", "light", keepdims=0), node("Add", "answer light", "lit")]
-    return using("last", *light, loop, constants={"yes": np.array(True), **dict(constants)})
+    return using(
+        "last", *light, loop, constants={"yes": np.array(True), "turns": np.int64(turns), **dict(constants)}
+    )

@@ -3,12 +3,13 @@
 import threading
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
 from shared.errors import InvalidModel
 from shared.ml.onnx_model import ModelSource, OnnxModel
-from tests.support import models
+from tests.support import hostile_graphs, models
 from tests.support.pictures import picture
 
 SOURCE = ModelSource("gs://b/models/t/detect.onnx", 1, "AAAAAA==")
@@ -101,3 +102,20 @@ def test_a_run_keeps_nothing_and_many_may_run_at_once():
         thread.join()
     for light, found in answers.items():
         np.testing.assert_allclose(found, 0.9 * light, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("image", "said", "sentence"),
+    [
+        ([1], {}, "it must be images"),
+        ([1, 4, 64, 64], {}, "takes 4 channels"),
+        ([1, 3, 64, 64], {"task": "segment"}, "says its task is 'segment'"),
+        ([1, 3, 64, 64], {}, "not an ONNX model that can be loaded"),
+    ],
+)
+def test_what_takes_no_images_is_refused_before_it_is_a_session(image, said, sentence):
+    """Of an operator that there is not no session can be made: who tried would hear of nothing else."""
+    node = hostile_graphs.node("NoSuchThing", "answer", "output0")
+    takes = onnx.helper.make_tensor_value_info("images", TensorProto.FLOAT, image)
+    with pytest.raises(InvalidModel, match=sentence):
+        load(hostile_graphs.data([node], image=takes, said=said))
