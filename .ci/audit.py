@@ -41,12 +41,8 @@ def advisories(packages: list[tuple[str, str]]) -> Mapping[tuple[str, str], list
     )
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
         results = json.load(answer).get("results", [])
-    if len(results) != len(packages):
-        raise ValueError("an answer for other packages")
-    found = {
-        package: [each["id"] for each in result.get("vulns", [])]
-        for package, result in zip(packages, results, strict=True)
-    }
+    answered = zip(packages, results, strict=True)  # a ValueError where they are not as many
+    found = {package: [each["id"] for each in result.get("vulns", [])] for package, result in answered}
     return {package: ids for package, ids in found.items() if ids}
 
 

@@ -101,6 +101,12 @@ def test_attributes_and_data_may_be_missing(message, attributes, body):
     assert wrapped(**message).what == ImageMessage(attributes, body)
 
 
+@pytest.mark.parametrize("attributes", [[1], "a", 5, {"tenant_id": 1}, {"x": None}, {"x": []}, {"x": {}}])
+def test_attributes_that_are_no_texts_are_refused(attributes):
+    with pytest.raises(InvalidEvent, match="attributes"):
+        wrapped(attributes=attributes)
+
+
 @pytest.mark.parametrize("data", [5, [], {}, True, "a", "a===", "aGk", "aGk=\n", "a-_=", "ä"])
 def test_data_that_is_not_base64_is_refused(data):
     with pytest.raises(InvalidEvent):

@@ -99,6 +99,7 @@ BODIES = st.one_of(
     st.fixed_dictionaries(
         {"type": st.sampled_from([STORAGE_FINALIZED, MESSAGE_PUBLISHED]) | ODD, "data": ODD}
     ).map(text),
+    st.fixed_dictionaries({"data": ODD, "messageId": ODD}).map(lambda message: text({"message": message})),
     st.fixed_dictionaries({"bucket": ODD, "name": ODD, "generation": ODD}).map(text),
     st.recursive(ODD, lambda inner: st.dictionaries(st.sampled_from(["message", "data"]), inner, max_size=2)).map(
         text
