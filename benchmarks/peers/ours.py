@@ -1,0 +1,96 @@
+"""This project's answers: a model file and an image file through the processors that are deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.peers.matching import Answer, Booleans, Setting, SliceSetting
+from local.folder_store import FolderStore
+from shared.ml.layout import ModelType
+from shared.ml.model_cache import ModelCache
+from shared.ml.onnx_model import OnnxModel
+from shared.processors.box_processor import BoxOptions
+from shared.processors.classifier_processor import ClassifierOptions, ClassifierProcessor
+from shared.processors.detector_processor import DetectorProcessor
+from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
+from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
+from shared.processors.slices import SliceOptions
+from shared.vision.detections import Detections
+from shared.vision.images import decode
+from shared.vision.masks import Mask
+from shared.vision.merge import Kind, Metric
+from shared.vision.pixels import Pixels
+
+TENANT: Final = "peer"
+_MOST_PIXELS: Final = 200_000_000
+
+
+class Ours:
+    def __init__(self, path: Path, model_type: ModelType) -> None:
+        """Raises: as `ModelCache.get_model`."""
+        store = FolderStore({f"models/{TENANT}/{model_type}.onnx": path})
+        ModelCache.configure(store, bucket="local", refresh_s=1e9)
+        self.model: OnnxModel = ModelCache.get_model(tenant_id=TENANT, model_type=model_type)
+
+    def read(self, path: Path) -> Pixels:
+        """Raises: as `decode`."""
+        return decode(path.read_bytes(), max_pixels=_MOST_PIXELS)
+
+    def detect(self, image: Pixels, setting: Setting) -> Answer:
+        options = BoxOptions(**self._asked(setting))
+        return _answer(DetectorProcessor(tenant_id=TENANT, options=options).process(image))
+
+    def segment(self, image: Pixels, setting: Setting) -> Answer:
+        """With masks on the canvas, or of the image if the setting says so."""
+        options = SegmentOptions(**self._asked(setting), resolution="image" if setting.in_image else "canvas")
+        found = SegmentationProcessor(tenant_id=TENANT, options=options).process(image)
+        frame_hw = image.shape[:2] if found.canvas is None else found.canvas.canvas_hw
+        return _answer(found.detections, [_whole(mask, frame_hw) for mask in found.masks])
+
+    def classify(self, image: Pixels) -> npt.NDArray[np.float64]:
+        """(classes,) all scores, by class id."""
+        options = ClassifierOptions(top_k=100_000)
+        found = ClassifierProcessor(tenant_id=TENANT, options=options).process(image)
+        return found.confidences[np.argsort(found.class_ids)].astype(np.float64)
+
+    def sliced(self, image: Pixels, setting: SliceSetting) -> Answer:
+        slices = SliceOptions(
+            slice_hw=setting.slice_hw,
+            overlap=setting.overlap,
+            full_image=setting.full_image,
+            kind=Kind(setting.kind),
+            metric=Metric(setting.metric),
+            threshold=setting.threshold,
+        )
+        options = BoxOptions(confidence_threshold=setting.confidence, class_agnostic=setting.class_agnostic)
+        return _answer(SAHIDetectorProcessor(tenant_id=TENANT, options=options, slices=slices).process(image))
+
+    def _asked(self, setting: Setting) -> dict[str, Any]:
+        """The setting as options: classes by their labels."""
+        labels = None
+        if setting.classes is not None:
+            labels = tuple(self.model.export.labels[index] for index in setting.classes)
+        return {
+            "confidence_threshold": setting.confidence,
+            "iou_threshold": setting.iou,
+            "class_agnostic": setting.class_agnostic,
+            "max_detections": setting.max_detections,
+            "labels": labels,
+        }
+
+
+def _answer(found: Detections, masks: list[Booleans] | None = None) -> Answer:
+    return Answer(
+        found.boxes_xyxy.astype(np.float64), found.confidences.astype(np.float64), found.class_ids, masks
+    )
+
+
+def _whole(mask: Mask, frame_hw: tuple[int, int]) -> Booleans:
+    pixels = np.zeros(frame_hw, bool)
+    height, width = mask.pixels.shape
+    pixels[mask.top : mask.top + height, mask.left : mask.left + width] = mask.pixels
+    return pixels
