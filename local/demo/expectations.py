@@ -12,8 +12,8 @@ from local.demo.comparison import total
 
 LEAST_MATCHED: Final = 0.5  # of what is really there: not a figure, but less would mean the wrong model
 MOST_OFF: Final = 0.05  # of a count: found more or less than is there
-MOST_OFF_IN_A_BED: Final = 0.15
-LEAST_OFF: Final = 6  # what grows at the edges of the picture and of the bed: in a small bed a large share
+MOST_OFF_IN_A_BED: Final = 0.1
+LEAST_OFF: Final = 3  # what grows at the edges of the picture and of the bed: in a small bed a large share
 
 
 def missing(answers: Sequence[Answer]) -> list[str]:
