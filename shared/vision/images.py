@@ -8,11 +8,11 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import simplejpeg
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.vision.jpeg_scans import has_more_scans
@@ -41,6 +41,7 @@ _DAMAGED: Final = (
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _ORIENTATION: Final = 0x0112  # EXIF tag
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF tags
 _TURNED: Final = {5, 6, 7, 8}  # its values where rows are columns
 _UPSIDE_DOWN: Final = {3, 4, 7, 8}  # where, after that, the last row is the first
 _MIRRORED: Final = {2, 3, 6, 7}  # where the last column is
@@ -108,7 +109,7 @@ def _read_opened(
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit of a side is {_MAX_SIDE}")
     if image.format in {"JPEG", "MPO"} and has_more_scans(data, _MAX_SCANS):
         raise InvalidImage(f"The image has more than {_MAX_SCANS} scans")
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and _tile_area(image) > max(width * height, _MAX_TILE):
+    if image.format == "TIFF" and _tile_area(image) > max(width * height, _MAX_TILE):
         raise InvalidImage("The image has tiles that are much larger than itself")
     if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
         orientation = image.getexif().get(_ORIENTATION, 1)
@@ -121,8 +122,9 @@ def _read_opened(
     return upright, (upright.shape[0], upright.shape[1])
 
 
-def _tile_area(image: TiffImagePlugin.TiffImageFile) -> int:
-    width, height = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+def _tile_area(image: Any) -> int:
+    """Of a TIFF, px. Its tags by number: Pillow's reader of TIFF is not worth 5 ms of every start."""
+    width, height = (image.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH))
     return int(width) * int(height)
 
 
