@@ -24,7 +24,8 @@ def decode_raw(output: Tensor, thresholds: Floats) -> Candidates:
     class_ids = scores[:, likely].argmax(axis=0)
     chosen = best[likely] > thresholds[class_ids]
     likely, class_ids = likely[chosen], class_ids[chosen]
-    boxes = xywh_to_xyxy(output[:4, likely].T.astype(np.float32))
+    # In the precision of the file: corners of float16 are rounded to it, as the reference rounds them.
+    boxes = xywh_to_xyxy(output[:4, likely].T).astype(np.float32)
     found = Detections(boxes, best[likely].astype(np.float32), class_ids)
     return found, output[4 + classes :, likely].T.astype(np.float32)
 
@@ -63,7 +64,7 @@ def decode_rtdetr_raw(output: Tensor, thresholds: Floats, canvas_hw: tuple[int, 
     return decode_raw(columns, thresholds)
 
 
-def xywh_to_xyxy(boxes_xywh: Floats) -> Floats:
+def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
     """(n, 4) centre x, centre y, width, height to (n, 4) left, top, right, bottom."""
     centre, half = boxes_xywh[:, :2], boxes_xywh[:, 2:] / 2
     return np.concatenate((centre - half, centre + half), axis=1)

@@ -104,3 +104,11 @@ def test_rtdetr_boxes_are_shares_of_the_canvas():
     candidates, _ = yolo.decode_rtdetr_raw(raw, QUARTER, (320, 640))
     assert candidates.boxes_xyxy.tolist() == [[240, 80, 400, 240]]
     assert candidates.class_ids.tolist() == [1]
+
+
+def test_corners_of_half_precision_are_of_half_precision():
+    """From 512 px on that is every half pixel: 600.5 - 20.25 is between two, and rounded to the even one."""
+    output = np.array([[600.5], [100], [40.5], [20], [0.5]], np.float16)
+    found, _ = yolo.decode_raw(output, np.array([0.25], np.float32))
+    assert found.boxes_xyxy.dtype == np.float32
+    assert found.boxes_xyxy.tolist() == [[580.0, 90, 621.0, 110]]
