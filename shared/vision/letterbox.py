@@ -22,7 +22,7 @@ Reading = Literal["exact", "fast"]
 Size = tuple[int, int]  # (height, width)
 Floats = npt.NDArray[np.float32]
 
-_GREY: Final = np.float32(114) * np.float32(1 / 255)
+_GREY: Final = np.float32(114 / 255)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
 _ONE: Final = 2048  # 1.0 in 11-bit fixed point
-_LEVEL: Final = np.float32(1 / 255)
+_LEVELS: Final = np.float32(255)
 _BAND: Final = 48
 _NEAR: Final = 1 << 16  # px of a wide image that are picked from at once
 _BYTE: Final = np.uint32(0xFF)
@@ -153,4 +153,4 @@ def _halve(pixels: Words, out: Floats) -> None:
 def _write(levels: Words, out: Floats) -> None:
     """0 to 255 as 0 to 1, in two steps: in one, numpy converts in small pieces."""
     out[...] = levels
-    out *= _LEVEL
+    out /= _LEVELS  # not times its inverse: that is another number in the last bit, and equals change places

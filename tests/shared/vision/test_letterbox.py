@@ -123,6 +123,16 @@ def test_a_view_into_four_byte_pixels_is_resampled_alike():
     np.testing.assert_array_equal(resized(tile, (24, 36)), resized(tile.copy(), (24, 36)))
 
 
+def test_levels_are_divided_by_255_to_the_last_bit():
+    levels = np.arange(256, dtype=np.uint8)
+    planes = np.empty((3, 16, 16), np.float32)
+    resize(np.repeat(levels.reshape(16, 16, 1), 3, axis=2), planes)
+    np.testing.assert_array_equal(planes[0].ravel(), levels / np.float32(255))
+    out = np.empty((3, 8, 4), np.float32)
+    letterbox((4, 4), (8, 4)).draw(np.zeros((4, 4, 3), np.uint8), out)
+    assert out[0, 0, 0] == np.float32(114) / np.float32(255)
+
+
 def test_padding_is_grey_on_every_side():
     out = np.full((3, 64, 96), np.nan, np.float32)
     box = Letterbox((10, 10), (64, 96), (20, 30), top=8, left=11)
