@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from examples.scenes import TENANTS
+from examples.training import evaluate_segments
 from examples.training.canvases import CANVAS_PX, any_scene, letterboxed
 from examples.training.detections import decoded, ious
-from examples.training.evaluate_segments import measured_masks
 from examples.training.evaluate_states import confusion, told
 from examples.training.precision import Ledger, mean
 from examples.training.sessions import CONFIDENCE, run, session
@@ -70,9 +70,10 @@ def fresh_scenes(tenant_id: str, count: int) -> list[Scene]:
 
 def report(tenant_id: str, task: str, path: Path, count: int) -> str:
     """What a person wants to know; for a detector mAP and count error by size band."""
-    model, scenes = session(path), fresh_scenes(tenant_id, count)
+    model = session(path)
     if task == "segment":
-        return str(measured_masks(model, scenes))
+        return evaluate_segments.report(tenant_id, model, count)
+    scenes = fresh_scenes(tenant_id, count)
     if task == "classify":
         return told(tenant_id, confusion(tenant_id, model, scenes))
     tallies = measured(tenant_id, model, scenes)

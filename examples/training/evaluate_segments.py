@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from examples.scenes import render
 from examples.training.canvases import letterboxed
 from examples.training.detections import decoded
 from examples.training.masks import SMALLEST_PX, filled, opened, overlaps
@@ -14,11 +16,20 @@ from examples.training.precision import Ledger, mean
 from examples.training.sessions import CONFIDENCE, run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     import onnxruntime as ort
 
     from examples.scenes import Scene
+
+HEAD = (
+    "| scenes | areas | found | mask mAP50 | mask mAP50-95 | IoU of an area | IoU of the ground |\n"
+    + "| --- " * 7
+    + "|"
+)
+FIRST_FRESH_SEEDS = (500_000, 510_000)  # far below the first training seed
+USUAL_PX = (640, 960, 1280)
+LARGE_WH, LARGE_PLANTS_PX = (4000, 3000), (36, 48, 70, 100)
 
 
 @dataclass
@@ -31,15 +42,31 @@ class Masks:
     found: int = 0
 
     def __str__(self) -> str:
-        """A line for a person."""
+        """The cells of a row of `HEAD`."""
         map50, map50_95 = mean([self.ledger])
         return (
-            f"areas {self.ledger.truths}, found {self.found}, mask mAP50 {map50:.3f}, mAP50-95 {map50_95:.3f}, "
-            f"IoU of an area {np.mean(self.best):.3f}, IoU of the ground {np.mean(self.ground):.3f}"
+            f"{self.ledger.truths} | {self.found} | {map50:.3f} | {map50_95:.3f} "
+            f"| {np.mean(self.best):.3f} | {np.mean(self.ground):.3f}"
         )
 
 
-def measured_masks(model: ort.InferenceSession, scenes: Sequence[Scene]) -> Masks:
+def report(tenant_id: str, model: ort.InferenceSession, count: int) -> str:
+    """A table: of so many usual scenes, and of four large photographs of small plants."""
+    usual = (
+        render(tenant_id, seed=FIRST_FRESH_SEEDS[0] + i, size_wh=(width, width * 3 // 4))
+        for i, width in zip(range(count), cycle(USUAL_PX), strict=False)
+    )
+    large = (
+        render(tenant_id, seed=FIRST_FRESH_SEEDS[1] + i, size_wh=LARGE_WH, plant_px=plant_px)
+        for i, plant_px in enumerate(LARGE_PLANTS_PX)
+    )
+    rows = [
+        f"| {name} | {measured_masks(model, scenes)} |" for name, scenes in (("usual", usual), ("large", large))
+    ]
+    return "\n".join((HEAD, *rows))
+
+
+def measured_masks(model: ort.InferenceSession, scenes: Iterable[Scene]) -> Masks:
     """Compare masks on the canvas; all areas are of one class."""
     masks, side_px = Masks(), model.get_inputs()[0].shape[2]
     for scene in scenes:

@@ -11,6 +11,7 @@ import pytest
 
 from examples.scenes import TENANTS, render
 from examples.training.evaluate import measured
+from examples.training.evaluate_segments import measured_masks
 from examples.training.evaluate_states import confusion
 from examples.training.precision import mean
 from examples.training.sessions import session
@@ -94,6 +95,15 @@ def test_a_segmenter_answers_with_terms_and_prototypes(path):
     assert [output.name for output in model.get_outputs()] == ["output0", "output1"]
     assert output.shape == (1, 4 + 1 + 32, 21 * side * side // 1024)
     assert prototypes.shape == (1, 32, side // 4, side // 4)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.stem == "segment"], ids=lambda path: path.parent.name)
+def test_a_segmenter_finds_the_areas_of_fresh_scenes(path):
+    scenes = [render(path.parent.name, seed=9200 + i, size_wh=(640, 480)) for i in range(4)]
+    seen = measured_masks(session(path), scenes)
+    assert mean([seen.ledger])[0] > 0.9
+    assert np.mean(seen.best) > 0.75
+    assert np.mean(seen.ground) > 0.85
 
 
 def test_a_classifier_tells_how_plants_are():
