@@ -73,9 +73,14 @@ def dialog(shown: Shown) -> str:
 
 
 def _alt(answer: Answer) -> str:
+    document = answer.document or {}
+    if "classification" in document:
+        classes = ", ".join(f"{each['label']} {each['confidence']:.0%}" for each in document["classification"])
+        return f"{answer.ask.path} of {answer.ask.tenant_id}: {classes}"
     found = answer.comparison.found if answer.comparison else {}
     what = ", ".join(f"{count} {label}" for label, count in found.items()) or "nothing"
-    return f"{answer.ask.path} of {answer.ask.tenant_id} with boxes around what was found: {what}"
+    drawn = "outlines" if "detections" not in document and "segments" in document else "boxes"
+    return f"{answer.ask.path} of {answer.ask.tenant_id} with {drawn} around what was found: {what}"
 
 
 def _meta(answer: Answer) -> str:
@@ -139,7 +144,9 @@ def _class(answer: Answer) -> str:
 
 def _matched(answer: Answer) -> str:
     seen = answer.comparison
-    return f"{sum(seen.matched.values())} in place" if seen else ""
+    if seen is None or "classification" in (answer.document or {}):
+        return ""
+    return f"{sum(seen.matched.values())} in place"
 
 
 def _timings(answer: Answer) -> str:

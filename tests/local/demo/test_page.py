@@ -124,6 +124,8 @@ def test_a_class_is_shown_with_how_sure_it_is_and_whether_it_is_right(done):
     text = shown(done(comparison=seen, document={"classification": classes}))
     assert "<span>dry, as it is</span><b>93%</b>" in text
     assert "<span>healthy</span><b>7%</b>" in text
+    assert "in place</span>" not in text
+    assert Reader(text).all("img")[0]["alt"] == "bed.jpg of tenant-001: dry 93%, healthy 7%"
 
 
 def test_an_upload_that_is_only_there_to_be_asked_about_is_a_line(done):
