@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +45,8 @@ class Stack:
 
     `environment` is what the functions inherit and where names and emulators are looked up; by default this
     process's own. STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST in it are used instead of emulators of ours.
-    `targets` may leave functions out, for a source that does not have them all.
+    `targets` may leave functions out, for a source that does not have them all. `between` may put something
+    between them and the emulators: it is given the settings of the functions, and gives those they get.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Stack:
         environment: Mapping[str, str] | None = None,
         delivery: Delivery | None = None,
         remove_at_end: Sequence[Path] = (),
+        between: Callable[[dict[str, str]], dict[str, str]] = dict,
     ) -> None:
         self._source = source.resolve()
         self._targets = tuple(targets)
         self._environment = dict(os.environ if environment is None else environment)
         self._delivery = delivery or Delivery()
         self._remove_at_end = tuple(remove_at_end)
+        self._between = between
         self._exit = ExitStack()
         self._functions: dict[str, ServerProcess] = {}
         self._supervisor: Supervisor | None = None
@@ -215,7 +218,7 @@ class Stack:
     def _start_functions(self, leash: Leash) -> None:
         if not self._source.is_file():
             raise StackError(f"there is no {self._source}")
-        environment = {**self._environment, **self._settings()}
+        environment = {**self._environment, **self._between(self._settings())}
         self._functions = {
             target: function_server(
                 target, source=self._source, environment=environment, folder=self.folder, leash=leash
