@@ -9,6 +9,7 @@ from tests.support.faulty_stack import ACKNOWLEDGED, wait_until
 from tests.support.stories import PATH, STORIES
 
 TIMEOUT_S = 60
+CALLS = [(story, call) for story in STORIES for call in STORIES[story].calls]
 _numbers = itertools.count(1)
 
 
@@ -118,3 +119,24 @@ class Campaign:
 
 def _story(scenario):
     return STORIES[scenario.story]
+
+
+def ends_once(scenario, ending, *, killed=False):
+    """One result or one error message; acknowledged once, as a duplicate if it was written by then."""
+    *before, last = ending.verdicts
+    assert set(before) <= {"deferred"}
+    story = STORIES[scenario.story]
+    may_be_written = killed or (scenario.after and scenario.operation == "write result")
+    assert last == story.ends or (story.ends == "done" and may_be_written and last == "duplicate")
+    if story.status:
+        assert (ending.result, ending.written) == (None, {})
+        told_twice = scenario.after and scenario.operation == "publish"
+        assert len(ending.errors) == (2 if told_twice else 1)
+        assert {each["status"] for each in ending.errors} == {story.status}
+        assert {each["event_id"] for each in ending.errors} == {ending.lines[-1]["event_id"]}
+    else:
+        assert ending.errors == []
+        assert sorted(ending.written) == ["annotated.jpg", "result.json"]
+        assert ending.written["annotated.jpg"] == ending.written["result.json"]
+        assert ending.result["counts"] == dict(story.counts)
+        assert ending.result["pipeline"] == dict(story.asks or ()).get("pipeline", "detect")

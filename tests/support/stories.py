@@ -51,13 +51,16 @@ STORIES = {
         ("read pipelines", "stat result", "read image", "read model", "write picture", "write result"),
     ),
     "a second upload": Story(
-        ("stat pipelines", "stat result", "read image", "stat model", "write picture", "write result"),
+        (
+            *("stat pipelines", "stat result", "read image", "stat model"),
+            *("stat picture", "write picture", "write result"),
+        ),
         earlier=True,
     ),
     "other work": Story(
         (
             *("stat image", "read pipelines", "stat result", "stat model"),
-            *("read image", "read model", "write picture", "write result"),
+            *("read image", "read model", "stat picture", "write picture", "write result"),
         ),
         earlier=True,
         asks=(("pipeline", "mine"),),
