@@ -52,9 +52,9 @@ def test_an_event_that_cannot_be_served_is_deferred_and_then_published(scenario,
     assert ending.fired >= 1
     *before, last = ending.verdicts
     assert (set(before), last) == ({"deferred"}, "rejected")
-    [error] = ending.errors
-    assert error["status"] in {"503", "504"}
-    assert error["event_id"] == ending.lines[-1]["event_id"]
+    assert {error["status"] for error in ending.errors} <= {"503", "504"}
+    assert {error["event_id"] for error in ending.errors} == {ending.lines[-1]["event_id"]}
+    assert len(ending.errors) <= 1 + sum(line["error"] == "publish_failed" for line in ending.lines)
 
 
 @pytest.mark.parametrize("scenario", ENDS_AS_EVER, ids=str)
@@ -75,7 +75,7 @@ def test_an_error_that_cannot_be_published_waits_until_it_can(scenario, campaign
     fault.times = 0
     ending = campaign.ending(scenario)
     assert (set(ending.verdicts[:-1]), ending.verdicts[-1]) == ({"deferred"}, "rejected")
-    assert [each["status"] for each in ending.errors] == ["400"]
+    assert {each["status"] for each in ending.errors} == {"400"}
 
 
 @pytest.mark.parametrize("kind", ["stall", "reset", "503", "page"])

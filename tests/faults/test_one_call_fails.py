@@ -5,7 +5,6 @@ import pytest
 from local.trigger import MESSAGE, UPLOAD
 from tests.support.campaign import CALLS, Campaign, Scenario, ends_once
 from tests.support.faulty_stack import FaultyStack
-from tests.support.stories import STORIES
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -40,7 +39,6 @@ FAIL = [
     for story, call in CALLS
     for kind in kinds(table, story, call)
 ]
-NOTHING_FAILS = [Scenario(story) for story in STORIES]
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +50,18 @@ def cloud():
 @pytest.fixture(scope="module")
 def campaign(cloud):
     campaign = Campaign(cloud)
-    campaign.begin(NOTHING_FAILS + FAIL)
+    campaign.begin(FAIL)
     return campaign
-
-
-@pytest.mark.parametrize("scenario", NOTHING_FAILS, ids=lambda each: each.story)
-def test_a_story_makes_these_calls_and_no_others(scenario, campaign):
-    ending = campaign.ending(scenario)
-    assert ending.calls == dict.fromkeys(STORIES[scenario.story].calls, 1)
-    assert ending.verdicts == [STORIES[scenario.story].ends]
-    ends_once(scenario, ending)
 
 
 @pytest.mark.parametrize("scenario", FAIL, ids=str)
 def test_one_call_fails(scenario, campaign):
     ending = campaign.ending(scenario)
     assert ending.fired == 1
+    is_there = scenario.operation == "read image" or (scenario.story, scenario.operation) == (
+        "an upload",
+        "read model",
+    )
+    if scenario.kind == "corrupted" and is_there:  # what is damaged may still be a picture, or a model
+        assert ending.verdicts[0] == "deferred"
     ends_once(scenario, ending)
