@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError, features
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.vision.jpeg_scans import has_more_scans
 from shared.vision.letterbox import Size
+from shared.vision.pixel_budget import PixelBudget
 from shared.vision.pixels import Pixels, rgb_view, rgbx
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
@@ -50,6 +51,7 @@ _MAX_SCANS: Final = 100  # of a JPEG, as in libtiff: encoders make some ten, and
 _MAX_TILE: Final = (
     2**22
 )  # px of a TIFF's tile, where the image has fewer: it is made whole, however little is used
+BUDGET: Final = PixelBudget()  # of all images that are being decoded: one of the largest, or several smaller ones
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
@@ -65,7 +67,7 @@ def read(data: bytes, *, max_pixels: int, least_hw: Callable[[Size], Size] | Non
     the time. Its other scales take longer than its own size.
 
     Alpha is dropped, palettes and grey are expanded, of 16 bits the high byte is kept. Size and format are
-    known from the header before a pixel is decoded.
+    known from the header before a pixel is decoded. No more than `max_pixels` are decoded at once, in all threads.
 
     Raises:
         UnsupportedImage: not one of FORMATS.
@@ -111,6 +113,12 @@ def _read_opened(
         raise InvalidImage(f"The image has more than {_MAX_SCANS} scans")
     if image.format == "TIFF" and _tile_area(image) > max(width * height, _MAX_TILE):
         raise InvalidImage("The image has tiles that are much larger than itself")
+    with BUDGET.taking(width * height, most=max_pixels):
+        return _decode(image, data, least_hw)
+
+
+def _decode(image: Image.Image, data: bytes, least_hw: Callable[[Size], Size] | None) -> tuple[Pixels, Size]:
+    width, height = image.size
     if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
         orientation = image.getexif().get(_ORIENTATION, 1)
         upright_hw = (width, height) if orientation in _TURNED else (height, width)
