@@ -8,8 +8,9 @@ in its place: the pictures first, the result last. If something else lies there 
     anything else                                              it is written over
 
 If it was the result that changed, the pictures are looked at again before it is; and who has replaced another's
-picture writes the result in any case, for the other may be about to write its own and must hear of it. So nothing
-newer is ever replaced by something older, and who wrote the last result had put its pictures beside it.
+picture of the same image writes the result in any case, for the other may be about to write its own and must hear
+of it (one of an older image hears of it from any result of ours). So nothing newer is ever replaced by something
+older, and who wrote the last result had put its pictures beside it.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ class Results:
         """
         found, replaced = self.look(name) if looked_at_first else None, False
         while not self._is_there(work, found):
-            replaced |= found is not None  # told or not: an answer may be lost, and its write done
+            # Told or not: an answer may be lost, and its write done.
+            replaced |= found is not None and image_generation(found) == work.image_generation
             try:
                 self._write(name, data, "image/jpeg", work, found)
             except ObjectChanged:

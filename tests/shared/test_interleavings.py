@@ -61,8 +61,11 @@ class World:
 
     def upload(self, number):
         self.store.schedule.step()
-        self.image = self._put(IMAGE, COLOURS[number])
+        self.replace_image(number)
         return self.image
+
+    def replace_image(self, number):
+        self.image = self._put(IMAGE, COLOURS[number])
 
     def renew(self):
         self.store.schedule.step()
@@ -168,6 +171,17 @@ def test_two_deliveries_in_every_order_leave_the_newest_whole(story):
         tell(world, STORIES[story], choose)
         if story == "the same event twice":
             assert sorted(world.verdicts) == ["done", "duplicate"]
+
+    assert in_every_order(once) > 50
+
+
+def test_two_deliveries_of_a_new_image_over_an_old_result_write_one_result():
+    def once(choose):
+        world = in_memory("the same event twice")
+        world.delivered()
+        world.replace_image(1)
+        tell(world, STORIES["the same event twice"], choose)
+        assert sorted(world.verdicts[1:]) == ["done", "duplicate"]
 
     assert in_every_order(once) > 50
 
