@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from local.pubsub.backlog import Backlog, Delivery
     from local.pubsub.filter import Predicate
 
-_MAX_PUSHES = 16  # under way at once, for one subscription
+_MAX_PUSHES = 64  # under way at once, for one subscription
 
 
 @dataclass(slots=True)
