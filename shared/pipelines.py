@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,7 @@ BUILT_IN: Final[Mapping[str, Any]] = {
     },
 }
 MAX_BYTES: Final = 2**20
+_STEP_NAMES: Final[Mapping[type[Step], str]] = {step_class: name for name, step_class in STEPS.items()}
 _SCHEMA: Final = Path(__file__).parent / "schemas" / "pipelines.schema.json"
 
 
@@ -62,9 +63,20 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Of the steps and all their options, defaults too; and of the reading, where it is not the usual one."""
-        said = repr(list(self.steps)) + ("" if self.reading == "exact" else self.reading)
-        return hashlib.sha256(said.encode()).hexdigest()
+        """SHA-256 of the canonical JSON of steps, options and reading, as hexadecimal digits.
+
+        Options go by the names that pipelines give them, and those at their default are left out: the digest
+        depends on no class, on no order of fields, and stays when a step gains an option.
+        """
+        identity: dict[str, Any] = {
+            "steps": [
+                {"step": _STEP_NAMES[type(step)], "options": non_default_options(step)} for step in self.steps
+            ]
+        }
+        if self.reading != "exact":
+            identity["resampling"] = self.reading
+        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
     def model_types(self) -> tuple[ModelType, ...]:
@@ -199,6 +211,23 @@ def _overlaid(definition: Mapping[str, Any], options: Mapping[str, Any]) -> Mapp
 @cache
 def _options_of(step: str) -> tuple[str, ...]:
     return tuple(json.loads(_SCHEMA.read_text())["$defs"][step].get("properties", {}))
+
+
+def non_default_options(options: Any) -> dict[str, Any]:
+    """The options of a step, or of a part of them, that are not at their default, by the names of the schema.
+
+    A field whose option is called otherwise says so in its metadata (`option`).
+    """
+    found: dict[str, Any] = {}
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if is_dataclass(value):
+            found |= non_default_options(value)
+        else:
+            default = each.default if each.default_factory is MISSING else each.default_factory()
+            if value != default:
+                found[each.metadata.get("option", each.name)] = value
+    return found
 
 
 def _path(tenant_id: str) -> str:

@@ -34,7 +34,9 @@ class BoxOptions:
     """
 
     confidence_threshold: float = _USUAL_CONFIDENCE
-    confidence_thresholds: Mapping[str, float] = field(default_factory=dict)
+    confidence_thresholds: Mapping[str, float] = field(
+        default_factory=dict, metadata={"option": "confidence_threshold_by_label"}
+    )
     labels: tuple[str, ...] | None = None
     iou_threshold: float = _USUAL_IOU
     class_agnostic: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
@@ -35,12 +35,12 @@ class SliceOptions:
     than one tile. Boxes of which `metric` is at least `threshold` are one object.
     """
 
-    slice_hw: tuple[int, int] | None = None
+    slice_hw: tuple[int, int] | None = field(default=None, metadata={"option": "slice_size"})
     overlap: float = 0.2
     full_image: bool = True
-    kind: Kind = Kind.GREEDYNMM
-    metric: Metric = Metric.IOS
-    threshold: float = 0.5
+    kind: Kind = field(default=Kind.GREEDYNMM, metadata={"option": "merge"})
+    metric: Metric = field(default=Metric.IOS, metadata={"option": "merge_metric"})
+    threshold: float = field(default=0.5, metadata={"option": "merge_threshold"})
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import jsonschema
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.errors import InvalidPipeline, StorageUnavailable
-from shared.pipelines import BUILT_IN, MAX_BYTES, Pipelines, Plan, check
+from shared.pipelines import BUILT_IN, MAX_BYTES, Pipelines, Plan, check, non_default_options
+from shared.processors.classifier_processor import ClassifierOptions
 from shared.steps.step import STEPS
 from tests.support.stores import MemoryStore
 
@@ -208,6 +210,93 @@ def test_a_digest_is_the_same_in_every_process(root, store, pipelines):
 def test_what_says_the_same_has_the_same_digest(step, options, same):
     one, other = (STEPS[step].from_json(each, CONFIG) for each in (options, same))
     assert Plan((one,)).digest == Plan((other,)).digest
+
+
+FIXED_DIGESTS = [
+    ("detect", {}, "54e6bc9244f6079d69a69621b63884c3840403400ab2c08222977dc57395ee73"),
+    (
+        "detect",
+        {
+            "labels": ["b", "a"],
+            "confidence_threshold": {"a": 0.4},
+            "iou_threshold": 0.5,
+            "class_agnostic": True,
+            "max_detections": 7,
+        },
+        "e4e546ba53fe2a4b4188847a2604bce39b302382526b685ef37373442751efd0",
+    ),
+    (
+        "segment",
+        {"resolution": "image", "run_lengths": True},
+        "9a1bf618d1b5661456b0bca713fa388d0112ae40750c65837bb098103c810dd3",
+    ),
+    (
+        "sahi_detect",
+        {
+            "model": "segment",
+            "slice_size": [512, 640],
+            "overlap": 0.3,
+            "full_image": False,
+            "merge": "NMM",
+            "merge_metric": "IOU",
+            "merge_threshold": 0.4,
+        },
+        "6beb495a712c74eb63915ad8a083ff58ddeaf5e61d24bfed8577b3fbae126977",
+    ),
+    (
+        "classify",
+        {"top_k": 3, "confidence_threshold": 0.5},
+        "3e20ea4e576666998113d642c23f46fa8d18c0f0f8834f6ba7aa5f00899a9408",
+    ),
+    (
+        "segment_filter",
+        {"labels": ["bed"], "min_area": 20000, "largest": 8},
+        "e45397f803d1b053dc2e5c186c539199f0e038d56e24ab18c43c7eef1f74b097",
+    ),
+    ("join_segments", {"threshold": 0.2}, "2734f0645468fa885d64758ff70f3afe2b8150f8a5e23d445fb95286717c3d11"),
+    (
+        "within_segments",
+        {"detector": "detect", "slice_size": 512},
+        "7fd15a39c3c57b473d52d1d3031e01870dfb04ba9e51399006ede881eb8fd8e9",
+    ),
+    ("aggregate", {}, "3c62ba2e617a5e2b1f835002b544a4dca689140982ace1a15cae56f193218f46"),
+    (
+        "size_statistics",
+        {"of": "segments", "bands": [{"name": "s", "below": 0}, {"name": "l"}]},
+        "73d5b2efd33f427f5f0a523ff52695d293d6a27d807fa35d0f47eefadf077b11",
+    ),
+]
+
+
+@pytest.mark.parametrize(("step", "options", "digest"), FIXED_DIGESTS, ids=[each[0] for each in FIXED_DIGESTS])
+def test_the_digest_of_a_step_with_these_options_never_changes(step, options, digest):
+    assert Plan((STEPS[step].from_json(options, CONFIG),)).digest == digest
+
+
+def test_the_digest_of_several_steps_read_fast_never_changes(pipelines):
+    plan = pipelines.plan("tenant-001", "count", {"reading": "fast"})
+
+    assert plan.digest == "1c7439f2cc6d9ae2168db461f47a8279abe0ddbf226dfffe56c107f3f93c57e6"
+
+
+def test_a_digest_depends_neither_on_the_class_nor_on_the_order_of_fields_nor_on_new_options_at_their_default():
+    @dataclass(frozen=True)
+    class Before:
+        overlap: float = 0.2
+        labels: tuple[str, ...] | None = None
+        options: ClassifierOptions = field(default_factory=ClassifierOptions)
+
+    @dataclass(frozen=True)
+    class After:
+        options: ClassifierOptions = field(default_factory=ClassifierOptions)
+        only: tuple[str, ...] | None = field(default=None, metadata={"option": "labels"})
+        added: int = 7
+        overlap: float = 0.2
+
+    assert non_default_options(Before()) == non_default_options(After()) == {}
+    options = ClassifierOptions(top_k=3)
+    before = non_default_options(Before(labels=("a",), options=options))
+    assert before == non_default_options(After(only=("a",), options=options)) == {"labels": ("a",), "top_k": 3}
 
 
 # A tenant's own
