@@ -12,9 +12,9 @@ from benchmarks.tenants import bare_run, serving
 from benchmarks.turns import Row, in_turn, table
 from shared.processors.box_processor import least_hw
 from shared.processors.detector_processor import DetectorProcessor
-from shared.summary import stage
-from shared.vision import images
-from shared.vision.letterbox import Reading
+from shared.runtime.event_record import stage
+from shared.vision.images import codec
+from shared.vision.images.letterbox import Reading
 
 ROUNDS: Final = 40
 LIMITS: Final[dict[tuple[tuple[int, int], Reading], float]] = {
@@ -56,7 +56,7 @@ def from_jpeg(tenant_id: str, size_wh: tuple[int, int], reading: Reading) -> Cal
 
     def work() -> object:
         with stage("decode"):
-            image, true_hw = images.read(data, max_pixels=MAX_PIXELS, least_hw=least)
+            image, true_hw = codec.read(data, max_pixels=MAX_PIXELS, least_hw=least)
         return processor.process(image, true_hw)
 
     return work

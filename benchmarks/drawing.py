@@ -10,13 +10,13 @@ from benchmarks.photos import FULL_HD, image_hw, pixels
 from benchmarks.table import Table
 from benchmarks.tenants import bare_run, serving
 from benchmarks.turns import Row, in_turn, table
-from shared.picture import draw
 from shared.processing_context import ProcessingContext
 from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor
-from shared.summary import stage
-from shared.vision import images
-from shared.vision.segments import Segments
+from shared.results.picture import draw
+from shared.runtime.event_record import stage
+from shared.vision.images import codec
+from shared.vision.masks.segments import Segments
 
 TENANT: Final = "drawing"
 ROUNDS: Final = 40
@@ -76,7 +76,7 @@ def written(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
         with stage("draw"):
             picture = draw(context())
         with stage("encode"):
-            return images.encode_jpeg(picture)
+            return codec.encode_jpeg(picture)
 
     return work
 

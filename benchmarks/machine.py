@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from shared.ml.machine import available_cpus
+from shared.runtime.machine import available_cpus
 
 _PACKAGES: Final = (
     "functions-framework",

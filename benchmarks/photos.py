@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from examples.scenes import render
-from shared.vision import images
-from shared.vision.pixels import Pixels
+from samples.scenes import render
+from shared.vision.images import codec
+from shared.vision.images.pixels import Pixels
 
 HD: Final = (1280, 720)
 FULL_HD: Final = (1920, 1080)
@@ -27,13 +27,13 @@ def photo(size_wh: tuple[int, int]) -> bytes:
     width, height = (round(side * drawn) for side in size_wh)
     scene = render("tenant-001", seed=1, size_wh=(width, height)).image
     picture = Image.fromarray(np.ascontiguousarray(scene)).resize(size_wh, Image.Resampling.BICUBIC)
-    return images.encode_jpeg(np.asarray(picture), quality=_QUALITY)
+    return codec.encode_jpeg(np.asarray(picture), quality=_QUALITY)
 
 
 @cache
 def pixels(size_wh: tuple[int, int]) -> Pixels:
     """(h, w, 3) of the same, as it is decoded."""
-    return images.decode(photo(size_wh), max_pixels=MAX_PIXELS)
+    return codec.decode(photo(size_wh), max_pixels=MAX_PIXELS)
 
 
 def image_hw(size_wh: tuple[int, int]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.vision.letterbox import letterbox
+from shared.vision.images.letterbox import letterbox
 
 CANVAS: Final = 640
 ANCHORS: Final = 8400  # 80 * 80 + 40 * 40 + 20 * 20

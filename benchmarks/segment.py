@@ -11,8 +11,8 @@ from benchmarks.table import Table
 from benchmarks.tenants import bare_run, serving
 from benchmarks.turns import Row, in_turn, table
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
-from shared.summary import stage
-from shared.vision import images
+from shared.runtime.event_record import stage
+from shared.vision.images import codec
 
 ROUNDS: Final = 30
 OBJECTS: Final = {HD: 20, TWELVE_MP: 60}
@@ -53,7 +53,7 @@ def from_jpeg(tenant_id: str, size_wh: tuple[int, int]) -> Callable[[], object]:
 
     def work() -> object:
         with stage("decode"):
-            image = images.decode(data, max_pixels=MAX_PIXELS)
+            image = codec.decode(data, max_pixels=MAX_PIXELS)
         found = processor.process(image)
         with stage("polygons"):
             return found.polygons()

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Final
 
 from benchmarks.table import Figure, Table
-from tests.support.soak import Plan, soak
+from testing.soak import Plan, soak
 
 UPLOADS: Final = 2000
 KILLS: Final = 30

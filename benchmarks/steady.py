@@ -23,7 +23,7 @@ from shared import events
 from shared.config import Config
 from shared.events import Event, ImageMessage
 from shared.ml.model_cache import ModelCache
-from shared.pipeline import Pipeline
+from shared.pipeline.runner import Pipeline
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 IMAGES: Final = 200
@@ -74,7 +74,7 @@ def measure(folder: Path, images: int) -> list[int]:
     pipeline = Pipeline(store, config)
     process, resident = psutil.Process(), []
     for index in range(images):
-        upload = f"{events.UPLOADS}{TENANT}/{index % len(SIZES)}.jpg"
+        upload = f"uploads/{TENANT}/{index % len(SIZES)}.jpg"
         attributes = {"tenant_id": TENANT, "image": upload, "pipeline": PIPELINES[index // len(SIZES) % 2]}
         request = events.parse(Event(ImageMessage(attributes)), config)
         pipeline.run(replace(request, request_id=str(index)))

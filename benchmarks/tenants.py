@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from shared.ml.layout import ModelType
 from shared.ml.model_cache import ModelCache
-from tests.support.stores import MemoryStore
+from shared.ml.output_layout import ModelType
+from testing.stores import MemoryStore
 
 
 @contextmanager

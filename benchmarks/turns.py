@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Final
 
 from benchmarks.table import Figure, Table
-from shared.summary import summarise
+from shared.runtime.event_record import summarise
 
 WARM_UP: Final = 3
 _HEADS: Final = ("row", "stage", "median", "minimum", "/ bare run")

@@ -20,15 +20,15 @@ import numpy as np
 
 from benchmarks.network import detect_model
 from benchmarks.table import Figure, Table
-from examples.scenes import render
 from functions import envelope
+from samples.scenes import render
 from shared import events
 from shared.config import Config
 from shared.ml.model_cache import ModelCache
-from shared.pipeline import Pipeline
-from shared.summary import summarise
-from shared.vision import images
-from tests.support.stores import MemoryStore
+from shared.pipeline.runner import Pipeline
+from shared.runtime.event_record import summarise
+from shared.vision.images import codec
+from testing.stores import MemoryStore
 
 TENANT: Final = "tenant-001"
 SIZE_WH: Final = (1280, 960)
@@ -68,7 +68,7 @@ def run(rounds: int = ROUNDS) -> Table:
 
 def scene(size_wh: tuple[int, int] = SIZE_WH) -> bytes:
     """A photograph of the sample world, as a phone would send it."""
-    return images.encode_jpeg(render(TENANT, seed=1, size_wh=size_wh).image, quality=90)
+    return codec.encode_jpeg(render(TENANT, seed=1, size_wh=size_wh).image, quality=90)
 
 
 def table(timings: Timings, single: Timings, what: str) -> Table:

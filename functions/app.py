@@ -15,7 +15,7 @@ import flask
 
 from functions import envelope
 from functions.body import drop_body, read_body
-from shared import deadline, documents, events
+from shared import events
 from shared.cloud.error_topic import ErrorTopic
 from shared.cloud.object_store import ObjectStore
 from shared.config import Config
@@ -28,11 +28,13 @@ from shared.errors import (
     Verdict,
 )
 from shared.events import Event, ImageMessage, Request
-from shared.logs import Log, LogHandler, Trace
-from shared.ml.limits import Limits
 from shared.ml.model_cache import ModelCache
-from shared.pipeline import Outcome, Pipeline
-from shared.summary import Summary, summarise
+from shared.ml.model_limits import Limits
+from shared.pipeline.runner import Outcome, Pipeline
+from shared.results import documents
+from shared.runtime import deadline
+from shared.runtime.event_record import Summary, summarise
+from shared.runtime.logs import Log, LogHandler, Trace
 
 _SEVERITY: Final[Mapping[Verdict, str]] = {
     "done": "INFO",

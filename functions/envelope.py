@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from shared.errors import Ignored, InvalidEvent
 from shared.events import FIELDS, Event, ImageMessage, ObjectFinalized, parse_json
+from shared.names import parse_generation
 
 STORAGE_FINALIZED: Final = "google.cloud.storage.object.v1.finalized"
 MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
@@ -28,7 +29,6 @@ MESSAGE_PUBLISHED: Final = "google.cloud.pubsub.topic.v1.messagePublished"
 _STORAGE: Final = "google.cloud.storage.object.v1."
 _UNWRAPPED_ID: Final = "x-goog-pubsub-message-id"
 _NOTIFICATION: Final = ("eventType", "bucketId", "objectId", "objectGeneration")
-_MAX_GENERATION: Final = 2**63 - 1
 
 
 def parse(headers: Mapping[str, str], body: bytes) -> Event:
@@ -99,10 +99,10 @@ def _message(attributes: Mapping[str, str], data: bytes, message_id: object, tim
 def _finalized(bucket: object, name: object, generation: object) -> ObjectFinalized:
     if not isinstance(bucket, str) or not isinstance(name, str) or not bucket or not name:
         raise InvalidEvent("The event names no object")
-    text = str(generation) if isinstance(generation, (str, int)) and not isinstance(generation, bool) else ""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and 0 < int(text) <= _MAX_GENERATION):
+    number = parse_generation(generation)
+    if number is None:
         raise InvalidEvent("The event names no generation of its object")
-    return ObjectFinalized(bucket, name, int(text))
+    return ObjectFinalized(bucket, name, number)
 
 
 def _metadata(resource: Mapping[str, Any]) -> Mapping[str, Any] | None:

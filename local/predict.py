@@ -28,8 +28,8 @@ from shared.errors import (
 )
 from shared.events import Event, ImageMessage, Request
 from shared.ml.model_cache import ModelCache
-from shared.pipeline import Pipeline
-from shared.summary import summarise
+from shared.pipeline.runner import Pipeline
+from shared.runtime.event_record import summarise
 
 BUCKET: Final = "local"
 # Required in the cloud, and nothing here.
@@ -144,7 +144,7 @@ def asked(
             raise Refused(f"--options {options!r} is not valid JSON") from error
     requests = {}
     for name, path in images.items():
-        attributes = {"tenant_id": tenant_id, "image": f"{events.UPLOADS}{tenant_id}/{name}"}
+        attributes = {"tenant_id": tenant_id, "image": f"uploads/{tenant_id}/{name}"}
         if pipeline is not None:
             attributes["pipeline"] = pipeline
         try:

@@ -27,13 +27,13 @@ from local.bridge import Bridge, Route
 from local.function_server import function_server
 from local.layout import Layout
 from local.leash import Leash
-from local.pubsub import PubSubServer
 from local.resources import Delivery, Push
 from local.server_process import ServerProcess, StackError
 from local.storage_server import storage_server
 from local.supervisor import Supervisor
 from local.trigger import MESSAGE, REQUEST, TARGETS, UPLOAD, triggers
 from local.upload_watcher import UploadWatcher
+from pubsub_emulator import PubSubServer
 
 DEFAULT_SOURCE = Path(__file__).resolve().parent.parent / "main.py"
 START_TIMEOUT_S = 60.0

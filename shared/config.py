@@ -8,11 +8,11 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final
 
 from shared.errors import ConfigError
+from shared.names import PIPELINE_NAME
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _TOPIC: Final = re.compile(r"(?:projects/[a-z0-9.:-]{4,63}/topics/)?[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 _PROJECT: Final = re.compile(r"[a-z0-9.:-]{4,63}")
-_PIPELINE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 MODEL_DOMAINS: Final = ("ai.onnx", "ai.onnx.ml", "com.microsoft")  # ONNX's own, and what quantising makes
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -88,7 +88,7 @@ class Config:
     upload_bucket: str = _setting("UPLOAD_BUCKET", _BUCKET_TAKES, _matching(_BUCKET), "")
     results_bucket: str = _setting("RESULTS_BUCKET", _BUCKET_TAKES, _matching(_BUCKET), "")
     project: str = _setting("GOOGLE_CLOUD_PROJECT", "a project's id", _matching(_PROJECT), "")
-    default_pipeline: str = _setting("DEFAULT_PIPELINE", "a pipeline's name", _matching(_PIPELINE), "detect")
+    default_pipeline: str = _setting("DEFAULT_PIPELINE", "a pipeline's name", _matching(PIPELINE_NAME), "detect")
     confidence_threshold: float = _setting("CONFIDENCE_THRESHOLD", "0 to 1", _number(float, 0, 1), 0.25)
     iou_threshold: float = _setting("IOU_THRESHOLD", "0 to 1", _number(float, 0, 1), 0.7)
     max_detections: int = _setting("MAX_DETECTIONS", "1 to 30000", _number(int, 1, 30_000), 300)

@@ -7,7 +7,6 @@ through the checks here.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,17 +14,20 @@ from typing import Any, Final
 
 from shared.config import Config
 from shared.errors import Ignored, InvalidEvent, InvalidPipeline, TenantMismatch
+from shared.names import (
+    MAX_IMAGE_NAME_BYTES,
+    PIPELINE_NAME,
+    TENANT_ID,
+    UPLOADS_PREFIX,
+    WORK_KEY,
+    is_printable,
+    parse_generation,
+    result_prefix,
+    uploads_prefix,
+)
 
-TENANT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-PIPELINE: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-UPLOADS: Final = "uploads/"
-WORK: Final = "tenant-vision-work"  # in the metadata of all objects that we write: which work they are of
 FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "request_id")
 
-_GENERATION: Final = re.compile(r"[0-9]{1,19}")
-_MAX_GENERATION: Final = 2**63 - 1
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_MAX_NAME_BYTES: Final = 1024 - len("results//thumbnail-8192.jpg")  # what storage takes, less what a result adds
 _MAX_TEXT: Final = 256
 _MAX_IMAGE: Final = 2048
 
@@ -83,6 +85,11 @@ class Request:
     by_upload: bool = False
     may_be_ours: bool = False  # the event does not tell whether the image is one of our own outputs
 
+    @property
+    def result_prefix(self) -> str:
+        """Where the image's results lie, without the final slash."""
+        return result_prefix(self.tenant_id, self.image.name)
+
 
 def parse(event: Event, config: Config) -> Request:
     """Check an event and say what it asks for.
@@ -101,7 +108,7 @@ def refuse_ours(metadata: Mapping[str, Any]) -> None:
     """Raises:
     Ignored: the object's metadata say that we wrote it: somebody copied it here.
     """
-    if WORK in metadata:
+    if WORK_KEY in metadata:
         raise Ignored("The object is a copy of one of our own outputs")
 
 
@@ -111,7 +118,7 @@ def known(event: Event) -> dict[str, str]:
     if isinstance(event.what, ObjectFinalized):
         fields = {"image": f"gs://{event.what.bucket}/{event.what.name}", "generation": event.what.generation}
         parts = event.what.name.split("/")
-        if event.what.name.startswith(UPLOADS) and len(parts) > 2:
+        if event.what.name.startswith(UPLOADS_PREFIX) and len(parts) > 2:
             fields["tenant_id"] = parts[1]
     else:
         try:
@@ -120,14 +127,14 @@ def known(event: Event) -> dict[str, str]:
             fields = event.what.attributes
     checks: dict[str, Callable[[str], object]] = {
         "tenant_id": TENANT_ID.fullmatch,
-        "image": _is_printable,
-        "generation": _GENERATION.fullmatch,
-        "pipeline": PIPELINE.fullmatch,
-        "request_id": _is_printable,
+        "image": _is_loggable,
+        "generation": parse_generation,
+        "pipeline": PIPELINE_NAME.fullmatch,
+        "request_id": _is_loggable,
     }
     texts = {name: str(fields[name]) for name in checks if isinstance(fields.get(name), (str, int))}
     safe = {name: text for name, text in texts.items() if checks[name](text)}
-    if _is_printable(event.event_id):
+    if _is_loggable(event.event_id):
         safe["event_id"] = event.event_id
     return safe
 
@@ -164,12 +171,12 @@ def asked(message: ImageMessage) -> dict[str, Any]:
 def _parse_upload(event: Event, upload: ObjectFinalized, config: Config) -> Request:
     if upload.bucket != config.upload_bucket:
         raise Ignored("The object is not in the upload bucket")
-    if not upload.name.startswith(UPLOADS):
-        raise Ignored(f"The object is not under {UPLOADS}")
+    if not upload.name.startswith(UPLOADS_PREFIX):
+        raise Ignored(f"The object is not under {UPLOADS_PREFIX}")
     if upload.name.endswith("/"):
         raise Ignored("The object is a folder marker")
     refuse_ours(upload.metadata or {})
-    tenant_id, slash, path = upload.name.removeprefix(UPLOADS).partition("/")
+    tenant_id, slash, path = upload.name.removeprefix(UPLOADS_PREFIX).partition("/")
     if not slash or not TENANT_ID.fullmatch(tenant_id):
         raise InvalidEvent("An upload belongs under uploads/{tenant_id}/, with a valid tenant id")
     return Request(
@@ -187,7 +194,7 @@ def _parse_message(event: Event, fields: Mapping[str, Any], config: Config) -> R
     if not TENANT_ID.fullmatch(tenant_id):
         raise InvalidEvent("tenant_id is not a valid tenant id: 1 to 63 of a-z, 0-9 and inner hyphens")
     pipeline = _text(fields, "pipeline", config.default_pipeline)
-    if not PIPELINE.fullmatch(pipeline):
+    if not PIPELINE_NAME.fullmatch(pipeline):
         raise InvalidPipeline("pipeline is not a valid name: a-z, then up to 62 of a-z, 0-9, _ and -")
     options = fields.get("options", {})
     if not isinstance(options, dict):
@@ -209,7 +216,7 @@ def _text(fields: Mapping[str, Any], name: str, default: str | None = None) -> s
     if value is None:
         raise InvalidEvent(f"{name} is missing")
     limit = _MAX_IMAGE if name == "image" else _MAX_TEXT
-    if not isinstance(value, str) or len(value) > limit or _UNPRINTABLE.search(value):
+    if not isinstance(value, str) or len(value) > limit or not is_printable(value):
         raise InvalidEvent(f"{name} is not a text of at most {limit} printable characters")
     return value
 
@@ -218,10 +225,10 @@ def _generation(fields: Mapping[str, Any]) -> int | None:
     value = fields.get("generation")
     if value is None:
         return None
-    is_number = isinstance(value, (str, int)) and not isinstance(value, bool) and _GENERATION.fullmatch(str(value))
-    if not is_number or not 0 < int(value) <= _MAX_GENERATION:
+    generation = parse_generation(value)
+    if generation is None:
         raise InvalidEvent("generation is not a generation's number")
-    return int(value)
+    return generation
 
 
 def _named_image(tenant_id: str, image: str, config: Config) -> str:
@@ -230,29 +237,29 @@ def _named_image(tenant_id: str, image: str, config: Config) -> str:
         bucket, _, name = image.removeprefix("gs://").partition("/")
         if bucket != config.upload_bucket:
             raise TenantMismatch(f"The image is not in the uploads of tenant '{tenant_id}'")
-    elif image.startswith(UPLOADS):
+    elif image.startswith(UPLOADS_PREFIX):
         name = image
     else:
-        name = f"{UPLOADS}{tenant_id}/{image}"
-    own = f"{UPLOADS}{tenant_id}/"
+        name = f"{uploads_prefix(tenant_id)}{image}"
+    own = uploads_prefix(tenant_id)
     if not name.startswith(own):
         raise TenantMismatch(f"The image is not in the uploads of tenant '{tenant_id}'")
     return _image_name(tenant_id, name.removeprefix(own))
 
 
 def _image_name(tenant_id: str, path: str) -> str:
-    name = f"{UPLOADS}{tenant_id}/{path}"
+    name = f"{uploads_prefix(tenant_id)}{path}"
     if not path or path.endswith("/"):
         raise InvalidEvent("The image's name is empty or a folder's")
-    if _UNPRINTABLE.search(name) or len(name.encode(errors="replace")) > _MAX_NAME_BYTES:
-        raise InvalidEvent(f"The image's name has unprintable characters or over {_MAX_NAME_BYTES} bytes")
+    if not is_printable(name) or len(name.encode(errors="replace")) > MAX_IMAGE_NAME_BYTES:
+        raise InvalidEvent(f"The image's name has unprintable characters or over {MAX_IMAGE_NAME_BYTES} bytes")
     if any(part in {".", ".."} for part in path.split("/")):
         raise InvalidEvent("The image's name has a . or .. part")
     return name
 
 
-def _is_printable(text: str) -> bool:
-    return 0 < len(text) <= _MAX_IMAGE and not _UNPRINTABLE.search(text)
+def _is_loggable(text: str) -> bool:
+    return 0 < len(text) <= _MAX_IMAGE and is_printable(text)
 
 
 def _refuse_constant(name: str) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.ml.onnx_model import OnnxModel
+from shared.vision.boxes.detections import Detections, Integers
 from shared.vision.classification import Classification
-from shared.vision.detections import Detections, Integers
-from shared.vision.letterbox import Reading, Size
-from shared.vision.segments import Segments
+from shared.vision.images.letterbox import Reading, Size
+from shared.vision.masks.segments import Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

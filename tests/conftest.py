@@ -13,7 +13,7 @@ from functions_framework import create_app
 from local.stack import Stack
 from shared.config import Config
 from shared.ml.model_cache import ModelCache
-from tests.support.cloud import Cloud
+from testing.cloud import Cloud
 
 ROOT = Path(__file__).parents[1]
 

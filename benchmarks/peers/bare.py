@@ -11,7 +11,7 @@ import onnxruntime
 
 from benchmarks.peers.rows import ROWS, Row
 from benchmarks.peers.worker import serve
-from shared.ml.machine import available_cpus
+from shared.runtime.machine import available_cpus
 
 
 def bare(folder: Path, row: Row) -> Callable[[], object]:

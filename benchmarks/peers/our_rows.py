@@ -12,7 +12,6 @@ from benchmarks.peers.worker import serve
 from benchmarks.photos import MAX_PIXELS
 from local.folder_store import FolderStore
 from shared.ml.model_cache import ModelCache
-from shared.picture import draw
 from shared.processing_context import ProcessingContext
 from shared.processors.classifier_processor import ClassifierProcessor
 from shared.processors.detector_processor import DetectorProcessor
@@ -20,9 +19,10 @@ from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import SliceOptions
-from shared.vision import images
-from shared.vision.pixels import Pixels
-from shared.vision.segments import Segments
+from shared.results.picture import draw
+from shared.vision.images import codec
+from shared.vision.images.pixels import Pixels
+from shared.vision.masks.segments import Segments
 
 Work = Callable[[], object]
 SLICES: Final = SliceOptions(slice_hw=(512, 512))
@@ -59,11 +59,11 @@ class Ours:
 
     def detect_jpeg(self, tenant_id: str) -> Work:
         processor, data = DetectorProcessor(tenant_id=tenant_id), self._photo(tenant_id)
-        return lambda: processor.process(images.decode(data, max_pixels=MAX_PIXELS))
+        return lambda: processor.process(codec.decode(data, max_pixels=MAX_PIXELS))
 
     def segment_jpeg(self, tenant_id: str) -> Work:
         processor, data = SegmentationProcessor(tenant_id=tenant_id), self._photo(tenant_id)
-        return lambda: processor.process(images.decode(data, max_pixels=MAX_PIXELS)).polygons()
+        return lambda: processor.process(codec.decode(data, max_pixels=MAX_PIXELS)).polygons()
 
     def segment_at_image(self, tenant_id: str) -> Work:
         processor = SegmentationProcessor(tenant_id=tenant_id, options=SegmentOptions(resolution="image"))
@@ -99,7 +99,7 @@ class Ours:
         return (self._folder / tenant_id / "photo.jpg").read_bytes()
 
     def _pixels(self, tenant_id: str) -> Pixels:
-        return images.decode(self._photo(tenant_id), max_pixels=MAX_PIXELS)
+        return codec.decode(self._photo(tenant_id), max_pixels=MAX_PIXELS)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,20 @@ import numpy.typing as npt
 
 from benchmarks.peers.matching import Answer, Booleans, Setting, SliceSetting
 from local.folder_store import FolderStore
-from shared.ml.layout import ModelType
 from shared.ml.model_cache import ModelCache
 from shared.ml.onnx_model import OnnxModel
+from shared.ml.output_layout import ModelType
 from shared.processors.box_processor import BoxOptions
 from shared.processors.classifier_processor import ClassifierOptions, ClassifierProcessor
 from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import SliceOptions
-from shared.vision.detections import Detections
-from shared.vision.images import decode
-from shared.vision.masks import Mask
-from shared.vision.merge import Kind, Metric
-from shared.vision.pixels import Pixels
+from shared.vision.boxes.detections import Detections
+from shared.vision.boxes.merge import Kind, Metric
+from shared.vision.images.codec import decode
+from shared.vision.images.pixels import Pixels
+from shared.vision.masks.masks import Mask
 
 TENANT: Final = "peer"
 _MOST_PIXELS: Final = 200_000_000

@@ -24,8 +24,8 @@ from benchmarks.peers.ours import Ours
 from benchmarks.peers.theirs import Theirs
 from benchmarks.table import aligned
 from shared.errors import InvalidModel, TenantVisionError
-from shared.ml.layout import ModelType
-from shared.vision.pixels import Pixels
+from shared.ml.output_layout import ModelType
+from shared.vision.images.pixels import Pixels
 
 SETTINGS: Final = {
     "0.25 / 0.7": Setting(),

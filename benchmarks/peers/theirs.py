@@ -12,7 +12,7 @@ from sahi.predict import get_sliced_prediction
 from ultralytics import RTDETR, YOLO
 
 from benchmarks.peers.matching import Answer, Setting, SliceSetting
-from shared.ml.layout import ModelType
+from shared.ml.output_layout import ModelType
 
 
 class Theirs:

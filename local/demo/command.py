@@ -27,7 +27,7 @@ from local.server_process import StackError
 from local.stack import Stack
 from local.up import STOP_SIGNALS, Stopped
 
-MODELS: Final = Path(__file__).resolve().parents[2] / "examples" / "models"
+MODELS: Final = Path(__file__).resolve().parents[2] / "samples" / "models"
 INTERRUPTED: Final = 130
 
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="where the page and results go"
     )
     parser.add_argument(
-        "--models", type=Path, default=MODELS, metavar="DIR", help="DIR/TENANT/detect.onnx (default: the examples)"
+        "--models", type=Path, default=MODELS, metavar="DIR", help="DIR/TENANT/detect.onnx (default: the samples)"
     )
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="for all answers together")
 

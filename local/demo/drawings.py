@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from examples.scenes import TENANTS, Scene, render
-from examples.scenes.scene import Pixels
 from local.demo.plan import Picture
+from samples.scenes import TENANTS, Scene, render
+from samples.scenes.scene import Pixels
 
 DRAWING_TIMEOUT_S = 90.0
 QUALITY = 90

@@ -6,9 +6,9 @@ from typing import Final
 
 from PIL import Image
 
-from examples.scenes import TENANTS
 from local.demo.answer import Answer
 from local.demo.comparison import total
+from samples.scenes import TENANTS
 
 LEAST_MATCHED: Final = 0.5  # of what is really there: not a figure, but less would mean the wrong model
 MOST_OFF: Final = 0.05  # of a count: found more or less than is there

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from shared import deadline
 from shared.errors import PublishFailed
+from shared.runtime import deadline
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry

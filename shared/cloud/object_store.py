@@ -21,9 +21,9 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from shared import deadline
 from shared.cloud.objects import ObjectStat, StoredObject, crc32c
 from shared.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
+from shared.runtime import deadline
 
 CONNECT_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 20.0  # without a byte

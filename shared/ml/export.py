@@ -10,14 +10,14 @@ from typing import Any, Final, get_args
 import numpy.typing as npt
 
 from shared.errors import InvalidModel
-from shared.ml.layout import FLOATS, Layout, ModelType, Tensor, read_layout
-from shared.ml.metadata import Metadata
+from shared.ml.export_metadata import Metadata
+from shared.ml.output_layout import FLOATS, Layout, ModelType, Tensor, read_layout
 
 _INPUT: Final = "images (batch, 3, height, width)"
 _DEFAULT_CANVAS_HW: Final = (640, 640)
 MAX_CLASSES: Final = 10_000  # of a model whose answer has a class's number, not a score for each
 _NUMBERED: Final = re.compile(r"class([0-9]{1,4})")
-_MAX_SIDE: Final = 7680  # of a canvas in px: `shared.vision.nms` keeps classes that far apart
+_MAX_SIDE: Final = 7680  # of a canvas in px: `shared.vision.boxes.nms` keeps classes that far apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

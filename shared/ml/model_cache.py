@@ -5,26 +5,24 @@ It never answers with another tenant's model, and never keeps a load that failed
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, get_args
 
+from shared.cloud.tenant_store import Store, TenantStores
 from shared.errors import InvalidModel, ModelNotFound, ObjectNotFound
-from shared.ml.budget import Held, leaving
-from shared.ml.layout import ModelType
-from shared.ml.limits import Limits
+from shared.ml.eviction import Held, leaving
+from shared.ml.model_limits import Limits
 from shared.ml.onnx_model import ModelSource, OnnxModel
+from shared.ml.output_layout import ModelType
 from shared.ml.renewing_cache import Counts, Outcome, RenewingCache
-from shared.summary import current as summary
-from shared.summary import stage
-from shared.tenant_store import Store, TenantStores
+from shared.names import TENANT_ID, model_path
+from shared.runtime.event_record import current as summary
+from shared.runtime.event_record import stage
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
 
 _REMEMBER_S: Final = 2.0  # that there is no such model, or none that can be served
-
-_TENANT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class _Key:
     worker_id: int
 
     def __post_init__(self) -> None:
-        if not _TENANT_ID.fullmatch(self.tenant_id):
+        if not TENANT_ID.fullmatch(self.tenant_id):
             raise ValueError("tenant_id")
         if self.model_type not in MODEL_TYPES:
             raise ValueError("model_type")
@@ -54,7 +52,7 @@ class _Key:
 
     @property
     def path(self) -> str:
-        return f"models/{self.tenant_id}/{self.model_type}.onnx"
+        return model_path(self.tenant_id, self.model_type)
 
 
 class ModelCache:
@@ -86,7 +84,7 @@ class ModelCache:
 
         `threads`: of one inference (0: this process's CPUs). `refresh_s`: how old an answer about a model's
         generation may be before storage is asked again. A file above the `limits` is not even downloaded.
-        `cache_bytes`: what the models kept may weigh (0: there is room for all); see `shared.ml.budget`.
+        `cache_bytes`: what the models kept may weigh (0: there is room for all); see `shared.ml.eviction`.
         """
         cls._stores, cls._threads, cls._limits = TenantStores(store, models=bucket), threads, limits
         cls._cache_bytes = cache_bytes

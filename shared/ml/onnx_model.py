@@ -13,12 +13,12 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from shared.errors import DeadlineExceeded, InvalidModel
-from shared.ml import runs
-from shared.ml.admission import FOLDED_BYTES, admit
+from shared.ml import bounded_run as runs
 from shared.ml.export import Export, check_input, read_export
-from shared.ml.layout import ModelType, Tensor
-from shared.ml.limits import Limits
-from shared.ml.machine import available_cpus
+from shared.ml.model_checks import FOLDED_BYTES, admit
+from shared.ml.model_limits import Limits
+from shared.ml.output_layout import ModelType, Tensor
+from shared.runtime.machine import available_cpus
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Literal, TypeVar
 
-from shared import deadline
 from shared.errors import DeadlineExceeded
+from shared.runtime import deadline
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from shared.ml.layout import ModelType
 from shared.ml.model_cache import ModelCache
+from shared.ml.output_layout import ModelType
 
 
 class BaseProcessor:

@@ -13,12 +13,12 @@ from shared.config import Config
 from shared.errors import InvalidModel, InvalidPipeline
 from shared.ml.export import Export
 from shared.processors.base_processor import BaseProcessor
-from shared.summary import stage
-from shared.vision import yolo
-from shared.vision.detections import Detections, Floats
-from shared.vision.letterbox import Letterbox, Reading, Size, least_canvas, letterbox, stretch
-from shared.vision.nms import nms
-from shared.vision.pixels import Pixels
+from shared.runtime.event_record import stage
+from shared.vision.boxes import yolo
+from shared.vision.boxes.detections import Detections, Floats
+from shared.vision.boxes.nms import nms
+from shared.vision.images.letterbox import Letterbox, Reading, Size, least_canvas, letterbox, stretch
+from shared.vision.images.pixels import Pixels
 
 _USUAL_CONFIDENCE: Final = 0.25
 _USUAL_IOU: Final = 0.7

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shared.processors.box_processor import BoxProcessor
-from shared.vision.detections import Detections
-from shared.vision.pixels import Pixels
+from shared.vision.boxes.detections import Detections
+from shared.vision.images.pixels import Pixels
 
 
 class DetectorProcessor(BoxProcessor):

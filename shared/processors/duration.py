@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared import deadline
 from shared.errors import DeadlineExceeded, ImageTooLarge
+from shared.runtime import deadline
 
 
 def refuse_hopeless(runs: int, least_s: float) -> None:

@@ -9,11 +9,11 @@ from shared.processors.box_processor import BoxOptions
 from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.duration import refuse_hopeless
 from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, least_s
-from shared.summary import stage
-from shared.vision.detections import Detections, Integers
-from shared.vision.letterbox import Reading, Size
-from shared.vision.merge import merge
-from shared.vision.pixels import Pixels
+from shared.runtime.event_record import stage
+from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.boxes.merge import merge
+from shared.vision.images.letterbox import Reading, Size
+from shared.vision.images.pixels import Pixels
 
 
 class SAHIDetectorProcessor:

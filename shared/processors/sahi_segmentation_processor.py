@@ -8,13 +8,13 @@ from shared.ml.onnx_model import OnnxModel
 from shared.processors.duration import refuse_hopeless
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, least_s
-from shared.summary import stage
-from shared.vision.detections import Detections, Integers
-from shared.vision.letterbox import Reading, Size
-from shared.vision.masks import refuse_too_many
-from shared.vision.merge import merge
-from shared.vision.pixels import Pixels
-from shared.vision.segments import Segments, union
+from shared.runtime.event_record import stage
+from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.boxes.merge import merge
+from shared.vision.images.letterbox import Reading, Size
+from shared.vision.images.pixels import Pixels
+from shared.vision.masks.masks import refuse_too_many
+from shared.vision.masks.segments import Segments, union
 
 
 class SAHISegmentationProcessor:

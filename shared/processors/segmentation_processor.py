@@ -10,12 +10,12 @@ import numpy as np
 
 from shared.config import Config
 from shared.processors.box_processor import BoxOptions, BoxProcessor
-from shared.summary import stage
-from shared.vision.detections import Detections
-from shared.vision.letterbox import Reading
-from shared.vision.masks import canvas_masks, image_masks
-from shared.vision.pixels import Pixels
-from shared.vision.segments import Segments
+from shared.runtime.event_record import stage
+from shared.vision.boxes.detections import Detections
+from shared.vision.images.letterbox import Reading
+from shared.vision.images.pixels import Pixels
+from shared.vision.masks.masks import canvas_masks, image_masks
+from shared.vision.masks.segments import Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

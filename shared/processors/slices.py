@@ -10,15 +10,15 @@ from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 
-from shared import deadline
 from shared.config import Config
 from shared.errors import ImageTooLarge
-from shared.ml.machine import available_cpus
-from shared.summary import stage
-from shared.vision.detections import Integers
-from shared.vision.merge import Kind, Metric
-from shared.vision.pixels import Pixels
-from shared.vision.tiles import tile_count, tiles
+from shared.runtime import deadline
+from shared.runtime.event_record import stage
+from shared.runtime.machine import available_cpus
+from shared.vision.boxes.detections import Integers
+from shared.vision.boxes.merge import Kind, Metric
+from shared.vision.boxes.tiles import tile_count, tiles
+from shared.vision.images.pixels import Pixels
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from shared.config import Config
 from shared.errors import InvalidPipeline
-from shared.ml.layout import ModelType
+from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from shared.config import Config
 from shared.errors import InvalidPipeline
-from shared.ml.layout import ModelType
+from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
-from shared.vision.detections import Detections, Integers
-from shared.vision.masks import Mask, refuse_too_many
-from shared.vision.segments import Segments, union
+from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.masks.masks import Mask, refuse_too_many
+from shared.vision.masks.segments import Segments, union
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

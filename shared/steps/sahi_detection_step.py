@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 from shared.config import Config
-from shared.ml.layout import ModelType
+from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.box_processor import BoxOptions
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from shared.config import Config
 from shared.errors import InvalidPipeline
-from shared.ml.layout import ModelType
+from shared.ml.output_layout import ModelType
 from shared.processing_context import Bands, ProcessingContext, Sizes
-from shared.vision.detections import Integers
+from shared.vision.boxes.detections import Integers
 
 BANDS: Final[tuple[tuple[str, float | None], ...]] = (("small", -1.0), ("medium", 1.0), ("large", None))
 _EQUAL: Final = 1e-4  # of the mean: boxes of one size differ by as much in single precision

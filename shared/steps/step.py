@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol, Self
 
 from shared.config import Config
-from shared.ml.layout import ModelType
+from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.steps.aggregate_step import AggregateStep
 from shared.steps.classification_step import ClassificationStep

@@ -11,17 +11,17 @@ import numpy.typing as npt
 
 from shared.config import Config
 from shared.errors import InvalidPipeline
-from shared.ml.layout import ModelType
+from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.box_processor import BoxOptions
 from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.duration import refuse_hopeless
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.slices import SliceOptions
-from shared.vision.detections import Detections, Integers
-from shared.vision.masks import Mask
-from shared.vision.pixels import Pixels, rgb_view, rgbx
-from shared.vision.segments import union
+from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.images.pixels import Pixels, rgb_view, rgbx
+from shared.vision.masks.masks import Mask
+from shared.vision.masks.segments import union
 
 _GREY: Final = 114
 _SAME: Final = 0.5  # of the smaller box: seen from two segments, it is one object

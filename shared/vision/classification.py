@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.vision.detections import Floats, Integers
-from shared.vision.pixels import Pixels, rgbx
+from shared.vision.boxes.detections import Floats, Integers
+from shared.vision.images.pixels import Pixels, rgbx
 
 _LONGEST: Final = 16  # times its short side, of an image as it is resampled
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support import faults
+from testing import faults
 
 
 @pytest.fixture

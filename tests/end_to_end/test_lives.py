@@ -6,8 +6,8 @@ import pytest
 
 from local.resources import Delivery
 from local.stack import Stack
-from tests.support import models
-from tests.support.pictures import picture
+from testing import models
+from testing.pictures import picture
 
 pytestmark = pytest.mark.stack
 

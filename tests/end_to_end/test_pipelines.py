@@ -6,8 +6,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tests.support import models
-from tests.support.scenes import BLUE, GREEN, png, scene
+from testing import models
+from testing.scenes import BLUE, GREEN, png, scene
 
 pytestmark = pytest.mark.stack
 

@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 from PIL import Image
 
-from tests.support import models
-from tests.support.pictures import picture
+from testing import models
+from testing.pictures import picture
 
 pytestmark = pytest.mark.stack
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from local.trigger import MESSAGE, UPLOAD
-from tests.support.campaign import CALLS, Campaign, Scenario
-from tests.support.fault_plan import FOR_EVER, Fault
-from tests.support.faulty_stack import FaultyStack, wait_until
+from testing.campaign import CALLS, Campaign, Scenario
+from testing.fault_plan import FOR_EVER, Fault
+from testing.faulty_stack import FaultyStack, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

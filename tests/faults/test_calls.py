@@ -3,9 +3,9 @@
 import pytest
 
 from local.trigger import MESSAGE, UPLOAD
-from tests.support.campaign import Campaign, Scenario, ends_once
-from tests.support.faulty_stack import FaultyStack
-from tests.support.stories import STORIES
+from testing.campaign import Campaign, Scenario, ends_once
+from testing.faulty_stack import FaultyStack
+from testing.stories import STORIES
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from local.trigger import MESSAGE, UPLOAD
-from tests.support.campaign import CALLS, Campaign, Scenario, ends_once
-from tests.support.faulty_stack import FaultyStack
+from testing.campaign import CALLS, Campaign, Scenario, ends_once
+from testing.faulty_stack import FaultyStack
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

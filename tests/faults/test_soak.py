@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.soak import Plan, soak
+from testing.soak import Plan, soak
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

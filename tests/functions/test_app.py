@@ -8,8 +8,8 @@ import pytest
 
 from local.port import Port
 from shared.ml.model_cache import ModelCache
-from tests.support import faults, models, posted
-from tests.support.pictures import picture
+from testing import faults, models, posted
+from testing.pictures import picture
 
 BEARER = "Bearer ya29.a-token-of-the-sender"
 WHISPER = "what-the-sender-wrote"

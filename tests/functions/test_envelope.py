@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from functions import envelope
 from shared.errors import Ignored, InvalidEvent
 from shared.events import Event, ImageMessage, ObjectFinalized
-from tests.support.posted import encode
+from testing.posted import encode
 
 STORAGE = "google.cloud.storage.object.v1.finalized"
 PUBSUB = "google.cloud.pubsub.topic.v1.messagePublished"

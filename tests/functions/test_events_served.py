@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support import models, posted
-from tests.support.pictures import picture
+from testing import models, posted
+from testing.pictures import picture
 
 
 @pytest.fixture

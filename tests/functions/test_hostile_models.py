@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.support import hostile_graphs, hostile_models, models
-from tests.support.pictures import picture
+from testing import hostile_graphs, hostile_models, models
+from testing.pictures import picture
 
 ENDLESS = hostile_graphs.looped(hostile_graphs.node("Identity", "state", "next"), turns=5_000_000)
 FOREIGN = hostile_models.REFUSED["somebody's own operators"][0]

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support import models
-from tests.support.pictures import picture
-from tests.support.posted import encode
+from testing import models
+from testing.pictures import picture
+from testing.posted import encode
 
 TENANTS = {"tenant-amber": "amber", "tenant-basil": "basil"}
 OTHER = {"amber": "basil", "basil": "amber"}

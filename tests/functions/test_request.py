@@ -6,8 +6,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.support import faults, models
-from tests.support.pictures import picture
+from testing import faults, models
+from testing.pictures import picture
 
 BEARER = "Bearer ya29.a-token-of-the-caller"
 JSON = {"content-type": "application/json", "authorization": BEARER}

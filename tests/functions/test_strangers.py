@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.envelope import MESSAGE_PUBLISHED, STORAGE_FINALIZED
-from tests.support import models
-from tests.support.pictures import picture
-from tests.support.posted import encode
+from testing import models
+from testing.pictures import picture
+from testing.posted import encode
 
 SENDER = "ya29.a-token-of-the-sender"
 VERDICTS = {"done", "duplicate", "ignored", "rejected"}  # and deferred, which nothing here deserves

@@ -10,12 +10,12 @@ import pytest
 from local import clients
 from local.leash import Leash
 from local.log import Log
-from local.pubsub import PubSubServer
 from local.resources import create_topics
 from local.server_process import ServerProcess
 from local.stack import Stack
 from local.storage_server import binary
 from local.upload_watcher import UploadWatcher
+from pubsub_emulator import PubSubServer
 
 pytestmark = pytest.mark.stack
 

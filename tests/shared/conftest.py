@@ -3,7 +3,7 @@
 import pytest
 
 from shared.ml.model_cache import ModelCache
-from tests.support.stores import MemoryStore
+from testing.stores import MemoryStore
 
 TENANT = "tenant-001"
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.config import Config
-from shared.documents import result_prefix
 from shared.errors import Ignored, InvalidEvent, InvalidPipeline, Rejected, TenantMismatch, TenantVisionError
 from shared.events import Event, ImageMessage, ObjectFinalized, asked, known, parse
 
@@ -49,7 +48,7 @@ def test_an_upload_asks_for_itself():
     assert (request.tenant_id, request.pipeline, request.event_id) == ("tenant-001", "detect", "e-1")
     assert (request.image.uri, request.image.generation) == ("gs://up/uploads/tenant-001/beds/a.jpg", 7)
     assert request.by_upload
-    assert result_prefix(request) == "results/tenant-001/beds/a.jpg"
+    assert request.result_prefix == "results/tenant-001/beds/a.jpg"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_the_longest_name_leaves_room_for_its_results():
         except InvalidEvent:
             continue
         for file in ("result.json", "annotated.jpg", "thumbnail-8192.jpg"):
-            assert len(f"{result_prefix(request)}/{file}".encode()) <= 1024
+            assert len(f"{request.result_prefix}/{file}".encode()) <= 1024
 
 
 # Messages
@@ -452,7 +451,7 @@ def assert_at_home(request):
     assert request.image.bucket == "up"
     assert request.image.name.startswith(prefix)
     assert len(request.image.name) > len(prefix)
-    assert result_prefix(request).startswith(f"results/{request.tenant_id}/")
+    assert request.result_prefix.startswith(f"results/{request.tenant_id}/")
     for part in request.image.name.split("/"):
         assert part not in {".", ".."}
     assert request.image.name.isprintable() or " " in request.image.name or not request.image.name.isascii()

@@ -13,7 +13,7 @@ import pytest
 
 from local.demo.command import DemoError, demo
 from local.demo.plan import FULL, Ask, Picture, Plan
-from shared.vision import images
+from shared.vision.images import codec
 
 pytestmark = [pytest.mark.slow, pytest.mark.stack]
 
@@ -65,7 +65,7 @@ def left_of(session):
 
 
 def test_the_whole_story(tmp_path, root, capsys):
-    assert demo(SMALL, out=tmp_path, models=root / "examples" / "models", timeout_s=60) == []
+    assert demo(SMALL, out=tmp_path, models=root / "samples" / "models", timeout_s=60) == []
 
     told = capsys.readouterr().out
     assert "400 model_not_found: Model 'detect' not found for tenant 'tenant-003'" in told
@@ -88,7 +88,7 @@ def test_the_whole_story(tmp_path, root, capsys):
     }
     for place in saved:
         document = json.loads((results / place / "result.json").read_text())
-        height, width = images.decode((results / place / "annotated.jpg").read_bytes(), max_pixels=10**6).shape[:2]
+        height, width = codec.decode((results / place / "annotated.jpg").read_bytes(), max_pixels=10**6).shape[:2]
         assert (document["image"]["width"], document["image"]["height"]) == (width, height)
     before, after = (
         json.loads((results / way / "tenant-002/house/tray.webp/result.json").read_text())

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from local.port import Port
-from shared import deadline
 from shared.cloud.error_topic import ErrorTopic
 from shared.errors import PublishFailed
+from shared.runtime import deadline
 
 
 @pytest.fixture

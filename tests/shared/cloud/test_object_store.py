@@ -13,13 +13,13 @@ import requests.exceptions
 import urllib3.exceptions
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from shared import deadline
 from shared.cloud import object_store
 from shared.cloud.object_store import ObjectStore
 from shared.cloud.objects import crc32c
 from shared.errors import DeadlineExceeded, ObjectChanged, ObjectNotFound, StorageUnavailable
-from tests.support import faults
-from tests.support.faults import Answer
+from shared.runtime import deadline
+from testing import faults
+from testing.faults import Answer
 
 # Against the emulator
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidModel
 from shared.ml.export import Export, read_export
-from shared.ml.layout import Layout, Tensor
+from shared.ml.output_layout import Layout, Tensor
 
 STATIC = Tensor("images", "tensor(float)", (1, 3, 480, 640))
 DYNAMIC = Tensor("images", "tensor(float)", (None, 3, None, None))

@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared import deadline
 from shared.cloud.object_store import ObjectStore
 from shared.errors import DeadlineExceeded, InvalidModel, ModelNotFound, StorageUnavailable
 from shared.ml import model_cache
-from shared.ml.limits import Limits
 from shared.ml.model_cache import ModelCache
+from shared.ml.model_limits import Limits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processors.detector_processor import DetectorProcessor
-from shared.summary import summarise
-from tests.support import faults, models
-from tests.support.stores import MemoryStore
+from shared.runtime import deadline
+from shared.runtime.event_record import summarise
+from testing import faults, models
+from testing.stores import MemoryStore
 
 PATH = "models/tenant-001/detect.onnx"
 OTHER = "models/tenant-002/detect.onnx"

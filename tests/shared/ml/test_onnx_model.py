@@ -9,8 +9,8 @@ from onnx import TensorProto
 
 from shared.errors import InvalidModel
 from shared.ml.onnx_model import ModelSource, OnnxModel
-from tests.support import hostile_graphs, models
-from tests.support.pictures import picture
+from testing import hostile_graphs, models
+from testing.pictures import picture
 
 SOURCE = ModelSource("gs://b/models/t/detect.onnx", 1, "AAAAAA==")
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from shared.ml.budget import Held, leaving
+from shared.ml.eviction import Held, leaving
 from shared.ml.renewing_cache import RenewingCache
 
 BUDGET = 12

@@ -5,8 +5,8 @@ import pytest
 
 from shared.errors import InvalidModel, ModelNotFound
 from shared.processors.classifier_processor import ClassifierOptions, ClassifierProcessor
-from tests.support import models
-from tests.support.scenes import BLUE, GREEN, RED, scene
+from testing import models
+from testing.scenes import BLUE, GREEN, RED, scene
 
 
 def classify(put_model, data, image, **options):

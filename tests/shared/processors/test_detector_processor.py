@@ -6,8 +6,8 @@ import pytest
 from shared.errors import InvalidModel, InvalidPipeline, ModelNotFound
 from shared.processors.box_processor import BoxOptions
 from shared.processors.detector_processor import DetectorProcessor
-from tests.support import models
-from tests.support.scenes import RED, scene, white
+from testing import models
+from testing.scenes import RED, scene, white
 
 THREE = ("plant", "tray", "pot")
 # x1, y1, x2, y2, class, score: in px of an image of 90 x 120 (height, width)

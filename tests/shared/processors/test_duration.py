@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pytest
 
-from shared import deadline
 from shared.errors import DeadlineExceeded, ImageTooLarge
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processing_context import ProcessingContext
@@ -14,10 +13,11 @@ from shared.processors.duration import refuse_hopeless
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.slices import SliceOptions, least_s
+from shared.runtime import deadline
+from shared.runtime.event_record import summarise
 from shared.steps.segmentation_step import SegmentationStep
 from shared.steps.within_segments_step import WithinSegmentsStep
-from shared.summary import summarise
-from tests.support import models
+from testing import models
 
 
 def black(size_hw):

@@ -5,8 +5,8 @@ import pytest
 
 from shared.errors import InvalidModel, InvalidPipeline, ModelNotFound
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
-from tests.support import models
-from tests.support.scenes import BLUE, scene, white
+from testing import models
+from testing.scenes import BLUE, scene, white
 
 
 def segment(put_model, data, image, **options):

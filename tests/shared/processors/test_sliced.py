@@ -16,10 +16,10 @@ from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import MAX_TILES, SliceOptions, each_slice
-from shared.vision.merge import Kind, Metric
-from tests.support import models
-from tests.support.scenes import BLUE, RED, scattered, scene, white
-from tests.support.stores import MemoryStore
+from shared.vision.boxes.merge import Kind, Metric
+from testing import models
+from testing.scenes import BLUE, RED, scattered, scene, white
+from testing.stores import MemoryStore
 
 BLOBS, SEGMENTS = models.blobs(), models.blobs("segment")
 CONFIG = Config(gcs_bucket="b", error_topic="e", slice_size=128, slice_overlap=0.1)
@@ -286,6 +286,6 @@ def test_more_pixels_of_masks_in_all_tiles_together_than_there_is_memory_for_are
     image = scene((320, 320), [(x, y, x + 20, y + 20, RED) for x in range(6, 300, 64) for y in range(6, 300, 64)])
     slices = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
     assert len(segmenter(slices).process(image)) == 25
-    monkeypatch.setattr("shared.vision.masks.MAX_PIXELS", 9_000)  # of 10,000
+    monkeypatch.setattr("shared.vision.masks.masks.MAX_PIXELS", 9_000)  # of 10,000
     with pytest.raises(ImageTooLarge, match="masks of up to 9000"):
         segmenter(slices).process(image)

@@ -12,8 +12,8 @@ from shared.processing_context import ProcessingContext
 from shared.processors.base_processor import BaseProcessor
 from shared.processors.detector_processor import DetectorProcessor
 from shared.steps.detection_step import DetectionStep
-from tests.support import models
-from tests.support.stores import MemoryStore
+from testing import models
+from testing.stores import MemoryStore
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from shared.processing_context import ProcessingContext
 from shared.processors.slices import SliceOptions
 from shared.steps.join_segments_step import JoinSegmentsStep
 from shared.steps.sahi_detection_step import SAHIDetectionStep
-from shared.vision import masks
-from shared.vision.detections import Detections
-from shared.vision.masks import Mask
-from shared.vision.segments import Segments
-from tests.support import models
-from tests.support.scenes import scene
+from shared.vision.boxes.detections import Detections
+from shared.vision.masks import masks
+from shared.vision.masks.masks import Mask
+from shared.vision.masks.segments import Segments
+from testing import models
+from testing.scenes import scene
 
 CONFIG = Config(gcs_bucket="b", error_topic="e")
 IMAGE_HW = (60, 100)

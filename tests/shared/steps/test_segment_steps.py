@@ -19,9 +19,9 @@ from shared.steps.segmentation_step import SegmentationStep
 from shared.steps.size_statistics_step import SizeStatisticsStep
 from shared.steps.step import STEPS
 from shared.steps.within_segments_step import WithinSegmentsStep, once
-from shared.vision.detections import Detections
-from tests.support import models
-from tests.support.scenes import BLUE, GREEN, RED, WHITE, scene
+from shared.vision.boxes.detections import Detections
+from testing import models
+from testing.scenes import BLUE, GREEN, RED, WHITE, scene
 
 CONFIG = Config(gcs_bucket="b", error_topic="e")
 IMAGE_HW = (64, 96)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from shared.vision.classification import crop, strongest
-from shared.vision.pixels import rgb_view
+from shared.vision.images.pixels import rgb_view
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,0 @@
-"""A sample world: pictures of nurseries, drawn from a seed, with their ground truth."""
-
-from __future__ import annotations
-
-from examples.scenes.scene import Scene, Segment, Tenant
-from examples.scenes.worlds import TENANTS, render
-
-__all__ = ["TENANTS", "Scene", "Segment", "Tenant", "render"]

@@ -1,0 +1,28 @@
+"""Opens and runs an ONNX file for measuring, with one thread and without ceremony."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from samples.scenes.scene import Floats, Pixels
+
+CONFIDENCE = 0.25  # the product's default, for counting
+
+
+def session(path: Path) -> ort.InferenceSession:
+    """Open a model for measuring."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run(model: ort.InferenceSession, canvas: Pixels) -> list[Floats]:
+    """The outputs for one (h, w, 3) canvas, without the batch axis."""
+    pixels = canvas.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    return [output[0] for output in model.run(None, {"images": pixels})]

@@ -1,0 +1,1 @@
+"""Results: what is written for the outside, and which writer may replace which object."""

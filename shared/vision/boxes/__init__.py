@@ -1,0 +1,1 @@
+"""Boxes: decoded from model outputs, suppressed, tiled and merged."""

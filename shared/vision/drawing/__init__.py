@@ -1,0 +1,1 @@
+"""Drawing on a copy of the image: boxes, filled masks, labels and a legend."""

@@ -1,0 +1,1 @@
+"""Masks of segments: decoded from prototypes, traced to polygons, encoded as run lengths."""

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: models with known answers, stores, faults, and hostile files."""

@@ -1,0 +1,107 @@
+"""What a push says: the exact JSON of a wrapped one, the exact request of an unwrapped one."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from google.pubsub_v1 import types
+
+from pubsub_emulator.backlog import Delivery
+from pubsub_emulator.message import Message
+from pubsub_emulator.push import body, request
+from pubsub_emulator.subscription import Push
+
+NAME = "projects/p/subscriptions/sub"
+PUBLISHED = datetime(2026, 2, 3, 4, 5, 6, 789_999, tzinfo=UTC)
+TIME = "2026-02-03T04:05:06.789Z"
+
+
+def push(
+    data=b"", attributes=None, *, key="", attempt=0, url="http://127.0.0.1:8080/path?q=1", timeout_s=10, **config
+):
+    message = Message("17", PUBLISHED, data, attributes or {}, key)
+    config = types.PushConfig(push_endpoint=url, **config)
+    return Push(Delivery(f"{NAME}:17:1", message, attempt), NAME, config, timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "beside"),
+    [
+        (push(attributes={"k": "v"}), {"attributes": {"k": "v"}}, {}),
+        (push(b"hello"), {"data": "aGVsbG8="}, {}),
+        (push(b"hello", {"k": "v"}), {"data": "aGVsbG8=", "attributes": {"k": "v"}}, {}),
+        (push(b"hello", key="a"), {"data": "aGVsbG8=", "orderingKey": "a"}, {}),
+        (push(b"hello", attempt=3), {"data": "aGVsbG8="}, {"deliveryAttempt": 3}),
+    ],
+)
+def test_a_wrapped_push_has_every_field_that_is_not_empty(given, fields, beside):
+    common = {"messageId": "17", "message_id": "17", "publishTime": TIME, "publish_time": TIME}
+    assert json.loads(body(given)) == {"message": common | fields, "subscription": NAME} | beside
+
+
+def lines_of(given):
+    head, _, content = request(given).partition(b"\r\n\r\n")
+    first, *rest = head.decode().split("\r\n")
+    return first, dict(line.split(": ", 1) for line in rest), content
+
+
+def test_a_wrapped_push_is_posted_as_json():
+    first, headers, content = lines_of(push(b"hello"))
+    assert first == "POST /path?q=1 HTTP/1.1"
+    assert headers["Host"] == "127.0.0.1:8080"
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Content-Length"] == str(len(content))
+    assert json.loads(content)["message"]["messageId"] == "17"
+
+
+def test_an_unwrapped_push_is_the_data_and_nothing_else():
+    _, headers, content = lines_of(push(b"\x00\r\n\r\n\xff", {"k": "v"}, no_wrapper={"write_metadata": False}))
+    assert content == b"\x00\r\n\r\n\xff"
+    assert set(headers) == {"Host", "User-Agent", "Accept", "Content-Length", "Connection"}
+
+
+def test_an_unwrapped_push_can_carry_metadata_and_attributes_in_its_headers():
+    given = push(
+        b"{}", {"Content-Type": "application/json", "k": "v"}, key="a", no_wrapper={"write_metadata": True}
+    )
+    _, headers, content = lines_of(given)
+    assert content == b"{}"
+    assert headers["Content-Type"] == "application/json"
+    assert headers["k"] == "v"
+    assert {name: value for name, value in headers.items() if name.startswith("x-goog-pubsub-")} == {
+        "x-goog-pubsub-subscription-name": NAME,
+        "x-goog-pubsub-message-id": "17",
+        "x-goog-pubsub-publish-time": TIME,
+        "x-goog-pubsub-ordering-key": "a",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("k", "v\r\nx-goog-pubsub-message-id: 18"),
+        ("k: v\r\nx", "y"),
+        ("a key", "v"),
+        ("X-Goog-Pubsub-Message-Id", "18"),
+        ("Content-Length", "0"),
+        ("Transfer-Encoding", "chunked"),
+        ("Host", "elsewhere"),
+    ],
+)
+def test_an_attribute_that_would_change_the_request_is_left_out(key, value):
+    given = push(b"x", {key: value}, no_wrapper={"write_metadata": True})
+    assert request(given) == request(push(b"x", no_wrapper={"write_metadata": True}))
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "target"),
+    [
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", "/"),
+        ("http://127.0.0.1:8080?a=b", "127.0.0.1:8080", "/?a=b"),
+        ("https://user:secret@example.com/a/b", "example.com", "/a/b"),
+    ],
+)
+def test_the_endpoint_becomes_host_and_target(url, host, target):
+    first, headers, _ = lines_of(push(b"x", url=url))
+    assert first == f"POST {target} HTTP/1.1"
+    assert headers["Host"] == host

@@ -1,0 +1,647 @@
+"""Pipelines: schema and code say the same, mistakes are told with their place, tenants' files kept and renewed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.config import Config
+from shared.errors import InvalidPipeline, StorageUnavailable
+from shared.pipeline.definitions import BUILT_IN, MAX_BYTES, Pipelines, Plan, check, non_default_options
+from shared.processors.classifier_processor import ClassifierOptions
+from shared.steps.step import STEPS
+from testing.stores import MemoryStore
+
+CONFIG = Config(gcs_bucket="b", error_topic="e", model_refresh_s=0.0)
+OWN = "models/tenant-001/pipelines.json"
+
+
+@pytest.fixture(scope="module")
+def schema(root):
+    return json.loads((root / "shared/schemas/pipelines.schema.json").read_text())
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def pipelines(store):
+    return Pipelines(store, CONFIG)
+
+
+def put(store, document):
+    data = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return store.put(OWN, data)
+
+
+def steps(name, pipelines, **options):
+    return pipelines.plan("tenant-001", name, options).steps
+
+
+def one(step, **options):
+    """A file of one pipeline, `mine`, of one step."""
+    return {"mine": {"steps": [{"step": step, "options": options}]}}
+
+
+# The schema and the code
+
+
+class Recorded(Mapping):
+    """A step's options that are all there, and who asked for which."""
+
+    def __init__(self, options):
+        self.options, self.asked = options, set()
+
+    def __getitem__(self, name):
+        self.asked.add(name)
+        return self.options[name]
+
+    def __iter__(self):
+        raise AssertionError("options are asked for by name")
+
+    def __len__(self):
+        return len(self.options)
+
+
+EVERY = {
+    "confidence_threshold": 0.6,
+    "labels": ["plant"],
+    "iou_threshold": 0.1,
+    "class_agnostic": True,
+    "max_detections": 7,
+    "resolution": "image",
+    "run_lengths": True,
+    "model": "segment",
+    "slice_size": [320, 640],
+    "overlap": 0.35,
+    "full_image": False,
+    "merge": "NMM",
+    "merge_metric": "IOU",
+    "merge_threshold": 0.75,
+    "detector": "detect",
+    "top_k": 2,
+    "min_area": 12.5,
+    "largest": 3,
+    "threshold": 0.3,
+    "of": "segments",
+    "bands": [{"name": "low", "below": 0.5}, {"name": "high"}],
+}
+
+
+def test_the_schema_knows_the_steps_there_are(schema):
+    assert schema["$defs"]["step"]["properties"]["step"]["enum"] == list(STEPS)
+    chosen = [each["if"]["properties"]["step"]["const"] for each in schema["$defs"]["step"]["allOf"]]
+    assert chosen == list(STEPS)
+    for each in schema["$defs"]["step"]["allOf"]:
+        name = each["if"]["properties"]["step"]["const"]
+        assert each["then"] == {"properties": {"options": {"$ref": f"#/$defs/{name}"}}}
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_schema_knows_the_options_that_a_step_reads(name, schema):
+    known = schema["$defs"][name].get("properties", {})
+    assert set(known) <= set(EVERY), "one to be tested"
+    recorded = Recorded({option: EVERY[option] for option in known})
+    STEPS[name].from_json(recorded, CONFIG)
+    beyond = {"resolution"} if name == "sahi_detect" else set()  # sliced segments are always at the image's own
+    assert recorded.asked - beyond == set(known)
+    assert schema["$defs"][name]["additionalProperties"] is False
+
+
+OPTIONS = [(name, option) for name in STEPS for option in EVERY]
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_every_option_makes_another_step_and_another_digest(name, option, schema):
+    if option not in schema["$defs"][name].get("properties", {}):
+        with pytest.raises(InvalidPipeline, match=option):
+            check({option: EVERY[option]}, "options", name)
+        return
+    check({option: EVERY[option]}, "options", name)
+    plain, other = (STEPS[name].from_json(each, CONFIG) for each in ({}, {option: EVERY[option]}))
+    assert plain != other
+    assert Plan((plain,)).digest != Plan((other,)).digest
+    assert Plan((plain, other)).digest != Plan((other, plain)).digest
+
+
+def test_built_in_pipelines_are_such_as_a_tenant_could_write(pipelines):
+    check(BUILT_IN, "built in", "")
+    assert set(BUILT_IN) == {"detect", "segment", "sahi_detect", "classify", "count"}
+    for name in BUILT_IN:
+        assert steps(name, pipelines)
+    assert [type(each).__name__ for each in steps("count", pipelines)] == [
+        "SegmentationStep",
+        "WithinSegmentsStep",
+        "AggregateStep",
+    ]
+
+
+# The digest
+
+PLAIN = """
+from shared.config import Config
+from shared.pipeline.definitions import Pipelines
+from testing.stores import MemoryStore
+import sys
+store = MemoryStore()
+store.put("models/tenant-001/pipelines.json", sys.stdin.buffer.read())
+config = Config(gcs_bucket="b", error_topic="e")
+print(Pipelines(store, config).plan("tenant-001", "mine", {}).digest)
+"""
+
+
+def test_a_digest_is_the_same_in_every_process(root, store, pipelines):
+    thresholds = dict.fromkeys(("tray", "plant", "pot", "weed", "bed"), 0.1)
+    document = {
+        "mine": {
+            "steps": [
+                {"step": "segment", "options": {"confidence_threshold": thresholds, "labels": ["path", "bed"]}},
+                {"step": "within_segments", "options": {"merge": "NMS", "confidence_threshold": thresholds}},
+                {"step": "size_statistics"},
+            ]
+        }
+    }
+    put(store, document)
+    digests = {Plan(steps("mine", pipelines)).digest}
+    for seed in ("0", "1"):
+        ran = subprocess.run(
+            [sys.executable, "-c", PLAIN],
+            input=json.dumps(document).encode(),
+            capture_output=True,
+            check=True,
+            cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+        )
+        digests.add(ran.stdout.decode().strip())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "same"),
+    [
+        ("detect", {"labels": ["a", "b"]}, {"labels": ["b", "a"]}),
+        ("detect", {"confidence_threshold": {"a": 0.1, "b": 0.2}}, {"confidence_threshold": {"b": 0.2, "a": 0.1}}),
+        ("detect", {"max_detections": 7, "iou_threshold": 1}, {"iou_threshold": 1.0, "max_detections": 7.0}),
+        ("detect", {}, {"confidence_threshold": 0.25, "iou_threshold": 0.7, "max_detections": 300}),
+        ("sahi_detect", {"slice_size": 640}, {"slice_size": [640, 640.0]}),
+        ("sahi_detect", {}, {"overlap": 0.2, "merge": "GREEDYNMM", "merge_metric": "IOS", "model": "detect"}),
+        ("segment_filter", {"min_area": 5, "largest": 2}, {"min_area": 5.0, "largest": 2.0}),
+        ("classify", {"confidence_threshold": 1}, {"top_k": 5.0, "confidence_threshold": 1.0}),
+        (
+            "size_statistics",
+            {"bands": [{"name": "a", "below": 1}, {"name": "b"}]},
+            {"bands": [{"below": 1.0, "name": "a"}, {"name": "b"}]},
+        ),
+    ],
+    ids=str,
+)
+def test_what_says_the_same_has_the_same_digest(step, options, same):
+    one, other = (STEPS[step].from_json(each, CONFIG) for each in (options, same))
+    assert Plan((one,)).digest == Plan((other,)).digest
+
+
+FIXED_DIGESTS = [
+    ("detect", {}, "54e6bc9244f6079d69a69621b63884c3840403400ab2c08222977dc57395ee73"),
+    (
+        "detect",
+        {
+            "labels": ["b", "a"],
+            "confidence_threshold": {"a": 0.4},
+            "iou_threshold": 0.5,
+            "class_agnostic": True,
+            "max_detections": 7,
+        },
+        "e4e546ba53fe2a4b4188847a2604bce39b302382526b685ef37373442751efd0",
+    ),
+    (
+        "segment",
+        {"resolution": "image", "run_lengths": True},
+        "9a1bf618d1b5661456b0bca713fa388d0112ae40750c65837bb098103c810dd3",
+    ),
+    (
+        "sahi_detect",
+        {
+            "model": "segment",
+            "slice_size": [512, 640],
+            "overlap": 0.3,
+            "full_image": False,
+            "merge": "NMM",
+            "merge_metric": "IOU",
+            "merge_threshold": 0.4,
+        },
+        "6beb495a712c74eb63915ad8a083ff58ddeaf5e61d24bfed8577b3fbae126977",
+    ),
+    (
+        "classify",
+        {"top_k": 3, "confidence_threshold": 0.5},
+        "3e20ea4e576666998113d642c23f46fa8d18c0f0f8834f6ba7aa5f00899a9408",
+    ),
+    (
+        "segment_filter",
+        {"labels": ["bed"], "min_area": 20000, "largest": 8},
+        "e45397f803d1b053dc2e5c186c539199f0e038d56e24ab18c43c7eef1f74b097",
+    ),
+    ("join_segments", {"threshold": 0.2}, "2734f0645468fa885d64758ff70f3afe2b8150f8a5e23d445fb95286717c3d11"),
+    (
+        "within_segments",
+        {"detector": "detect", "slice_size": 512},
+        "7fd15a39c3c57b473d52d1d3031e01870dfb04ba9e51399006ede881eb8fd8e9",
+    ),
+    ("aggregate", {}, "3c62ba2e617a5e2b1f835002b544a4dca689140982ace1a15cae56f193218f46"),
+    (
+        "size_statistics",
+        {"of": "segments", "bands": [{"name": "s", "below": 0}, {"name": "l"}]},
+        "73d5b2efd33f427f5f0a523ff52695d293d6a27d807fa35d0f47eefadf077b11",
+    ),
+]
+
+
+@pytest.mark.parametrize(("step", "options", "digest"), FIXED_DIGESTS, ids=[each[0] for each in FIXED_DIGESTS])
+def test_the_digest_of_a_step_with_these_options_never_changes(step, options, digest):
+    assert Plan((STEPS[step].from_json(options, CONFIG),)).digest == digest
+
+
+def test_the_digest_of_several_steps_read_fast_never_changes(pipelines):
+    plan = pipelines.plan("tenant-001", "count", {"reading": "fast"})
+
+    assert plan.digest == "1c7439f2cc6d9ae2168db461f47a8279abe0ddbf226dfffe56c107f3f93c57e6"
+
+
+def test_a_digest_depends_neither_on_the_class_nor_on_the_order_of_fields_nor_on_new_options_at_their_default():
+    @dataclass(frozen=True)
+    class Before:
+        overlap: float = 0.2
+        labels: tuple[str, ...] | None = None
+        options: ClassifierOptions = field(default_factory=ClassifierOptions)
+
+    @dataclass(frozen=True)
+    class After:
+        options: ClassifierOptions = field(default_factory=ClassifierOptions)
+        only: tuple[str, ...] | None = field(default=None, metadata={"option": "labels"})
+        added: int = 7
+        overlap: float = 0.2
+
+    assert non_default_options(Before()) == non_default_options(After()) == {}
+    options = ClassifierOptions(top_k=3)
+    before = non_default_options(Before(labels=("a",), options=options))
+    assert before == non_default_options(After(only=("a",), options=options)) == {"labels": ("a",), "top_k": 3}
+
+
+# A tenant's own
+
+
+def test_without_a_file_there_are_the_built_in_ones(pipelines, store):
+    assert steps("detect", pipelines)
+    with pytest.raises(
+        InvalidPipeline, match="no pipeline 'mine'; there are: classify, count, detect, sahi_detect"
+    ):
+        steps("mine", pipelines)
+
+
+def test_a_tenant_s_own_are_beside_the_built_in_ones_and_before_them(pipelines, store):
+    put(
+        store,
+        one("detect", max_detections=3)
+        | {"segment": {"steps": [{"step": "segment", "options": {"run_lengths": True}}]}},
+    )
+    [mine] = steps("mine", pipelines)
+    assert mine.options.max_detections == 3
+    [segment] = steps("segment", pipelines)
+    assert segment.run_lengths
+    assert len(steps("count", pipelines)) == 3
+    with pytest.raises(InvalidPipeline, match="'yours'; there are: classify, count, detect, mine"):
+        steps("yours", pipelines)
+
+
+def test_another_tenant_has_none_of_them(pipelines, store):
+    put(store, one("detect"))
+    with pytest.raises(InvalidPipeline, match="no pipeline 'mine'"):
+        pipelines.plan("tenant-002", "mine", {})
+
+
+DEEP = b"[" * 10_000 + b"]" * 10_000
+MISTAKES = {
+    "nothing": (b"", "not valid JSON"),
+    "a text": (b"detect", "not valid JSON"),
+    "half of it": (b'{"mine": {', "not valid JSON"),
+    "not UTF-8": (b'{"\xff": 1}', "not valid JSON"),
+    "a number that is none": (b'{"mine": NaN}', "not valid JSON"),
+    "half a pair of surrogates": (
+        json.dumps(one("size_statistics", bands=[{"name": "\ud800"}])).encode(),
+        "not valid JSON",
+    ),
+    "deep": (DEEP, "pipelines.json"),
+    "deep inside": (
+        b'{"mine": {"steps": [{"step": "detect", "options": {"labels": ' + DEEP + b"}}]}}",
+        "pipelines.json",
+    ),
+    "too large": (b'{"mine": "' + b"x" * MAX_BYTES + b'"}', "more than 1048576 bytes"),
+    "a list": ([], "pipelines.json: [] is not of type 'object'"),
+    "a name that is none": ({"My Own": {"steps": [{"step": "detect"}]}}, "'My Own'"),
+    "a pipeline that is none": ({"mine": 3}, "at mine: 3 is not of type 'object'"),
+    "no steps": ({"mine": {}}, "at mine: 'steps' is a required property"),
+    "an empty one": ({"mine": {"steps": []}}, "at mine.steps: "),
+    "too many steps": ({"mine": {"steps": [{"step": "detect"}] * 17}}, "at mine.steps: "),
+    "too many pipelines": ({f"p{n}": {"steps": [{"step": "detect"}]} for n in range(65)}, "too many properties"),
+    "a step that is none": ({"mine": {"steps": [{"step": "detect"}, 4]}}, "at mine.steps[1]: 4 is not of type"),
+    "a step without a name": ({"mine": {"steps": [{}]}}, "at mine.steps[0]: 'step' is a required property"),
+    "an unknown step": (one("astrology"), "at mine.steps[0].step: 'astrology' is not one of ['detect', 'segment'"),
+    "a step of another type": ({"mine": {"steps": [{"step": ["detect"]}]}}, "at mine.steps[0].step: "),
+    "beside its options": ({"mine": {"steps": [{"step": "detect", "option": {}}]}}, "'option' was unexpected"),
+    "beside its steps": ({"mine": {"steps": [{"step": "detect"}], "models": 1}}, "at mine: "),
+    "an unknown option": (one("detect", colour="red"), "at mine.steps[0].options: "),
+    "another step's option": (one("classify", labels=[]), "at mine.steps[0].options: "),
+    "an option of another type": (
+        one("segment_filter", min_area="5"),
+        "at mine.steps[0].options.min_area: '5' is not",
+    ),
+    "too little": (one("segment_filter", min_area=-1), "at mine.steps[0].options.min_area: -1 is less than"),
+    "no number but a bool": (one("detect", max_detections=True), "at mine.steps[0].options.max_detections: True"),
+    "a fraction": (one("detect", max_detections=1.5), "at mine.steps[0].options.max_detections: 1.5"),
+    "too much": (
+        one("detect", confidence_threshold={"plant": 2}),
+        "options.confidence_threshold.plant: 2 is greater",
+    ),
+    "a threshold for nobody": (
+        one("detect", confidence_threshold={}),
+        "at mine.steps[0].options.confidence_threshold",
+    ),
+    "beyond every number": (one("segment_filter", min_area=10**400), "is greater than the maximum of 1000000000"),
+    "infinite": (
+        b'{"mine": {"steps": [{"step": "segment_filter", "options": {"min_area": 1e999}}]}}',
+        "inf is greater",
+    ),
+    "a limit beyond every number": (
+        one("size_statistics", bands=[{"name": "a", "below": 10**400}, {"name": "b"}]),
+        "at mine.steps[0].options.bands[0].below: ",
+    ),
+    "a label twice": (one("detect", labels=["a", "a"]), "at mine.steps[0].options.labels: "),
+    "very many things that are no labels": (
+        one("detect", labels=[[n, str(n)] for n in range(900)]),
+        "at mine.steps[0].options.labels[0]: ",
+    ),
+    "a size of one side": (one("sahi_detect", slice_size=[640]), "at mine.steps[0].options.slice_size: "),
+    "a size too small": (one("sahi_detect", slice_size=16), "at mine.steps[0].options.slice_size: "),
+    "an overlap of all": (one("within_segments", overlap=1), "at mine.steps[0].options.overlap: "),
+    "bands that do not rise": (
+        one("size_statistics", bands=[{"name": "a", "below": 2}, {"name": "b", "below": 1}, {"name": "c"}]),
+        "at mine.steps[0]: bands: `below` rises",
+    ),
+    "the second pipeline": (
+        one("detect")
+        | {"a-b": {"steps": [{"step": "segment"}, {"step": "aggregate", "options": {"by": "label"}}]}},
+        "at a-b.steps[1].options: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_a_mistake_is_told_with_its_place(what, pipelines, store):
+    document, sentence = MISTAKES[what]
+    put(store, document)
+    started = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(InvalidPipeline) as caught:
+            steps("mine", pipelines)
+        assert sentence in str(caught.value)
+        assert str(caught.value).startswith("pipelines.json")
+        assert len(str(caught.value)) < 600
+        str(caught.value).encode()
+    assert time.monotonic() - started < 5, "a stranger's document costs little"
+
+
+def test_a_very_long_list_of_mistakes_is_one(pipelines, store):
+    document = {f"p{number}": {"steps": [{}]} for number in range(30_000)}
+    put(store, document)
+    started = time.monotonic()
+    with pytest.raises(InvalidPipeline):
+        steps("p1", pipelines)
+    assert time.monotonic() - started < 2
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2000)
+    | st.floats(-2, 2)
+    | st.sampled_from([*STEPS, *EVERY, "steps", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["step", "options", "steps", *EVERY]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["step", "options", *EVERY]), JSON), JSON)
+def test_whatever_a_tenant_writes_it_is_a_pipeline_or_a_mistake(step, options):
+    store = MemoryStore()
+    put(store, {"mine": {"steps": [{"step": "within_segments", "options": options}, step]}})
+    try:
+        found = steps("mine", Pipelines(store, CONFIG))
+    except InvalidPipeline:
+        return
+    assert len(Plan(found).digest) == 64
+
+
+# Options of a request
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        (
+            "detect",
+            {"colour": "red"},
+            "there is no 'colour' here; there are: class_agnostic, confidence_threshold",
+        ),
+        ("detect", {"resolution": "image"}, "there is no 'resolution' here"),
+        ("detect", {"confidence_threshold": 2}, "options, at confidence_threshold: "),
+        ("detect", {"confidence_threshold": "high"}, "options, at confidence_threshold: "),
+        ("detect", {"labels": "plant"}, "options, at labels: "),
+        ("detect", {"labels": [1]}, "options, at labels[0]: "),
+        ("detect", {"x" * 5000: 1}, "there is no 'xxx"),
+        ("detect", {"\n": 1}, r"there is no '\n' here"),
+        ("count", {"top_k": 1}, "there is no 'top_k' here"),
+        ("classify", {"confidence_threshold": {"healthy": 0.5}}, "options, at confidence_threshold: "),
+    ],
+)
+def test_options_that_make_no_sense_are_said(name, options, sentence, pipelines):
+    with pytest.raises(InvalidPipeline) as caught:
+        steps(name, pipelines, **options)
+    assert sentence in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_step_without_options_leaves_the_reading_to_ask_for(pipelines, store):
+    put(store, {"mine": {"steps": [{"step": "aggregate"}]}})
+    with pytest.raises(InvalidPipeline, match=r"there are: reading$"):
+        steps("mine", pipelines, labels=[])
+
+
+def test_options_are_given_to_the_steps_that_know_them_over_their_own(pipelines, store):
+    put(
+        store,
+        {
+            "mine": {
+                "steps": [
+                    {"step": "segment", "options": {"confidence_threshold": 0.5, "resolution": "image"}},
+                    {"step": "segment_filter", "options": {"min_area": 7}},
+                    {"step": "within_segments", "options": {"max_detections": 9}},
+                ]
+            }
+        },
+    )
+    segment, kept, within = steps("mine", pipelines, confidence_threshold=0.75, max_detections=11, min_area=8)
+    assert (segment.options.confidence_threshold, segment.options.max_detections) == (0.75, 11)
+    assert segment.options.resolution == "image"
+    assert kept.min_area == 8
+    assert (within.options.confidence_threshold, within.options.max_detections) == (0.75, 11)
+    segment, kept, within = steps("mine", pipelines)
+    assert (segment.options.confidence_threshold, kept.min_area, within.options.max_detections) == (0.5, 7, 9)
+
+
+def test_settings_say_what_nobody_else_does(store):
+    config = Config(
+        gcs_bucket="b",
+        error_topic="e",
+        confidence_threshold=0.4,
+        iou_threshold=0.5,
+        max_detections=50,
+        slice_size=96,
+    )
+    [step] = Pipelines(store, config).plan("tenant-001", "sahi_detect", {"iou_threshold": 0.6}).steps
+    options = step.options
+    assert (options.confidence_threshold, options.iou_threshold, options.max_detections) == (0.4, 0.6, 50)
+    assert step.slices.slice_hw == (96, 96)
+    [step] = Pipelines(store, config).plan("tenant-001", "detect", {"confidence_threshold": {"plant": 0.9}}).steps
+    assert (step.options.confidence_threshold, step.options.confidence_thresholds) == (0.4, {"plant": 0.9})
+
+
+# Kept and renewed
+
+
+def asked(store):
+    return {verb: count for (verb, name), count in store.calls.items() if name == OWN}
+
+
+def lasting(store, refresh_s=3600.0):
+    return Pipelines(store, Config(gcs_bucket="b", error_topic="e", model_refresh_s=refresh_s))
+
+
+@pytest.mark.parametrize("document", [None, one("detect"), b"no JSON", {"mine": 3}], ids=str)
+def test_a_file_is_read_once_whether_it_is_there_or_not_or_a_mistake(document, store):
+    if document is not None:
+        put(store, document)
+    pipelines = lasting(store)
+    for _ in range(5):
+        try:
+            steps("mine", pipelines)
+        except InvalidPipeline:
+            continue
+    assert asked(store) == {"read": 1}
+
+
+def test_many_who_ask_at_once_wait_for_one_reading(store):
+    put(store, one("detect"))
+    gate = store.gate(OWN)
+    pipelines = lasting(store)
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(steps, "mine", pipelines) for _ in range(8)]
+        assert store.entered.acquire(timeout=10)
+        gate.set()
+        assert all(future.result(10) for future in futures)
+    assert asked(store) == {"read": 1}
+
+
+@pytest.mark.parametrize("before", [None, one("segment"), b"no JSON"], ids=str)
+def test_a_new_file_is_seen_when_a_refresh_is_due(before, store, pipelines):
+    if before is not None:
+        put(store, before)
+    first = None
+    try:
+        first = steps("mine", pipelines)
+    except InvalidPipeline:
+        assert before in (None, b"no JSON")
+    put(store, one("detect"))
+    [step] = steps("mine", pipelines)
+    assert step.model_types == ("detect",)
+    assert [step] != first
+
+
+def test_a_file_is_not_looked_for_before_it_is_due(store):
+    pipelines = lasting(store)
+    steps("detect", pipelines)
+    put(store, one("detect"))
+    with pytest.raises(InvalidPipeline):
+        steps("mine", pipelines)
+
+
+def test_a_deleted_file_is_gone_and_one_that_comes_back_is_there(store, pipelines):
+    put(store, one("detect"))
+    assert steps("mine", pipelines)
+    store.remove(OWN)
+    with pytest.raises(InvalidPipeline, match="no pipeline 'mine'"):
+        steps("mine", pipelines)
+    assert steps("detect", pipelines)
+    put(store, one("detect"))
+    assert steps("mine", pipelines)
+
+
+def test_an_unchanged_file_is_asked_about_and_not_read_again(store, pipelines):
+    put(store, one("detect"))
+    for _ in range(3):
+        steps("mine", pipelines)
+    assert asked(store) == {"read": 1, "stat": 2}
+
+
+def test_a_new_file_with_a_mistake_leaves_the_old_one_in_service_and_the_log_says_so(store, pipelines, caplog):
+    """As with a model: what is on its way does not stop because of a comma."""
+    put(store, one("detect", max_detections=3))
+    assert steps("mine", pipelines)
+    put(store, one("detect", max_detections=0))
+    [step] = steps("mine", pipelines)
+    assert step.options.max_detections == 3
+    assert "mine.steps[0].options.max_detections" in caplog.text
+    assert "tenant-001" in caplog.text
+
+
+def test_the_mistake_in_a_first_file_is_told_by_an_instance_that_knew_of_none(store, pipelines):
+    steps("detect", pipelines)
+    put(store, one("detect", max_detections=0))
+    with pytest.raises(InvalidPipeline, match=r"mine.steps\[0\].options.max_detections"):
+        steps("mine", pipelines)
+    put(store, one("detect"))
+    assert steps("mine", pipelines)
+
+
+def test_a_storage_that_is_down_is_not_a_tenant_without_pipelines(store, pipelines):
+    put(store, one("detect"))
+    store.failures["read", OWN] = StorageUnavailable("x")
+    for name in ("mine", "detect"):
+        with pytest.raises(StorageUnavailable):
+            steps(name, pipelines)
+    store.failures.clear()
+    assert steps("mine", pipelines)
+
+
+@pytest.mark.parametrize("verb", ["stat", "read"])
+def test_a_refresh_that_fails_leaves_what_is_here(verb, store, pipelines):
+    put(store, one("detect"))
+    steps("mine", pipelines)
+    put(store, one("segment"))
+    store.failures[verb, OWN] = StorageUnavailable("x")
+    [step] = steps("mine", pipelines)
+    assert step.model_types == ("detect",)

@@ -1,0 +1,297 @@
+"""Two ways to read an image, from file to result: what `fast` finds is what `exact` finds, in the same px."""
+
+import io
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.config import Config
+from shared.errors import InvalidPipeline, ModelNotFound
+from shared.events import ImageRef, Request
+from shared.ml.model_cache import ModelCache
+from shared.pipeline.definitions import Plan
+from shared.pipeline.runner import Pipeline
+from shared.runtime.event_record import summarise
+from shared.steps.detection_step import DetectionStep
+from shared.vision.images import codec
+from testing import models
+from testing.scenes import BLUE, RED, scene
+from testing.stores import MemoryStore
+
+CONFIG = Config(gcs_bucket="b", error_topic="e", upload_bucket="b", results_bucket="b")
+IMAGE = "uploads/tenant-001/a"
+PICTURE, RESULT = "results/tenant-001/a/annotated.jpg", "results/tenant-001/a/result.json"
+CANVAS_HW = (64, 96)
+ORIENTATION = 0x0112
+BACK = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def saved(image, kind="JPEG", orientation=1):
+    """An upright image as a file whose pixels lie as a camera held otherwise would have them."""
+    stored = Image.fromarray(image)
+    if BACK[orientation] is not None:
+        stored = stored.transpose(BACK[orientation])
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    file = io.BytesIO()
+    stored.save(file, kind, exif=exif, **({"quality": 95, "subsampling": 0} if kind == "JPEG" else {}))
+    return file.getvalue()
+
+
+def large(times, canvas_hw=CANVAS_HW, cut=(0, 0)):
+    """Rectangles on a canvas, enlarged so many times; `cut`: rows and columns less, to the right and below."""
+    rectangles = [(8, 6, 20, 16, RED), (60, 40, 76, 58, BLUE), (40, 8, 52, 30, RED)]
+    image = scene(canvas_hw, rectangles).repeat(times, axis=0).repeat(times, axis=1)
+    return np.ascontiguousarray(image[: image.shape[0] - cut[0], : image.shape[1] - cut[1]])
+
+
+@pytest.fixture
+def store():
+    yield MemoryStore()
+    ModelCache.clear_cache()
+
+
+@pytest.fixture
+def validate(root):
+    return jsonschema.Draft202012Validator(
+        json.loads((root / "shared/schemas/result.schema.json").read_text())
+    ).validate
+
+
+@pytest.fixture
+def run(store, validate):
+    """Gives a function: pipeline and options -> the result document, and the size of the picture (w, h)."""
+    ModelCache.configure(store, bucket="b", threads=1, refresh_s=0.0)
+
+    def run(pipeline="detect", **options):
+        request = Request(tenant_id="tenant-001", image=ImageRef("b", IMAGE), pipeline=pipeline, options=options)
+        with summarise():
+            outcome = Pipeline(store, CONFIG).run(request)
+        if outcome.duplicate:
+            return None, None
+        document = json.loads(store.data(RESULT))
+        validate(document)
+        return document, Image.open(io.BytesIO(store.data(PICTURE))).size
+
+    return run
+
+
+def put(store, data, **files):
+    store.put(IMAGE, data)
+    for model_type, file in files.items():
+        store.put(f"models/tenant-001/{model_type}.onnx", file)
+
+
+def assert_same(exact, fast, key, within_px):
+    assert [each["label"] for each in fast[key]] == [each["label"] for each in exact[key]]
+    assert len(exact[key]) == 3
+    np.testing.assert_allclose(
+        [each["box"] for each in fast[key]], [each["box"] for each in exact[key]], atol=within_px
+    )
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("cut", [(0, 0), (1, 3), (7, 5)])
+@pytest.mark.parametrize("orientation", BACK)
+def test_boxes_are_where_they_are_in_every_orientation(orientation, cut, dynamic, store, run):
+    model = models.blobs(canvas_hw=(96, 96) if dynamic else CANVAS_HW, dynamic=dynamic)
+    put(store, saved(large(8, cut=cut), orientation=orientation), detect=model)
+    exact, whole = run()
+    fast, picture = run(reading="fast")
+    height, width = 64 * 8 - cut[0], 96 * 8 - cut[1]
+    assert (exact["image"]["width"], exact["image"]["height"]) == (width, height)
+    assert fast["image"] == exact["image"]
+    assert whole == (width, height)
+    if cut == (0, 0):
+        assert picture == (96, 64)
+        assert fast["detections"] == exact["detections"], "averages of pixels that are all the same"
+    assert_same(exact, fast, "detections", 8 + 0.1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_other_files_are_read_whole_and_averaged(kind, store, run):
+    put(store, saved(large(8), kind), detect=models.blobs(canvas_hw=CANVAS_HW))
+    exact, _ = run()
+    fast, picture = run(reading="fast")
+    assert picture == (96 * 8, 64 * 8)
+    assert_same(exact, fast, "detections", 0.01 if kind != "WEBP" else 8.1)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "options"),
+    [
+        ("detect", {}),
+        ("segment", {}),
+        ("sahi_detect", {"slice_size": [512, 768]}),
+        ("sahi_detect", {"slice_size": [512, 768], "model": "segment"}),
+    ],
+)
+def test_every_step_sees_averages_where_single_pixels_deceive(pipeline, options, store, run):
+    """Four red pixels of each eight times eight, which are those that `exact` sees."""
+    image = large(8)
+    seen = np.isin(np.arange(768) % 8, (3, 4))
+    image[~(seen[:512, None] & seen)] = 0
+    put(
+        store,
+        saved(image, "PNG"),
+        detect=models.blobs(canvas_hw=CANVAS_HW),
+        segment=models.blobs("segment", canvas_hw=CANVAS_HW),
+    )
+    exact, _ = run(pipeline, **options)
+    fast, _ = run(pipeline, reading="fast", **options)
+    assert sum(exact["counts"].values()) == 3
+    assert fast["counts"] == {}
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (3, 2), (64, 96), (100, 101)])
+def test_what_is_not_shrunk_by_half_is_read_alike(size_hw, store, run):
+    image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), np.uint8)
+    put(store, saved(image), detect=models.detect(canvas_hw=CANVAS_HW))
+    exact, _ = run()
+    fast, picture = run(reading="fast")
+    assert picture == size_hw[::-1]
+    assert fast["detections"] == exact["detections"] != []
+
+
+def test_the_image_is_as_large_as_the_most_demanding_model_needs_it(store, run):
+    put(
+        store,
+        saved(large(8)),
+        detect=models.blobs(canvas_hw=(32, 48)),
+        segment=models.blobs("segment", canvas_hw=(130, 192)),
+        classify=models.classify(),
+    )
+    both = {"steps": [{"step": "detect"}, {"step": "segment"}], "reading": "fast"}
+    store.put("models/tenant-001/pipelines.json", json.dumps({"both": both}).encode())
+    assert run("detect", reading="fast")[1] == (96, 64)
+    assert run("segment", reading="fast")[1] == (192, 128)
+    assert run("both")[1] == (192, 128)
+    assert run("both", reading="exact")[1] == (768, 512)
+    assert run("classify", reading="fast")[1] == (96, 64), "the short side is 32 px or more"
+
+
+def test_a_model_that_stretches_gets_no_less_than_its_canvas(store, run):
+    put(store, saved(large(8)), detect=models.planted("rtdetr", canvas_hw=(256, 64)))
+    exact, _ = run()
+    fast, picture = run(reading="fast")
+    assert picture == (384, 256)
+    assert [each["box"] for each in fast["detections"]] == [each["box"] for each in exact["detections"]]
+
+
+@pytest.mark.parametrize("resolution", ["canvas", "image"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_segments_are_in_px_of_the_image(resolution, orientation, store, run):
+    put(
+        store,
+        saved(large(8), orientation=orientation),
+        segment=models.blobs("segment", canvas_hw=CANVAS_HW),
+    )
+    exact, _ = run("segment", resolution=resolution, run_lengths=True)
+    fast, picture = run("segment", resolution=resolution, run_lengths=True, reading="fast")
+    assert picture == (96, 64)
+    assert_same(exact, fast, "segments", 0.01)
+    for ours, theirs in zip(fast["segments"], exact["segments"], strict=True):
+        assert ours["run_lengths"]["size"] == [64 * 8, 96 * 8]
+        assert ours["run_lengths"] == theirs["run_lengths"]
+        assert ours["polygons"] == theirs["polygons"]
+        assert ours["area"] == theirs["area"] > 64 * 100
+
+
+@pytest.mark.parametrize("pipeline", ["detect", "segment"])
+@pytest.mark.parametrize("times", [2, 8])
+def test_the_picture_of_a_smaller_reading_is_that_of_a_smaller_image(pipeline, times, store, run):
+    model = models.blobs(pipeline, canvas_hw=CANVAS_HW)
+    pictures = []
+    for image in (large(1), large(times)):
+        put(store, saved(image), **{pipeline: model})
+        assert run(pipeline, reading="fast")[1] == (96, 64)
+        pictures.append(codec.decode(store.data(PICTURE), max_pixels=10**6).astype(int))
+    changed = np.abs(pictures[0] - scene(CANVAS_HW)).max(axis=2) > 60
+    differ = np.abs(pictures[0] - pictures[1]).max(axis=2) > 60
+    assert np.count_nonzero(changed) > 800
+    assert np.count_nonzero(differ) < 20, "an outline's corners may be cut otherwise"
+
+
+def test_a_whole_image_is_told_what_it_is(store, run):
+    image = scene((256, 400), [(0, 0, 400, 256, (200, 40, 60))])
+    put(store, saved(image), classify=models.classify())
+    exact, _ = run("classify")
+    fast, picture = run("classify", reading="fast")
+    assert picture == (50, 32)
+    assert [each["label"] for each in fast["classification"]] == [
+        each["label"] for each in exact["classification"]
+    ]
+    np.testing.assert_allclose(
+        [each["confidence"] for each in fast["classification"]],
+        [each["confidence"] for each in exact["classification"]],
+        atol=0.003,
+    )
+
+
+def test_who_looks_closely_gets_all_pixels(store, run):
+    put(
+        store,
+        saved(large(4)),
+        detect=models.blobs(canvas_hw=CANVAS_HW),
+        segment=models.blobs("segment", canvas_hw=CANVAS_HW),
+    )
+    for pipeline in ("sahi_detect", "count"):
+        options = {"slice_size": [64, 96], "full_image": False}
+        exact, _ = run(pipeline, **options)
+        fast, picture = run(pipeline, reading="fast", **options)
+        assert picture == (96 * 4, 64 * 4)
+        assert fast["detections"] == exact["detections"] != [], "no tile is shrunk"
+        assert fast["pipeline_digest"] != exact["pipeline_digest"]
+
+
+def test_another_reading_is_other_work(store, run):
+    put(store, saved(large(2)), detect=models.blobs(canvas_hw=CANVAS_HW))
+    assert run()[0]
+    assert not run(reading="exact")[0], "that is what it was"
+    assert run(reading="fast")[0]
+    assert not run(reading="fast")[0]
+    assert run()[0]
+
+
+def test_a_digest_says_the_reading_only_where_it_is_not_the_usual_one():
+    steps = (DetectionStep(),)
+    assert Plan(steps).digest == Plan(steps, "exact").digest != Plan(steps, "fast").digest
+
+
+def test_a_pipeline_of_a_tenant_is_read_as_it_says_and_a_request_may_say_otherwise(store, run):
+    put(store, saved(large(2)), detect=models.blobs(canvas_hw=CANVAS_HW))
+    own = {"mine": {"steps": [{"step": "detect"}], "reading": "fast"}}
+    store.put("models/tenant-001/pipelines.json", json.dumps(own).encode())
+    assert run("mine")[1] == (96, 64)
+    assert run("mine", confidence_threshold=0.3)[1] == (96, 64)
+    assert run("mine", reading="exact")[1] == (192, 128)
+
+
+@pytest.mark.parametrize("reading", ["quick", "", None, True, ["fast"], {"fast": 1}])
+def test_a_reading_that_is_none_is_told_with_its_place(reading, store, run):
+    put(store, saved(large(1)), detect=models.detect())
+    with pytest.raises(InvalidPipeline, match=r"^options, at reading: .* is not one of"):
+        run(reading=reading)
+    own = {"mine": {"steps": [{"step": "detect"}], "reading": reading}}
+    store.put("models/tenant-001/pipelines.json", json.dumps(own).encode())
+    with pytest.raises(InvalidPipeline, match=r"^pipelines.json, at mine.reading: .* is not one of"):
+        run("mine")
+
+
+def test_a_missing_model_is_told_before_the_image_is_read(store, run):
+    put(store, saved(large(1)))
+    with pytest.raises(ModelNotFound):
+        run(reading="fast")
+    assert not store.calls["read", IMAGE]

@@ -1,0 +1,247 @@
+"""Deliveries of the same image in every order of their storage calls, killed at any of them, and delivered again.
+
+What a reader could see is looked at between any two calls, and at the end nothing is left half-done.
+"""
+
+import json
+from dataclasses import dataclass
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+
+from shared.cloud.object_store import ObjectStore
+from shared.config import Config
+from shared.errors import Deferred, Ignored, ObjectNotFound
+from shared.events import ImageRef, Request
+from shared.ml.model_cache import ModelCache
+from shared.pipeline.runner import Pipeline
+from shared.runtime.event_record import summarise
+from testing import models
+from testing.interleaving import Crash, Schedule, Stepwise, in_every_order
+from testing.pictures import picture
+from testing.stores import MemoryStore
+
+MODEL, IMAGE, PLACE = "models/t/detect.onnx", "uploads/t/a.png", "results/t/a.png"
+PICTURES = ("annotated.jpg", "thumbnail-16.jpg")
+STRICT = {"confidence_threshold": 0.85}
+OLD, NEW = models.detect(), models.detect(labels=("weed", "pot"))
+COLOURS = [picture((16, 16), colour=colour, kind="PNG") for colour in ("white", "grey", "black")]
+
+
+@dataclass(frozen=True, order=True)
+class Age:
+    """How new something is: first by its image, then by the model that looked at it."""
+
+    image: int
+    model: int
+
+
+class World:
+    """One tenant's image and model in a store, the pipeline that serves it, and a reader of its results."""
+
+    def __init__(self, store, put, bucket="b", *, steps=("results/",), thumbnails=False):
+        self.store, self._put, self.bucket = Stepwise(store, *steps), put, bucket
+        config = Config(
+            gcs_bucket=bucket,
+            upload_bucket=bucket,
+            results_bucket=bucket,
+            error_topic="e",
+            thumbnail_sizes=(16,) if thumbnails else (),
+        )
+        self.pictures = PICTURES[: 1 + thumbnails]
+        ModelCache.configure(self.store, bucket=bucket, threads=1, refresh_s=0.0)
+        self._pipeline = Pipeline(self.store, config)
+        self.model = put(MODEL, OLD)
+        self.image = put(IMAGE, COLOURS[0])
+        self.verdicts = []
+        self._seen = {}
+
+    # What happens
+
+    def upload(self, number):
+        self.store.schedule.step()
+        self.replace_image(number)
+        return self.image
+
+    def replace_image(self, number):
+        self.image = self._put(IMAGE, COLOURS[number])
+
+    def renew(self):
+        self.store.schedule.step()
+        self.model = self._put(MODEL, NEW)
+
+    def delivered(self, generation=None, **options):
+        """An event that comes until it is acknowledged, whatever it is killed at."""
+        asked = {"tenant_id": "t", "pipeline": "detect", "options": options, "by_upload": True}
+        while True:
+            request = Request(image=ImageRef(self.bucket, IMAGE, generation or self.image), **asked)
+            try:
+                with summarise():
+                    done = self._pipeline.run(request)
+                return self.verdicts.append("duplicate" if done.duplicate else "done")
+            except Ignored:
+                return self.verdicts.append("ignored")
+            except (Deferred, Crash):
+                self.store.schedule.step()
+
+    # What can be seen
+
+    def look(self):
+        """Nothing goes back to something older, and no result lies beside an older picture, or none."""
+        ages = {}
+        for name in (*self.pictures, "result.json"):
+            found = self._stat(name)
+            if found:
+                ages[name] = _age(found)
+                assert ages[name] >= self._seen.get(name, ages[name]), f"{name} went back"
+        for name in self.pictures if "result.json" in ages else ():
+            assert name in ages, f"a result without {name}"
+            assert ages[name].image >= ages["result.json"].image, f"a result beside an older {name}"
+        self._seen = ages
+
+    def assert_whole(self):
+        """All of one work, of the newest image by the newest model; and what it says of itself is true."""
+        found = {name: self._stat(name) for name in (*self.pictures, "result.json")}
+        assert len({each.metadata["tenant-vision-work"] for each in found.values()}) == 1
+        assert {_age(each) for each in found.values()} == {Age(self.image, self.model)}
+        document = json.loads(self.store.read(self.bucket, f"{PLACE}/result.json").data)
+        assert document["image"]["generation"] == self.image
+        assert document["models"]["detect"]["generation"] == self.model
+
+    def _stat(self, name):
+        try:
+            return self.store.stat(self.bucket, f"{PLACE}/{name}")
+        except ObjectNotFound:
+            return None
+
+
+def _age(found):
+    model = found.metadata["tenant-vision-model-detect"].rpartition("#")[2]
+    return Age(int(found.metadata["tenant-vision-image-generation"]), int(model))
+
+
+# Each story: who acts, in a world just made. The first image and the first model are there.
+STORIES = {
+    "the same event twice": lambda w: [w.delivered, w.delivered],
+    "an image and the next one": lambda w: [
+        lambda first=w.image: w.delivered(first),
+        lambda: w.delivered(w.upload(1)),
+    ],
+    "two pipelines at once": lambda w: [w.delivered, lambda: w.delivered(**STRICT)],
+    "a new model meanwhile": lambda w: [w.delivered, lambda: (w.renew(), w.delivered())],
+}
+CROWDS = {
+    "three images": lambda w: [
+        lambda first=w.image: w.delivered(first),
+        lambda: w.delivered(w.upload(1)),
+        lambda: w.delivered(w.upload(2)),
+    ],
+    "two pipelines, one of them twice": lambda w: [w.delivered, w.delivered, lambda: w.delivered(**STRICT)],
+    "a new model and a new image": lambda w: [
+        lambda first=w.image: w.delivered(first, **STRICT),
+        lambda: (w.renew(), w.delivered()),
+        lambda: w.delivered(w.upload(1)),
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_models_left():
+    yield
+    ModelCache.clear_cache()
+
+
+def in_memory(story, **how):
+    """Reading the image is a step where the image may change: elsewhere its order tells nothing."""
+    store = MemoryStore()
+    return World(store, store.put, steps=("results/", "uploads/") if "image" in story else ("results/",), **how)
+
+
+def tell(world, acts, choose, **limits):
+    world.store.schedule = Schedule(choose, world.look, **limits)
+    world.store.schedule.run(*acts(world))
+    world.assert_whole()
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_two_deliveries_in_every_order_leave_the_newest_whole(story):
+    def once(choose):
+        world = in_memory(story)
+        tell(world, STORIES[story], choose)
+        if story == "the same event twice":
+            assert sorted(world.verdicts) == ["done", "duplicate"]
+
+    assert in_every_order(once) > 50
+
+
+def test_two_deliveries_of_a_new_image_over_an_old_result_write_one_result():
+    def once(choose):
+        world = in_memory("the same event twice")
+        world.delivered()
+        world.replace_image(1)
+        tell(world, STORIES["the same event twice"], choose)
+        assert sorted(world.verdicts[1:]) == ["done", "duplicate"]
+
+    assert in_every_order(once) > 50
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_delivery_killed_anywhere_is_mended_by_the_next(story):
+    orders = in_every_order(lambda choose: tell(in_memory(story), STORIES[story], choose, crashes=1, switches=1))
+    assert orders > 25
+
+
+@pytest.mark.parametrize("story", CROWDS)
+@hypothesis.settings(max_examples=25)
+@hypothesis.given(data=st.data())
+def test_three_deliveries_killed_again_and_again_leave_the_newest_whole(story, data):
+    choose = st.sampled_from
+    tell(
+        in_memory(story, thumbnails=True),
+        CROWDS[story],
+        lambda options: data.draw(choose(options)) if len(options) > 1 else options[0],
+        crashes=3,
+        patient=True,
+    )
+
+
+def in_turn(*actors):
+    """Chooses these, one after the other, and then whoever is first."""
+    turns = iter(actors)
+
+    def choose(options):
+        wanted = next(turns, None)
+        return next((each for each in options if each[0] == wanted), options[0])
+
+    return choose
+
+
+def test_who_replaced_another_s_picture_lets_it_know_by_writing_the_result_too():
+    """1 is late for the work of 0, and replaces the picture of 2 just before 2 writes its result."""
+    story = "two pipelines, one of them twice"
+    turns = [1, 1, 0, 0, 0, 0, 0, 2, 2, 2, 1, 2, 1, 1, 2, 1, 1, 1, 2, 1, 2]
+    world = in_memory(story, thumbnails=True)
+    tell(world, CROWDS[story], in_turn(*turns))
+    assert world.verdicts == ["done"] * 3
+
+
+# Who goes at each step; after these, whoever is first. 0 and 1: the two of the story.
+EMULATED = {
+    "both have looked before either writes": [0, 1, 0, 1, 0, 1, 0, 1],
+    "the second overtakes the first between its writes": [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1],
+    "the first overtakes the second between its writes": [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
+}
+
+
+@pytest.mark.parametrize("order", EMULATED)
+@pytest.mark.parametrize("story", STORIES)
+def test_on_the_storage_emulator_it_is_the_same(story, order, emulators, cloud, monkeypatch):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage_url)
+    bucket, store = cloud.uploads.name, ObjectStore(project="p")
+
+    def put(name, data):
+        return store.write(bucket, name, data, content_type="application/octet-stream")
+
+    world = World(store, put, bucket, steps=("results/", "uploads/"), thumbnails=True)
+    tell(world, STORIES[story], in_turn(*EMULATED[order]))
