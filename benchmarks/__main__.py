@@ -17,7 +17,7 @@ from benchmarks.table import Table
 
 NAMES: Final = (
     "detect",
-    "reading",
+    "resampling",
     "segment",
     "drawing",
     "sliced",

@@ -10,14 +10,14 @@ from benchmarks.photos import HD, MAX_PIXELS, TWELVE_MP, image_hw, named, photo,
 from benchmarks.table import Table
 from benchmarks.tenants import bare_run, serving
 from benchmarks.turns import Row, in_turn, table
-from shared.processors.box_processor import least_hw
+from shared.processors.box_processor import min_decode_size
 from shared.processors.detector_processor import DetectorProcessor
 from shared.runtime.event_record import stage
 from shared.vision.images import codec
-from shared.vision.images.letterbox import Reading
+from shared.vision.images.letterbox import Resampling
 
 ROUNDS: Final = 40
-LIMITS: Final[dict[tuple[tuple[int, int], Reading], float]] = {
+LIMITS: Final[dict[tuple[tuple[int, int], Resampling], float]] = {
     (HD, "exact"): 1.22,
     (HD, "fast"): 1.17,
     (TWELVE_MP, "exact"): 2.0,
@@ -35,12 +35,12 @@ def run(rounds: int = ROUNDS) -> Table:
         ]
         rows += [
             Row(
-                f"JPEG bytes in, {named(size_wh)}, {reading}",
-                from_jpeg(tenants[size_wh], size_wh, reading),
+                f"JPEG bytes in, {named(size_wh)}, {resampling}",
+                from_jpeg(tenants[size_wh], size_wh, resampling),
                 bare_run(tenants[size_wh], "detect"),
                 limit,
             )
-            for (size_wh, reading), limit in LIMITS.items()
+            for (size_wh, resampling), limit in LIMITS.items()
         ]
         return table(f"Detection, {OBJECTS} objects, over a bare run", rows, in_turn(rows, rounds))
 
@@ -50,14 +50,14 @@ def from_pixels(tenant_id: str, size_wh: tuple[int, int]) -> Callable[[], object
     return lambda: processor.process(image)
 
 
-def from_jpeg(tenant_id: str, size_wh: tuple[int, int], reading: Reading) -> Callable[[], object]:
-    data, processor = photo(size_wh), DetectorProcessor(tenant_id=tenant_id, reading=reading)
-    least = least_hw([processor.model.export]) if reading == "fast" else None
+def from_jpeg(tenant_id: str, size_wh: tuple[int, int], resampling: Resampling) -> Callable[[], object]:
+    data, processor = photo(size_wh), DetectorProcessor(tenant_id=tenant_id, resampling=resampling)
+    least = min_decode_size([processor.model.export]) if resampling == "fast" else None
 
     def work() -> object:
         with stage("decode"):
-            image, true_hw = codec.read(data, max_pixels=MAX_PIXELS, least_hw=least)
-        return processor.process(image, true_hw)
+            image, original_hw = codec.read(data, max_pixels=MAX_PIXELS, least_hw=least)
+        return processor.process(image, original_hw)
 
     return work
 

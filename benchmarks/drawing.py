@@ -13,7 +13,7 @@ from benchmarks.turns import Row, in_turn, table
 from shared.processing_context import ProcessingContext
 from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor
-from shared.results.picture import draw
+from shared.results.picture import render
 from shared.runtime.event_record import stage
 from shared.vision.images import codec
 from shared.vision.masks.segments import Segments
@@ -66,7 +66,7 @@ def drawn(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
             with stage("fill"):
                 ctx.segments.in_image(ctx.image.shape[:2])
         with stage("draw"):
-            return draw(ctx)
+            return render(ctx)
 
     return work
 
@@ -74,7 +74,7 @@ def drawn(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
 def written(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
     def work() -> object:
         with stage("draw"):
-            picture = draw(context())
+            picture = render(context())
         with stage("encode"):
             return codec.encode_jpeg(picture)
 

@@ -24,7 +24,7 @@ def middles(objects: int, image_hw: tuple[int, int]) -> tuple[Floats, Floats]:
     They lie where an image of that size does in the canvas, none of them in its padding.
     """
     place = letterbox(image_hw, (CANVAS, CANVAS))
-    height, width = place.inner_hw
+    height, width = place.resized_hw
     columns = max(1, round(np.sqrt(objects * width / height)))
     rows = -(-objects // columns)
     cell = np.array((width / columns, height / rows), np.float32)

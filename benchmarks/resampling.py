@@ -21,15 +21,15 @@ from samples.scenes import TENANTS, Scene, render
 from samples.training.detections import ious
 from samples.training.precision import Ledger, mean
 from shared.ml.model_cache import ModelCache
-from shared.processors.box_processor import BoxOptions, least_hw, placed, to_batch
+from shared.processors.box_processor import BoxOptions, fit_to_canvas, min_decode_size, to_batch
 from shared.processors.detector_processor import DetectorProcessor
 from shared.vision.images import codec
-from shared.vision.images.letterbox import Reading
+from shared.vision.images.letterbox import Resampling
 from testing.stores import MemoryStore
 
 MODELS: Final = Path(__file__).parents[1] / "samples" / "models"
 CANVAS_PX: Final = 640
-READINGS: Final[tuple[Reading, ...]] = ("exact", "fast")
+RESAMPLINGS: Final[tuple[Resampling, ...]] = ("exact", "fast")
 SIZES_WH: Final = {(640, 480): 2, (1920, 1440): 2, (4000, 3000): 1}  # and how many scenes a tenant
 PLANTS: Final = {"usual": None, "small": 10}  # px on the canvas; None: 16 to 44
 _FIRST_SEED: Final = 500_000  # training's are far above
@@ -69,8 +69,8 @@ def run(times: int = 1) -> Table:
     return table(tallies)
 
 
-def measured(size_wh: tuple[int, int], plants: str, count: int) -> dict[Reading, Tally]:
-    tallies: dict[Reading, Tally] = {reading: Tally() for reading in READINGS}
+def measured(size_wh: tuple[int, int], plants: str, count: int) -> dict[Resampling, Tally]:
+    tallies: dict[Resampling, Tally] = {resampling: Tally() for resampling in RESAMPLINGS}
     small = PLANTS[plants]
     for tenant_id in TENANTS:
         for index in range(count):
@@ -81,21 +81,21 @@ def measured(size_wh: tuple[int, int], plants: str, count: int) -> dict[Reading,
                 plant_px=None if small is None else small * max(size_wh) / CANVAS_PX,
             )
             photo = codec.encode_jpeg(scene.image, quality=90)
-            for reading, tally in tallies.items():
-                note(tally, reading, tenant_id, scene, photo)
+            for resampling, tally in tallies.items():
+                note(tally, resampling, tenant_id, scene, photo)
     return tallies
 
 
-def note(tally: Tally, reading: Reading, tenant_id: str, scene: Scene, photo: bytes) -> None:
+def note(tally: Tally, resampling: Resampling, tenant_id: str, scene: Scene, photo: bytes) -> None:
     options = BoxOptions(confidence_threshold=0.001, max_detections=3000)
-    processor = DetectorProcessor(tenant_id=tenant_id, options=options, reading=reading)
+    processor = DetectorProcessor(tenant_id=tenant_id, options=options, resampling=resampling)
     export = processor.model.export
-    least = least_hw([export]) if reading == "fast" else None
+    least = min_decode_size([export]) if resampling == "fast" else None
     spent_ms = []
     for _ in range(_TIMES):
         began = thread_time()  # one thread's work: others on the machine do not count
         pixels, image_hw = codec.read(photo, max_pixels=10**8, least_hw=least)
-        to_batch(placed(export, image_hw), pixels, export, reading)
+        to_batch(fit_to_canvas(export, image_hw), pixels, export, resampling)
         spent_ms.append((thread_time() - began) * 1000)
     found = processor.process(pixels, image_hw)
     tally.reading_ms.append(min(spent_ms))
@@ -104,9 +104,12 @@ def note(tally: Tally, reading: Reading, tenant_id: str, scene: Scene, photo: by
         ledger.add(ious(found.boxes_xyxy[mine], scene.boxes_xyxy[true]), found.confidences[mine])
 
 
-def table(tallies: dict[tuple[tuple[int, int], str], dict[Reading, Tally]]) -> Table:
+def table(tallies: dict[tuple[tuple[int, int], str], dict[Resampling, Tally]]) -> Table:
     largest = [each for (size_wh, _), each in tallies.items() if size_wh == max(SIZES_WH)]
-    spent = {reading: median([ms for each in largest for ms in each[reading].reading_ms]) for reading in READINGS}
+    spent = {
+        resampling: median([ms for each in largest for ms in each[resampling].reading_ms])
+        for resampling in RESAMPLINGS
+    }
     return Table(
         "Two ways to read a JPEG: exact / fast, the sample models, the mean of three tenants",
         [Figure("decode and preprocess a sharp 4000x3000, fast / exact", spent["fast"] / spent["exact"])],
@@ -114,11 +117,11 @@ def table(tallies: dict[tuple[tuple[int, int], str], dict[Reading, Tally]]) -> T
     )
 
 
-def _row(item: tuple[tuple[tuple[int, int], str], dict[Reading, Tally]]) -> Sequence[str]:
+def _row(item: tuple[tuple[tuple[int, int], str], dict[Resampling, Tally]]) -> Sequence[str]:
     (size_wh, plants), tallies = item
     objects = sum(ledger.truths for each in tallies["exact"].ledgers.values() for ledger in each)
-    means = [tallies[reading].means for reading in READINGS]
-    spent = [median(tallies[reading].reading_ms) for reading in READINGS]
+    means = [tallies[resampling].means for resampling in RESAMPLINGS]
+    spent = [median(tallies[resampling].reading_ms) for resampling in RESAMPLINGS]
     return (
         f"{len(tallies['exact'].reading_ms)} of {size_wh[0]}x{size_wh[1]}, {plants} plants",
         str(objects),

@@ -23,7 +23,7 @@ from shared import events
 from shared.config import Config
 from shared.events import Event, ImageMessage
 from shared.ml.model_cache import ModelCache
-from shared.pipeline.runner import Pipeline
+from shared.pipeline.runner import PipelineRunner
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 IMAGES: Final = 200
@@ -71,7 +71,7 @@ def measure(folder: Path, images: int) -> list[int]:
     )
     config = Config(gcs_bucket="local", upload_bucket="local", results_bucket="local", error_topic="errors")
     ModelCache.configure(store, bucket="local", refresh_s=86_400.0)
-    pipeline = Pipeline(store, config)
+    pipeline = PipelineRunner(store, config)
     process, resident = psutil.Process(), []
     for index in range(images):
         upload = f"uploads/{TENANT}/{index % len(SIZES)}.jpg"

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Final
 
 from benchmarks.table import Figure, Table
-from shared.runtime.event_record import summarise
+from shared.runtime.event_record import event_record
 
 WARM_UP: Final = 3
 _HEADS: Final = ("row", "stage", "median", "minimum", "/ bare run")
@@ -39,7 +39,7 @@ class Taken:
 
     def turn(self, row: Row) -> None:
         began = perf_counter()
-        with summarise() as summary:
+        with event_record() as summary:
             row.work()
         self.work.append((perf_counter() - began) * 1000)
         self.stages.append(summary.timings_ms)

@@ -25,8 +25,8 @@ from samples.scenes import render
 from shared import events
 from shared.config import Config
 from shared.ml.model_cache import ModelCache
-from shared.pipeline.runner import Pipeline
-from shared.runtime.event_record import summarise
+from shared.pipeline.runner import PipelineRunner
+from shared.runtime.event_record import event_record
 from shared.vision.images import codec
 from testing.stores import MemoryStore
 
@@ -103,7 +103,7 @@ def _parts(timings: Timings) -> Iterator[tuple[str, list[float]]]:
 def _measure(store: MemoryStore, photo: bytes, rounds: int, *, threads: int) -> tuple[Timings, int]:
     ModelCache.configure(store, bucket=_BUCKET, threads=threads, refresh_s=86_400.0)
     config = Config(gcs_bucket=_BUCKET, upload_bucket=_BUCKET, results_bucket=_BUCKET, error_topic="errors")
-    pipeline = Pipeline(store, config)
+    pipeline = PipelineRunner(store, config)
     model = ModelCache.get_model(tenant_id=TENANT, model_type="detect")
     batch = np.random.default_rng(5).random((1, 3, *model.export.canvas_hw), np.float32)
     timings = Timings()
@@ -113,7 +113,7 @@ def _measure(store: MemoryStore, photo: bytes, rounds: int, *, threads: int) -> 
         name = f"uploads/{TENANT}/{threads}/{index}.jpg"
         headers, body = _envelope(name, store.put(name, photo))
         began = perf_counter()
-        with summarise() as summary:
+        with event_record() as summary:
             outcome = pipeline.run(events.parse(envelope.parse(headers, body), config))
         timings.events.append((perf_counter() - began) * 1000)
         timings.stages.append(summary.timings_ms)

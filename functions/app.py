@@ -29,11 +29,11 @@ from shared.errors import (
 )
 from shared.events import Event, ImageMessage, Request
 from shared.ml.model_cache import ModelCache
-from shared.ml.model_limits import Limits
-from shared.pipeline.runner import Outcome, Pipeline
+from shared.ml.model_limits import ModelLimits
+from shared.pipeline.runner import PipelineRunner, RunResult
 from shared.results import documents
 from shared.runtime import deadline
-from shared.runtime.event_record import Summary, summarise
+from shared.runtime.event_record import EventRecord, event_record
 from shared.runtime.logs import Log, LogHandler, Trace
 
 _SEVERITY: Final[Mapping[Verdict, str]] = {
@@ -46,12 +46,12 @@ _SEVERITY: Final[Mapping[Verdict, str]] = {
 
 
 @dataclass(slots=True)
-class End:
+class EventOutcome:
     """How an event ended. `occurred_at` is when it began to be one, as far as the platform told."""
 
     verdict: Verdict
     error: TenantVisionError | None = None
-    outcome: Outcome | None = None
+    outcome: RunResult | None = None
     occurred_at: datetime | None = None
 
 
@@ -65,13 +65,13 @@ class App:
             bucket=config.gcs_bucket,
             threads=config.ort_threads,
             refresh_s=config.model_refresh_s,
-            limits=Limits.of(config),
+            limits=ModelLimits.of(config),
             cache_bytes=config.model_cache_bytes,
         )
         self._config = config
         self._log = Log(level=config.log_level, project=config.project)
         self._errors = ErrorTopic(config.error_topic, project=config.project)
-        self._pipeline = Pipeline(store, config)
+        self._pipeline = PipelineRunner(store, config)
         self._events = itertools.count()
         logging.getLogger("shared").addHandler(LogHandler(self._log))
 
@@ -80,7 +80,7 @@ class App:
         if request.method != "POST":
             return _no_event(request)
         headers = _lower(request)
-        with summarise() as summary, deadline.within(self._config.event_deadline_s):
+        with event_record() as summary, deadline.fail_after(self._config.event_deadline_s):
             end = self._settle(
                 lambda: envelope.parse(headers, read_body(request)), self._pipeline.run, headers, summary
             )
@@ -98,7 +98,7 @@ class App:
         if request.method != "POST":
             return _no_event(request)
         headers = _lower(request)
-        with summarise() as summary, deadline.within(self._config.event_deadline_s):
+        with event_record() as summary, deadline.fail_after(self._config.event_deadline_s):
             end = self._settle(
                 lambda: Event(ImageMessage({}, read_body(request)), str(uuid.uuid4())),
                 self._pipeline.run_and_read,
@@ -115,44 +115,44 @@ class App:
     def _settle(
         self,
         opened: Callable[[], Event],
-        run: Callable[[Request], Outcome],
+        run: Callable[[Request], RunResult],
         headers: Mapping[str, str],
-        summary: Summary,
-    ) -> End:
+        summary: EventRecord,
+    ) -> EventOutcome:
         """Open an event, process it, and say how it ended."""
         occurred_at = None
         try:
             event = opened()
             occurred_at = event.occurred_at
-            summary.note(**events.known(event))
+            summary.add_fields(**events.loggable_fields(event))
             request = events.parse(event, self._config)
-            summary.note(image=request.image.uri, pipeline=request.pipeline)
-            with deadline.within(self._config.event_deadline_s - self._config.publishing_s):
+            summary.add_fields(image=request.image.uri, pipeline=request.pipeline)
+            with deadline.fail_after(self._config.event_deadline_s - self._config.publish_reserve_s):
                 outcome = run(request)
         except TenantVisionError as error:
-            return End(error.verdict, error, occurred_at=occurred_at)
+            return EventOutcome(error.verdict, error, occurred_at=occurred_at)
         except Exception as error:  # noqa: BLE001 - a bug of ours: told in full to the log, not to the sender
             self._log.report(error, trace=Trace.from_headers(headers), **summary.fields)
-            return End("rejected", InternalError(), occurred_at=occurred_at)
-        return End("duplicate" if outcome.duplicate else "done", outcome=outcome, occurred_at=occurred_at)
+            return EventOutcome("rejected", InternalError(), occurred_at=occurred_at)
+        return EventOutcome("duplicate" if outcome.duplicate else "done", outcome=outcome, occurred_at=occurred_at)
 
-    def _is_too_old(self, end: End) -> bool:
+    def _is_too_old(self, end: EventOutcome) -> bool:
         """Whether waiting longer is no use to whoever sent this."""
         if not isinstance(end.error, Deferred) or end.occurred_at is None:
             return False
         return (datetime.now(UTC) - end.occurred_at).total_seconds() > self._config.max_event_age_s
 
-    def _publish(self, end: End, summary: Summary) -> End:
+    def _publish(self, end: EventOutcome, summary: EventRecord) -> EventOutcome:
         """Tell the error topic; what cannot be told is deferred, not lost."""
         error = end.error or InternalError()
         try:
             self._errors.publish(*documents.error_message(error, summary.fields, occurred_at=datetime.now(UTC)))
         except PublishFailed as failure:
             self._log.report(failure, **summary.fields)
-            return End("deferred", failure)
-        return End("rejected", error)
+            return EventOutcome("deferred", failure)
+        return EventOutcome("rejected", error)
 
-    def _write_summary(self, end: End, headers: Mapping[str, str], summary: Summary) -> None:
+    def _write_summary(self, end: EventOutcome, headers: Mapping[str, str], summary: EventRecord) -> None:
         error = end.error
         fields: dict[str, object] = {"verdict": end.verdict, "status": 200}
         message = f"{end.verdict} {summary.fields.get('image', 'an event without an image')}"

@@ -28,8 +28,8 @@ from shared.errors import (
 )
 from shared.events import Event, ImageMessage, Request
 from shared.ml.model_cache import ModelCache
-from shared.pipeline.runner import Pipeline
-from shared.runtime.event_record import summarise
+from shared.pipeline.runner import PipelineRunner
+from shared.runtime.event_record import event_record
 
 BUCKET: Final = "local"
 # Required in the cloud, and nothing here.
@@ -68,7 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--models", type=Path, required=True, metavar="DIR", help="as models/ in the bucket: DIR/T/detect.onnx")
     add("--tenant", required=True, metavar="T", help="whose models")
     add("--pipeline", metavar="NAME", help="default: DEFAULT_PIPELINE, or detect")
-    add("--options", metavar="JSON", help='as a message\'s: \'{"confidence_threshold": 0.4, "reading": "fast"}\'')
+    add(
+        "--options",
+        metavar="JSON",
+        help='as a message\'s: \'{"confidence_threshold": 0.4, "resampling": "fast"}\'',
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="DIR/IMAGE/ gets result.json and annotated.jpg")
     parser.epilog = (
         "Settings such as CONFIDENCE_THRESHOLD and ORT_THREADS are read from the environment, as in the cloud."
@@ -94,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
             | {"models/": arguments.models, f"results/{arguments.tenant}/": arguments.out}
         )
         ModelCache.configure(store, bucket=BUCKET, threads=config.ort_threads, refresh_s=config.model_refresh_s)
-        pipeline = Pipeline(store, config)
+        pipeline = PipelineRunner(store, config)
         for path in with_progress(requests):
             done.append(_predict(path, requests[path], pipeline))  # noqa: PERF401 - what is done counts if it ends early
     except ModelNotFound as error:
@@ -178,8 +182,8 @@ def with_progress(images: Iterable[Path]) -> Iterable[Path]:
     return bar
 
 
-def _predict(path: Path, request: Request, pipeline: Pipeline) -> Prediction:
-    with summarise() as summary:
+def _predict(path: Path, request: Request, pipeline: PipelineRunner) -> Prediction:
+    with event_record() as summary:
         try:
             outcome = pipeline.run(request)
         except ImageNotFound:

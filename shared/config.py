@@ -122,7 +122,7 @@ class Config:
     log_level: str = _setting("LOG_LEVEL", ", ".join(_LEVELS), _level, "INFO")
 
     @property
-    def publishing_s(self) -> float:
+    def publish_reserve_s(self) -> float:
         """What of an event's time is kept for telling what became of it."""
         return min(10.0, self.event_deadline_s / 10)
 

@@ -54,7 +54,7 @@ class ImageMessage:
 class Event:
     """What woke us: `what`, and what the platform says about the delivery itself."""
 
-    what: ObjectFinalized | ImageMessage
+    payload: ObjectFinalized | ImageMessage
     event_id: str = ""
     occurred_at: datetime | None = None
 
@@ -83,7 +83,7 @@ class Request:
     request_id: str | None = None
     event_id: str = ""
     by_upload: bool = False
-    may_be_ours: bool = False  # the event does not tell whether the image is one of our own outputs
+    origin_unknown: bool = False  # the event does not tell whether the image is one of our own outputs
 
     @property
     def result_prefix(self) -> str:
@@ -99,12 +99,12 @@ def parse(event: Event, config: Config) -> Request:
         InvalidEvent: a field is missing or not what the contract says.
         TenantMismatch: the object named is not in the named tenant's uploads.
     """
-    if isinstance(event.what, ObjectFinalized):
-        return _parse_upload(event, event.what, config)
-    return _parse_message(event, asked(event.what), config)
+    if isinstance(event.payload, ObjectFinalized):
+        return _parse_upload(event, event.payload, config)
+    return _parse_message(event, message_fields(event.payload), config)
 
 
-def refuse_ours(metadata: Mapping[str, Any]) -> None:
+def reject_own_output(metadata: Mapping[str, Any]) -> None:
     """Raises:
     Ignored: the object's metadata say that we wrote it: somebody copied it here.
     """
@@ -112,19 +112,22 @@ def refuse_ours(metadata: Mapping[str, Any]) -> None:
         raise Ignored("The object is a copy of one of our own outputs")
 
 
-def known(event: Event) -> dict[str, str]:
+def loggable_fields(event: Event) -> dict[str, str]:
     """The fields of an event that are safe to repeat, for logs and errors, however wrong the rest may be."""
     fields: Mapping[str, Any]
-    if isinstance(event.what, ObjectFinalized):
-        fields = {"image": f"gs://{event.what.bucket}/{event.what.name}", "generation": event.what.generation}
-        parts = event.what.name.split("/")
-        if event.what.name.startswith(UPLOADS_PREFIX) and len(parts) > 2:
+    if isinstance(event.payload, ObjectFinalized):
+        fields = {
+            "image": f"gs://{event.payload.bucket}/{event.payload.name}",
+            "generation": event.payload.generation,
+        }
+        parts = event.payload.name.split("/")
+        if event.payload.name.startswith(UPLOADS_PREFIX) and len(parts) > 2:
             fields["tenant_id"] = parts[1]
     else:
         try:
-            fields = asked(event.what)
+            fields = message_fields(event.payload)
         except InvalidEvent:
-            fields = event.what.attributes
+            fields = event.payload.attributes
     checks: dict[str, Callable[[str], object]] = {
         "tenant_id": TENANT_ID.fullmatch,
         "image": _is_loggable,
@@ -154,7 +157,7 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def asked(message: ImageMessage) -> dict[str, Any]:
+def message_fields(message: ImageMessage) -> dict[str, Any]:
     """The fields a message carries: its body's, overruled by its attributes.
 
     Raises:
@@ -175,7 +178,7 @@ def _parse_upload(event: Event, upload: ObjectFinalized, config: Config) -> Requ
         raise Ignored(f"The object is not under {UPLOADS_PREFIX}")
     if upload.name.endswith("/"):
         raise Ignored("The object is a folder marker")
-    refuse_ours(upload.metadata or {})
+    reject_own_output(upload.metadata or {})
     tenant_id, slash, path = upload.name.removeprefix(UPLOADS_PREFIX).partition("/")
     if not slash or not TENANT_ID.fullmatch(tenant_id):
         raise InvalidEvent("An upload belongs under uploads/{tenant_id}/, with a valid tenant id")
@@ -185,7 +188,7 @@ def _parse_upload(event: Event, upload: ObjectFinalized, config: Config) -> Requ
         pipeline=config.default_pipeline,
         event_id=event.event_id,
         by_upload=True,
-        may_be_ours=upload.metadata is None,
+        origin_unknown=upload.metadata is None,
     )
 
 

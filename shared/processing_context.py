@@ -11,12 +11,12 @@ import numpy.typing as npt
 from shared.ml.onnx_model import OnnxModel
 from shared.vision.boxes.detections import Detections, Integers
 from shared.vision.classification import Classification
-from shared.vision.images.letterbox import Reading, Size
+from shared.vision.images.letterbox import Resampling, Size
 from shared.vision.masks.segments import Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
+class SizeStatistics:
     """The sizes of one label's objects: mean and deviation of their areas in px, and how many are in each band."""
 
     label: str
@@ -27,12 +27,12 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Bands:
+class SizeBands:
     """Which size band each object is in: `of_objects` (n,) places in `names`, in the order of `measured`."""
 
-    measured: Detections
+    source: Detections
     names: tuple[str, ...]
-    of_objects: Integers
+    band_index: Integers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,24 +50,24 @@ class ProcessingContext:
 
     tenant_id: str
     image: npt.NDArray[np.uint8]
-    true_hw: Size | None = None  # of the image, where `image` is smaller
-    reading: Reading = "exact"
+    original_hw: Size | None = None  # of the image, where `image` is smaller
+    resampling: Resampling = "exact"
     worker_id: int = 0
     detections: Detections | None = None
     segments: Segments | None = None
     classification: Classification | None = None
     tiles: Integers | None = None
-    homes: Integers | None = None
-    sizes: tuple[Sizes, ...] | None = None
-    bands: Bands | None = None
+    segment_index: Integers | None = None
+    sizes: tuple[SizeStatistics, ...] | None = None
+    bands: SizeBands | None = None
     run_lengths: bool = False
-    aggregated: bool = False
+    include_segment_counts: bool = False
     models: Mapping[str, OnnxModel] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
     def image_hw(self) -> Size:
-        height, width = self.true_hw or self.image.shape[:2]
+        height, width = self.original_hw or self.image.shape[:2]
         return height, width
 
     def labels(self, model_type: str, class_ids: Integers) -> tuple[str, ...]:

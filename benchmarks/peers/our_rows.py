@@ -19,7 +19,7 @@ from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import SliceOptions
-from shared.results.picture import draw
+from shared.results.picture import render
 from shared.vision.images import codec
 from shared.vision.images.pixels import Pixels
 from shared.vision.masks.segments import Segments
@@ -77,7 +77,7 @@ class Ours:
 
         def work() -> object:
             segments = Segments(found.detections, found.masks, found.canvas)  # nothing is known of its outlines
-            return draw(ProcessingContext(tenant_id=tenant_id, image=image, segments=segments, models=models))
+            return render(ProcessingContext(tenant_id=tenant_id, image=image, segments=segments, models=models))
 
         return work
 

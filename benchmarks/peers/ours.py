@@ -20,7 +20,7 @@ from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import SliceOptions
 from shared.vision.boxes.detections import Detections
-from shared.vision.boxes.merge import Kind, Metric
+from shared.vision.boxes.merge import MergeKind, OverlapMetric
 from shared.vision.images.codec import decode
 from shared.vision.images.pixels import Pixels
 from shared.vision.masks.masks import Mask
@@ -62,8 +62,8 @@ class Ours:
             slice_hw=setting.slice_hw,
             overlap=setting.overlap,
             full_image=setting.full_image,
-            kind=Kind(setting.kind),
-            metric=Metric(setting.metric),
+            kind=MergeKind(setting.kind),
+            metric=OverlapMetric(setting.metric),
             threshold=setting.threshold,
         )
         options = BoxOptions(confidence_threshold=setting.confidence, class_agnostic=setting.class_agnostic)

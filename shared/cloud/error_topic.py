@@ -35,7 +35,7 @@ class ErrorTopic:
         """
         try:
             client, path = self._connected()
-            left = deadline.left_s(at_most=self._deadline_s)
+            left = deadline.remaining_s(at_most=self._deadline_s)
             retry = _retry(left)
             future = client.publish(path, data, retry=retry, timeout=left, **attributes)
             return str(future.result(timeout=left))

@@ -133,10 +133,10 @@ class ObjectStore:
 
     def _call(self, attempt: Callable[..., T], *what: object, **how: object) -> T:
         """The answer to one of several attempts. Each is told what is left then: the client knows no end."""
-        ends = time.monotonic() + deadline.left_s(at_most=self._call_deadline_s)
+        ends = time.monotonic() + deadline.remaining_s(at_most=self._call_deadline_s)
 
         def once() -> T:
-            left = max(deadline.left_s(at_most=ends - time.monotonic()), MINIMUM_S)
+            left = max(deadline.remaining_s(at_most=ends - time.monotonic()), MINIMUM_S)
             timeout = min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)
             return attempt(*what, **how, timeout=timeout, retry=None)
 

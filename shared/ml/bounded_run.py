@@ -24,11 +24,11 @@ _LONGEST_S: Final = 3600.0
 _NO_MEMORY: Final = ("requested bytes", "bad_alloc", "Failed to allocate")
 
 
-class TooLong(InvalidModel):
+class RunTimeout(InvalidModel):
     """A run of this model was ended."""
 
 
-class TooLarge(InvalidModel):
+class RunOutOfMemory(InvalidModel):
     """A run of this model, with nothing beside it, found no memory."""
 
 
@@ -50,32 +50,32 @@ def run(
 
     Raises:
         DeadlineExceeded: the event has no more time.
-        TooLong: it took `max_s` seconds.
-        TooLarge: there is not enough memory for it alone.
+        RunTimeout: it took `max_s` seconds.
+        RunOutOfMemory: there is not enough memory for it alone.
         Exception: whatever ONNX Runtime raises for a run that fails.
     """
     try:
-        with _GATE.together():
+        with _GATE.shared():
             return _ended_in_time(session, feeds, max_s, ort.RunOptions())
     except Exception as error:
         if not _is_for_memory(error):
             raise
     options = ort.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    with _GATE.alone():
+    with _GATE.exclusive():
         for _ in range(2):  # the first gives back, at its end, what others left scattered
             try:
                 return _ended_in_time(session, feeds, max_s, options)
             except Exception as error:
                 if not _is_for_memory(error):
                     raise
-    raise TooLarge("A run of the model takes more memory than there is")
+    raise RunOutOfMemory("A run of the model takes more memory than there is")
 
 
 def _ended_in_time(
     session: ort.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]], max_s: float, options: ort.RunOptions
 ) -> list[npt.NDArray[Any]]:
-    due_at = time.monotonic() + deadline.left_s(at_most=max_s)
+    due_at = time.monotonic() + deadline.remaining_s(at_most=max_s)
     try:
         with _WATCHDOG.watching(options, due_at):
             outputs: list[npt.NDArray[Any]] = session.run(None, feeds, options)
@@ -83,7 +83,7 @@ def _ended_in_time(
         if not options.terminate:
             raise
         deadline.check()  # or it is the event's time that was over, whatever its model had left
-        raise TooLong(f"A run of the model took more than {max_s:g} s") from error
+        raise RunTimeout(f"A run of the model took more than {max_s:g} s") from error
     return outputs
 
 
@@ -132,7 +132,7 @@ class Watchdog:
                 self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
 
 
-class Gate:
+class SharedExclusiveLock:
     """Many together, or one alone: he waits for those who are inside, and those who come wait for him."""
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class Gate:
         self._taken = False
 
     @contextmanager
-    def together(self) -> Generator[None]:
+    def shared(self) -> Generator[None]:
         """Raises: DeadlineExceeded: time was up before it was this one's turn."""
         with self._changed:
             if self._wanted:
@@ -157,7 +157,7 @@ class Gate:
                     self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Generator[None]:
+    def exclusive(self) -> Generator[None]:
         """Raises: as `together`."""
         with self._changed:
             self._wanted += 1
@@ -179,9 +179,9 @@ class Gate:
         self._changed.notify_all()
 
     def _wait(self, is_turn: Callable[[], bool]) -> None:
-        if not self._changed.wait_for(is_turn, deadline.left_s(at_most=_LONGEST_S)):
+        if not self._changed.wait_for(is_turn, deadline.remaining_s(at_most=_LONGEST_S)):
             raise DeadlineExceeded("The time for this event was over before its model could run")
 
 
 _WATCHDOG: Final = Watchdog()
-_GATE: Final = Gate()
+_GATE: Final = SharedExclusiveLock()

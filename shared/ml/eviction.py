@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CacheEntry:
     """A thing in the cache, or the one that wants to be: its key, whose it is, and its weight in bytes."""
 
     key: object
     owner: str
-    weight: int
+    size_bytes: int
     in_use: bool = False
 
 
-def leaving(new: Held, others: Sequence[Held], budget: int) -> list[Held] | None:
+def select_evictions(new: CacheEntry, others: Sequence[CacheEntry], budget: int) -> list[CacheEntry] | None:
     """Those of `others` (the least recently used first) that leave; None: the new one does not fit, nobody leaves.
 
     `budget` in bytes; 0: there is room for all.
@@ -29,21 +29,23 @@ def leaving(new: Held, others: Sequence[Held], budget: int) -> list[Held] | None
         return []
     idle = [each for each in others if not each.in_use]
     own = [each for each in idle if each.owner == new.owner]
-    too_much = new.weight + sum(each.weight for each in others if each.owner == new.owner) - budget // 2
+    too_much = new.size_bytes + sum(each.size_bytes for each in others if each.owner == new.owner) - budget // 2
     going = _first(own, too_much)
     if going is None:
         return None
-    too_much = new.weight + sum(each.weight for each in others) - sum(each.weight for each in going) - budget
+    too_much = (
+        new.size_bytes + sum(each.size_bytes for each in others) - sum(each.size_bytes for each in going) - budget
+    )
     more = _first([each for each in idle if each not in going], too_much)
     return None if more is None else going + more
 
 
-def _first(candidates: Sequence[Held], weight: int) -> list[Held] | None:
+def _first(candidates: Sequence[CacheEntry], weight: int) -> list[CacheEntry] | None:
     """As many of the first as weigh that much together; None: all of them do not."""
-    found: list[Held] = []
+    found: list[CacheEntry] = []
     for each in candidates:
         if weight <= 0:
             break
         found.append(each)
-        weight -= each.weight
+        weight -= each.size_bytes
     return found if weight <= 0 else None

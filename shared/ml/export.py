@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shared.errors import InvalidModel
 from shared.ml.export_metadata import Metadata
-from shared.ml.output_layout import FLOATS, Layout, ModelType, Tensor, read_layout
+from shared.ml.output_layout import FLOATS, Layout, ModelType, TensorInfo, read_layout
 
 _INPUT: Final = "images (batch, 3, height, width)"
 _DEFAULT_CANVAS_HW: Final = (640, 640)
@@ -86,7 +86,7 @@ class Export:
 
 
 def read_export(
-    model_type: ModelType, strings: Mapping[str, str], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    model_type: ModelType, strings: Mapping[str, str], inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]
 ) -> Export:
     """Decide from the file alone how it is served; `strings` are its metadata.
 
@@ -120,7 +120,7 @@ def read_export(
     )
 
 
-def check_input(model_type: ModelType, strings: Mapping[str, str], inputs: Sequence[Tensor]) -> None:
+def check_input(model_type: ModelType, strings: Mapping[str, str], inputs: Sequence[TensorInfo]) -> None:
     """What is known before a session: whether the file is of that type and takes images.
 
     Raises:

@@ -11,18 +11,17 @@ from typing import ClassVar, Final, get_args
 
 from shared.cloud.tenant_store import Store, TenantStores
 from shared.errors import InvalidModel, ModelNotFound, ObjectNotFound
-from shared.ml.eviction import Held, leaving
-from shared.ml.model_limits import Limits
+from shared.ml.eviction import CacheEntry, select_evictions
+from shared.ml.model_limits import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.ml.output_layout import ModelType
-from shared.ml.renewing_cache import Counts, Outcome, RenewingCache
+from shared.ml.renewing_cache import Counts, LookupOutcome, RenewingCache
 from shared.names import TENANT_ID, model_path
-from shared.runtime.event_record import current as summary
-from shared.runtime.event_record import stage
+from shared.runtime.event_record import current_record, stage
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
 
-_REMEMBER_S: Final = 2.0  # that there is no such model, or none that can be served
+NEGATIVE_CACHE_TTL_S: Final = 2.0  # that there is no such model, or none that can be served
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class ModelCache:
 
     _stores: ClassVar[TenantStores]
     _threads: ClassVar[int]
-    _limits: ClassVar[Limits]
+    _limits: ClassVar[ModelLimits]
     _cache_bytes: ClassVar[int]
     # Empty before it is configured: what it holds can be asked, and forgotten, and nothing can be loaded.
     _cache: ClassVar[RenewingCache[_Key, OnnxModel]] = RenewingCache(
@@ -77,7 +76,7 @@ class ModelCache:
         bucket: str,
         threads: int = 0,
         refresh_s: float = 60.0,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
         cache_bytes: int = 0,
     ) -> None:
         """Say where models come from; what was loaded from elsewhere is forgotten.
@@ -92,10 +91,10 @@ class ModelCache:
             load=cls._load,
             changed=cls._changed,
             refresh_s=refresh_s,
-            tell=_note,
-            leaving=cls._leaving,
-            again=_again,
-            remember_s=min(_REMEMBER_S, refresh_s),
+            on_lookup=_note,
+            select_evictions=cls._select_evictions,
+            clone_error=_clone_error,
+            negative_ttl_s=min(NEGATIVE_CACHE_TTL_S, refresh_s),
         )
 
     @classmethod
@@ -119,7 +118,7 @@ class ModelCache:
         Raises: as `get_model`.
         """
         key = _Key(tenant_id, model_type, worker_id)
-        if model := cls._cache.held(key):
+        if model := cls._cache.get_cached(key):
             return model.source.generation
         try:
             return cls._stores.of(key.tenant_id).stat(key.path).generation
@@ -155,9 +154,16 @@ class ModelCache:
             raise ModelNotFound(key.tenant_id, key.model_type) from error
 
     @classmethod
-    def _leaving(cls, key: _Key, model: OnnxModel, others: Mapping[_Key, OnnxModel]) -> Iterable[_Key] | None:
-        held = {each: Held(each, each.tenant_id, other.weight, other.in_use) for each, other in others.items()}
-        going = leaving(Held(key, key.tenant_id, model.weight), list(held.values()), cls._cache_bytes)
+    def _select_evictions(
+        cls, key: _Key, model: OnnxModel, others: Mapping[_Key, OnnxModel]
+    ) -> Iterable[_Key] | None:
+        held = {
+            each: CacheEntry(each, each.tenant_id, other.size_bytes, other.in_use)
+            for each, other in others.items()
+        }
+        going = select_evictions(
+            CacheEntry(key, key.tenant_id, model.size_bytes), list(held.values()), cls._cache_bytes
+        )
         return None if going is None else [each for each, other in held.items() if other in going]
 
     @classmethod
@@ -178,15 +184,15 @@ class ModelCache:
             )
 
 
-def _again(error: BaseException) -> Exception | None:
+def _clone_error(error: BaseException) -> Exception | None:
     """What only an upload can change needs no second look at once."""
     if isinstance(error, ModelNotFound):
         return ModelNotFound(error.tenant_id, error.model_type)
     return InvalidModel(str(error)) if isinstance(error, InvalidModel) else None
 
 
-def _note(outcome: Outcome) -> None:
+def _note(outcome: LookupOutcome) -> None:
     """An event that uses several models is as cold as the coldest of them."""
     rank = ("hit", "wait", "miss")
-    before = summary().fields.get("model_cache", "hit")
-    summary().note(model_cache=max(before, outcome, key=rank.index))
+    before = current_record().fields.get("model_cache", "hit")
+    current_record().add_fields(model_cache=max(before, outcome, key=rank.index))

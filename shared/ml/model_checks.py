@@ -13,7 +13,7 @@ from typing import Final
 from shared.config import MODEL_DOMAINS
 from shared.errors import InvalidModel
 from shared.ml.onnx_graph import Constant, Graph, Node, read_onnx
-from shared.ml.output_layout import Tensor
+from shared.ml.output_layout import TensorInfo
 
 MAX_VALUES: Final = 2**27  # that an operator is told to make: half a gigabyte of floats
 FOLDED_BYTES: Final = 64 * 2**20  # that constants may become while a session is made, beyond four times the file
@@ -60,20 +60,20 @@ _NODE_BYTES: Final = 8192  # that a session keeps for an operator, measured
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class CheckedModel:
     """A file that may be loaded.
 
     `foldable`: what ONNX Runtime computes beforehand from its constants is known to be small. `weight`: about how
     many bytes its session will keep. `inputs` and `metadata` are as the file says.
     """
 
-    foldable: bool
-    weight: int
-    inputs: tuple[Tensor, ...]
+    constant_folding_allowed: bool
+    size_bytes: int
+    inputs: tuple[TensorInfo, ...]
     metadata: Mapping[str, str]
 
 
-def admit(data: bytes, *, domains: Collection[str] = MODEL_DOMAINS) -> Admitted:
+def check_model(data: bytes, *, domains: Collection[str] = MODEL_DOMAINS) -> CheckedModel:
     """Judge a file; `domains` are the operators' that it may use, ONNX's own ("ai.onnx") by that name.
 
     Raises:
@@ -89,7 +89,7 @@ def admit(data: bytes, *, domains: Collection[str] = MODEL_DOMAINS) -> Admitted:
     _refuse_absurd(file.graph, {})
     counted = _Folding(FOLDED_BYTES + 4 * len(data))
     halves = sum(2 * each.count for each in file.graph.constants.values() if each.half)  # kept as floats
-    return Admitted(
+    return CheckedModel(
         counted.all_small(file.graph, {}),
         len(data) + halves + _NODE_BYTES * len(nodes),
         tuple(file.graph.inputs),

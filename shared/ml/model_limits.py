@@ -8,7 +8,7 @@ from shared.config import MODEL_DOMAINS, Config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ModelLimits:
     """`max_bytes` of a file; `max_run_s` of one run; `domains` whose operators a model may use."""
 
     max_bytes: int = 512 * 2**20
@@ -16,5 +16,5 @@ class Limits:
     domains: tuple[str, ...] = MODEL_DOMAINS
 
     @classmethod
-    def of(cls, config: Config) -> Limits:
+    def of(cls, config: Config) -> ModelLimits:
         return cls(max_bytes=config.max_model_bytes, max_run_s=config.max_run_s, domains=config.model_domains)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from shared.errors import InvalidModel
-from shared.ml.output_layout import Tensor
+from shared.ml.output_layout import TensorInfo
 from shared.ml.protobuf_reader import BYTES, Part, Reader, packed, signed, text
 
 MAX_FIELDS: Final = 400_000
@@ -61,7 +61,7 @@ class Node:
 class Graph:
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, Constant] = field(default_factory=dict)
-    inputs: list[Tensor] = field(default_factory=list)
+    inputs: list[TensorInfo] = field(default_factory=list)
 
     def all_nodes(self) -> Generator[Node]:
         """Its nodes and those of the graphs in them."""
@@ -114,7 +114,7 @@ class _File:
         if depth > MAX_DEPTH:
             raise InvalidModel(f"The file has graphs in graphs more than {MAX_DEPTH} deep")
         graph = Graph()
-        inputs: list[Tensor] = []
+        inputs: list[TensorInfo] = []
         for number, (kind, _, value) in self._reader.fields(data):
             if number in {1, 5, 11, 15} and kind != BYTES:
                 raise InvalidModel("The file is not an ONNX model: its graph is damaged")
@@ -195,7 +195,7 @@ class _File:
             name, count, _values(dtype, raw, parts[7]) if count <= _SMALL else None, _BITS.get(dtype) == 16
         )
 
-    def _input(self, data: memoryview) -> Tensor:
+    def _input(self, data: memoryview) -> TensorInfo:
         """A graph's input; of what is no tensor the type and shape are empty."""
         name, dtype, shape = "", "", None
         for number, (_, _, value) in self._reader.fields(data):
@@ -205,7 +205,7 @@ class _File:
                 for kind_of, (_, _, tensor) in self._reader.fields(value):
                     if kind_of == 1:
                         dtype, shape = self._tensor_type(tensor)
-        return Tensor(name, dtype, tuple(shape or ()))
+        return TensorInfo(name, dtype, tuple(shape or ()))
 
     def _tensor_type(self, data: memoryview) -> tuple[str, list[int | None]]:
         dtype, shape = "", []

@@ -15,9 +15,9 @@ import onnxruntime as ort
 from shared.errors import DeadlineExceeded, InvalidModel
 from shared.ml import bounded_run as runs
 from shared.ml.export import Export, check_input, read_export
-from shared.ml.model_checks import FOLDED_BYTES, admit
-from shared.ml.model_limits import Limits
-from shared.ml.output_layout import ModelType, Tensor
+from shared.ml.model_checks import FOLDED_BYTES, check_model
+from shared.ml.model_limits import ModelLimits
+from shared.ml.output_layout import ModelType, TensorInfo
 from shared.runtime.machine import available_cpus
 
 
@@ -46,7 +46,7 @@ class OnnxModel:
         model_type: ModelType,
         source: ModelSource,
         threads: int = 0,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
     ) -> None:
         """Make a session from memory: nothing is written to disk.
 
@@ -66,15 +66,15 @@ class OnnxModel:
         self._fastest: dict[int, float] = {}  # seconds of the fastest run so far, by the canvas's px
         self._refusal: tuple[float, InvalidModel] | None = None
         self._holders: WeakSet[object] = WeakSet()
-        admitted = admit(data, domains=limits.domains)
-        self.weight = admitted.weight
+        admitted = check_model(data, domains=limits.domains)
+        self.size_bytes = admitted.size_bytes
         check_input(model_type, admitted.metadata, admitted.inputs)
         try:
             self._session = ort.InferenceSession(
                 data,
                 _options(threads),
                 providers=["CPUExecutionProvider"],
-                disabled_optimizers=None if admitted.foldable else ["ConstantFolding"],
+                disabled_optimizers=None if admitted.constant_folding_allowed else ["ConstantFolding"],
             )
         except Exception as error:
             raise InvalidModel("The file is not an ONNX model that can be loaded") from error
@@ -90,7 +90,7 @@ class OnnxModel:
     def __str__(self) -> str:
         return f"generation {self.source.generation}"
 
-    def held_by(self, holder: object) -> None:
+    def pin(self, holder: object) -> None:
         """In use for as long as `holder` lives."""
         self._holders.add(holder)
 
@@ -111,7 +111,7 @@ class OnnxModel:
         started = time.monotonic()
         try:
             outputs = runs.run(self._session, {self.export.input_name: batch}, max_s=self._max_run_s)
-        except (runs.TooLong, runs.TooLarge) as error:
+        except (runs.RunTimeout, runs.RunOutOfMemory) as error:
             self._refusal = time.monotonic() + _REFUSED_S, error
             raise
         except DeadlineExceeded:
@@ -122,7 +122,7 @@ class OnnxModel:
         self.export.check(outputs, batch=len(batch))
         return outputs
 
-    def least_s(self, canvas_hw: tuple[int, int]) -> float:
+    def min_runtime_s(self, canvas_hw: tuple[int, int]) -> float:
         """Seconds that a run takes at least: those of the fastest so far, on a canvas as large or smaller.
 
         Before any, those of reading the weights.
@@ -161,9 +161,9 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _tensor(node: ort.NodeArg) -> Tensor:
+def _tensor(node: ort.NodeArg) -> TensorInfo:
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
-    return Tensor(node.name, node.type, shape)
+    return TensorInfo(node.name, node.type, shape)
 
 
 runs.share_arena()

@@ -20,7 +20,7 @@ from shared.errors import InvalidModel
 from shared.ml.export_metadata import Metadata
 
 ModelType = Literal["detect", "segment", "classify"]
-Kind = Literal["raw", "v5", "end_to_end", "rtdetr", "rtdetr_raw", "scores"]
+LayoutKind = Literal["raw", "v5", "end_to_end", "rtdetr", "rtdetr_raw", "scores"]
 Shape = tuple[int | None, ...]
 
 FLOATS: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
@@ -30,7 +30,7 @@ _EXPORT: Final = "export with Ultralytics' format=onnx, which writes metadata"
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorInfo:
     """A graph's input or output: dimensions that the file leaves open are None."""
 
     name: str
@@ -46,7 +46,7 @@ class Layout:
     thresholds are not known.
     """
 
-    kind: Kind
+    kind: LayoutKind
     labels: tuple[str, ...]
     masks: int = 0
     first: int = 0
@@ -57,7 +57,7 @@ class Layout:
 def read_layout(
     model_type: ModelType,
     metadata: Metadata,
-    outputs: Sequence[Tensor],
+    outputs: Sequence[TensorInfo],
     canvas_hw: tuple[int, int] | None,
 ) -> Layout:
     """Decide the layout; `canvas_hw` None: the input's size is open.
@@ -87,7 +87,7 @@ def read_layout(
     return _read_boxes(metadata, outputs, ranks.index(3), prototypes, masks, canvas_hw)
 
 
-def _read_scores(metadata: Metadata, outputs: Sequence[Tensor]) -> Layout:
+def _read_scores(metadata: Metadata, outputs: Sequence[TensorInfo]) -> Layout:
     if len(outputs) != 1 or len(outputs[0].shape) != 2:
         raise InvalidModel(
             f"A classify model has one output (batch, classes); this has {_shapes(outputs)}: {_elsewhere(outputs)}"
@@ -104,7 +104,7 @@ def _read_scores(metadata: Metadata, outputs: Sequence[Tensor]) -> Layout:
 
 def _read_boxes(  # noqa: PLR0917 - all of them are read from the same file
     metadata: Metadata,
-    outputs: Sequence[Tensor],
+    outputs: Sequence[TensorInfo],
     first: int,
     prototypes: int | None,
     masks: int,
@@ -145,7 +145,7 @@ def _read_boxes(  # noqa: PLR0917 - all of them are read from the same file
     )
 
 
-def _kind(metadata: Metadata, shape: Shape, masks: int, canvas_hw: tuple[int, int] | None) -> Kind:
+def _kind(metadata: Metadata, shape: Shape, masks: int, canvas_hw: tuple[int, int] | None) -> LayoutKind:
     _, rows, columns = shape
     labels = metadata.labels
     if metadata.is_rtdetr:
@@ -177,7 +177,7 @@ def _anchors(canvas_hw: tuple[int, int]) -> list[int]:
     return [3 * sum((height // stride) * (width // stride) for stride in strides) for strides in _STRIDES]
 
 
-def _six_columns(metadata: Metadata, boxes: int | None, canvas_hw: tuple[int, int] | None) -> Kind:
+def _six_columns(metadata: Metadata, boxes: int | None, canvas_hw: tuple[int, int] | None) -> LayoutKind:
     """Six columns are end to end, or one class of v5: the number of boxes tells, where it is known."""
     if metadata.task is not None or len(metadata.labels or ("one",)) != 1:
         return "end_to_end"
@@ -188,7 +188,7 @@ def _six_columns(metadata: Metadata, boxes: int | None, canvas_hw: tuple[int, in
     return "v5" if boxes in _anchors(canvas_hw) else "end_to_end"
 
 
-def _elsewhere(outputs: Sequence[Tensor]) -> str:
+def _elsewhere(outputs: Sequence[TensorInfo]) -> str:
     """What outputs look like that are not those of their place, and so what to do."""
     ranks = sorted(len(output.shape) for output in outputs)
     places = {(2,): "classify", (3,): "detect", (3, 4): "segment"}
@@ -202,5 +202,5 @@ def _numbered(count: int) -> tuple[str, ...]:
     return tuple(f"class{index}" for index in range(count))
 
 
-def _shapes(tensors: Sequence[Tensor]) -> str:
+def _shapes(tensors: Sequence[TensorInfo]) -> str:
     return " and ".join(str(tuple("?" if d is None else d for d in t.shape)) for t in tensors).replace("'", "")

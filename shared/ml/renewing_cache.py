@@ -19,7 +19,7 @@ from shared.runtime import deadline
 
 K = TypeVar("K")
 V = TypeVar("V")
-Outcome = Literal["hit", "wait", "miss"]
+LookupOutcome = Literal["hit", "wait", "miss"]
 
 _RETRY_S: Final = 10.0
 _LONGEST_S: Final = 3600.0
@@ -48,7 +48,7 @@ class _Entry(Generic[V]):
 
 def _waited_for(load: Future[V]) -> V:
     """What somebody else loads, waited for no longer than the waiter's own event may take."""
-    wait([load], timeout=deadline.left_s(at_most=_LONGEST_S))
+    wait([load], timeout=deadline.remaining_s(at_most=_LONGEST_S))
     if not load.done():
         raise DeadlineExceeded("What another event is loading was not here in time")
     return load.result()
@@ -69,18 +69,18 @@ class RenewingCache(Generic[K, V]):
         load: Callable[[K], V],
         changed: Callable[[K, V], bool],
         refresh_s: float,
-        tell: Callable[[Outcome], None] = lambda _: None,
-        leaving: Callable[[K, V, Mapping[K, V]], Iterable[K] | None] = lambda *_: (),
-        again: Callable[[BaseException], Exception | None] = lambda _: None,
-        remember_s: float = 0.0,
+        on_lookup: Callable[[LookupOutcome], None] = lambda _: None,
+        select_evictions: Callable[[K, V, Mapping[K, V]], Iterable[K] | None] = lambda *_: (),
+        clone_error: Callable[[BaseException], Exception | None] = lambda _: None,
+        negative_ttl_s: float = 0.0,
     ) -> None:
         self._load_value = load
         self._changed = changed
         self._refresh_s = refresh_s
-        self._tell = tell
-        self._leaving = leaving
-        self._again = again
-        self._remember_s = remember_s
+        self._on_lookup = on_lookup
+        self._select_evictions = select_evictions
+        self._clone_error = clone_error
+        self._negative_ttl_s = negative_ttl_s
         self._lock = threading.Lock()
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()  # the least recently used first
         self._loads: dict[K, Future[V]] = {}
@@ -97,22 +97,22 @@ class RenewingCache(Generic[K, V]):
                 self._entries.move_to_end(key)
             elif failed and time.monotonic() < failed[0]:
                 load = Future()
-                load.set_exception(self._again(failed[1]))
+                load.set_exception(self._clone_error(failed[1]))
             elif not load:
                 mine: Future[V] = Future()
                 self._loads[key] = mine
         if entry:
-            self._tell("hit")
+            self._on_lookup("hit")
             return self._refreshed(key, entry)
         if load:
             self._count("waits")
-            self._tell("wait")
+            self._on_lookup("wait")
             return _waited_for(load)
         self._count("misses")
-        self._tell("miss")
+        self._on_lookup("miss")
         return self._load_for_all(key, mine)
 
-    def held(self, key: K) -> V | None:
+    def get_cached(self, key: K) -> V | None:
         """The value if it is here, renewed if that is due; never loads what is not here."""
         with self._lock:
             entry = self._entries.get(key)
@@ -166,12 +166,12 @@ class RenewingCache(Generic[K, V]):
     def _keep(self, key: K, entry: _Entry[V]) -> list[_Entry[V]]:
         """Keep an entry, new or renewed, if there is room, and give those that made room. Under the lock."""
         others = {each: held.value for each, held in self._entries.items() if each != key}
-        leaving = self._leaving(key, entry.value, others)
-        if leaving is None:
+        chosen = self._select_evictions(key, entry.value, others)
+        if chosen is None:
             evicted = [self._entries.pop(key)] if key in self._entries else []
         else:
             self._entries[key] = entry
-            evicted = [self._entries.pop(each) for each in leaving]
+            evicted = [self._entries.pop(each) for each in chosen]
         self._counts = replace(self._counts, evictions=self._counts.evictions + len(evicted))
         return evicted
 
@@ -179,8 +179,8 @@ class RenewingCache(Generic[K, V]):
         """Under the lock."""
         now = time.monotonic()
         self._failed = {each: failed for each, failed in self._failed.items() if now < failed[0]}
-        if like_it := self._again(error):  # whose traceback holds no frames, and these no files nor images
-            self._failed[key] = now + self._remember_s, like_it
+        if like_it := self._clone_error(error):  # whose traceback holds no frames, and these no files nor images
+            self._failed[key] = now + self._negative_ttl_s, like_it
 
     def _refreshed(self, key: K, entry: _Entry[V]) -> V:
         """The entry's value, after asking about its file if that is due. One thread asks, the others go on."""

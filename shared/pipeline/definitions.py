@@ -23,7 +23,7 @@ from shared.ml.output_layout import ModelType
 from shared.ml.renewing_cache import RenewingCache
 from shared.names import pipelines_path
 from shared.steps.step import STEPS, Step
-from shared.vision.images.letterbox import Reading
+from shared.vision.images.letterbox import Resampling
 
 BUILT_IN: Final[Mapping[str, Any]] = {
     "detect": {"steps": [{"step": "detect"}]},
@@ -60,7 +60,7 @@ class Plan:
     """What a pipeline does with an image, whatever it is called: its steps in order, and how they see it."""
 
     steps: tuple[Step, ...]
-    reading: Reading = "exact"
+    resampling: Resampling = "exact"
 
     @property
     def digest(self) -> str:
@@ -74,8 +74,8 @@ class Plan:
                 {"step": _STEP_NAMES[type(step)], "options": non_default_options(step)} for step in self.steps
             ]
         }
-        if self.reading != "exact":
-            identity["resampling"] = self.reading
+        if self.resampling != "exact":
+            identity["resampling"] = self.resampling
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -85,12 +85,12 @@ class Plan:
         return tuple(dict.fromkeys(model_type for step in self.steps for model_type in step.model_types))
 
     @property
-    def looks_closely(self) -> bool:
+    def needs_full_resolution(self) -> bool:
         """Whether some step needs all of the image's pixels."""
-        return any(step.looks_closely for step in self.steps)
+        return any(step.needs_full_resolution for step in self.steps)
 
 
-class Pipelines:
+class PipelineRegistry:
     """One for all tenants; their files are kept and renewed like their models."""
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -119,7 +119,7 @@ class Pipelines:
         steps = (
             STEPS[each["step"]].from_json(each.get("options", {}), self._config) for each in definition["steps"]
         )
-        return Plan(tuple(steps), definition.get("reading", "exact"))
+        return Plan(tuple(steps), definition.get("resampling", "exact"))
 
     def _load(self, tenant_id: str) -> Definitions:
         try:
@@ -141,7 +141,7 @@ class Pipelines:
             pipelines: Mapping[str, Any] = parse_json(data)
         except InvalidEvent as error:
             raise InvalidPipeline("pipelines.json is not valid JSON") from error
-        check(pipelines, "pipelines.json", "")
+        validate(pipelines, "pipelines.json", "")
         for name, definition in pipelines.items():
             for index, each in enumerate(definition["steps"]):
                 try:
@@ -157,7 +157,7 @@ class Pipelines:
             return held.generation != 0
 
 
-def check(document: Any, what: str, definition: str) -> None:
+def validate(document: Any, what: str, definition: str) -> None:
     """Hold a document against the schema, or against one of its definitions.
 
     Raises:
@@ -193,20 +193,20 @@ def _shortened(text: str) -> str:
 def _overlaid(definition: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The definition with a request's options in it, and in each step that has such an option."""
     options = dict(options)
-    reading = options.pop("reading", definition.get("reading", "exact"))
-    check(reading, "options, at reading", "reading")
+    resampling = options.pop("resampling", definition.get("resampling", "exact"))
+    validate(resampling, "options, at resampling", "resampling")
     known = {step: set(_options_of(step)) for step in STEPS}
     steps = [each["step"] for each in definition["steps"]]
     if unknown := sorted(str(name)[:64] for name in options if not any(name in known[step] for step in steps)):
-        names = ", ".join(sorted({"reading", *(name for step in steps for name in known[step])}))
+        names = ", ".join(sorted({"resampling", *(name for step in steps for name in known[step])}))
         raise InvalidPipeline(f"options: there is no {unknown[0]!r} here; there are: {names}")
     overlaid = []
     for each in definition["steps"]:
         asked = {name: value for name, value in options.items() if name in known[each["step"]]}
         merged = {**each.get("options", {}), **asked}
-        check(merged, "options", each["step"])
+        validate(merged, "options", each["step"])
         overlaid.append({**each, "options": merged})
-    return {"steps": overlaid, "reading": reading}
+    return {"steps": overlaid, "resampling": resampling}
 
 
 @cache

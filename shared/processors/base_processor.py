@@ -16,4 +16,4 @@ class BaseProcessor:
     def __init__(self, *, tenant_id: str, worker_id: int = 0) -> None:
         """Raises: as `ModelCache.get_model`."""
         self.model = ModelCache.get_model(tenant_id=tenant_id, model_type=self.model_type, worker_id=worker_id)
-        self.model.held_by(self)
+        self.model.pin(self)

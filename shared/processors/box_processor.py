@@ -17,7 +17,7 @@ from shared.runtime.event_record import stage
 from shared.vision.boxes import yolo
 from shared.vision.boxes.detections import Detections, Floats
 from shared.vision.boxes.nms import nms
-from shared.vision.images.letterbox import Letterbox, Reading, Size, least_canvas, letterbox, stretch
+from shared.vision.images.letterbox import Letterbox, Resampling, Size, letterbox, minimal_canvas, stretch
 from shared.vision.images.pixels import Pixels
 
 _USUAL_CONFIDENCE: Final = 0.25
@@ -65,20 +65,20 @@ class BoxOptions:
         """
         thresholds = np.full(export.classes, self.confidence_threshold, np.float32)
         for label, threshold in self.confidence_thresholds.items():
-            thresholds[ids_of(export, label)] = threshold
+            thresholds[class_ids_of(export, label)] = threshold
         if self.labels is not None:
             wanted = np.zeros(export.classes, bool)
             for label in self.labels:
-                wanted[ids_of(export, label)] = True
+                wanted[class_ids_of(export, label)] = True
             thresholds[~wanted] = np.inf
         return thresholds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Boxes:
+class ModelBoxes:
     """One run's answer: `detections` in canvas px, `coefficients` (n, masks), `prototypes` (masks, h, w)."""
 
-    place: Letterbox
+    letterbox: Letterbox
     detections: Detections
     coefficients: Floats
     prototypes: npt.NDArray[np.floating] | None
@@ -93,12 +93,12 @@ class BoxProcessor(BaseProcessor):
         tenant_id: str,
         worker_id: int = 0,
         options: BoxOptions | None = None,
-        reading: Reading = "exact",
+        resampling: Resampling = "exact",
     ) -> None:
         """Raises: as `ModelCache.get_model`; InvalidPipeline: options that do not fit the model's labels."""
         super().__init__(tenant_id=tenant_id, worker_id=worker_id)
         self.options = options or BoxOptions()
-        self._reading: Reading = reading
+        self._resampling: Resampling = resampling
         self._thresholds = self.options.thresholds(self.model.export)
 
     @property
@@ -121,11 +121,11 @@ class BoxProcessor(BaseProcessor):
             )
         return tuple(said)
 
-    def duration(self, image_hw: Size) -> tuple[int, float]:
+    def min_runtime(self, image_hw: Size) -> tuple[int, float]:
         """How many runs of the model an image of that size takes, and the least seconds they take together."""
-        return 1, self.model.least_s(placed(self.model.export, image_hw).canvas_hw)
+        return 1, self.model.min_runtime_s(fit_to_canvas(self.model.export, image_hw).canvas_hw)
 
-    def boxes(self, image: Pixels, image_hw: tuple[int, int] | None = None) -> Boxes:
+    def boxes(self, image: Pixels, image_hw: tuple[int, int] | None = None) -> ModelBoxes:
         """Run (h, w, 3) uint8 RGB through the model.
 
         `image_hw`: the image's true size, in whose px the answer is, where it was decoded at a reduced scale.
@@ -135,14 +135,14 @@ class BoxProcessor(BaseProcessor):
         """
         export = self.model.export
         with stage("preprocess"):
-            place = placed(export, image_hw or image.shape[:2])
-            batch = to_batch(place, image, export, self._reading)
+            place = fit_to_canvas(export, image_hw or image.shape[:2])
+            batch = to_batch(place, image, export, self._resampling)
         with stage("infer"):
             outputs = self.model.run(batch)
         with stage("postprocess"):
             return self._decode(place, outputs)
 
-    def _decode(self, place: Letterbox, outputs: list[npt.NDArray[np.floating]]) -> Boxes:
+    def _decode(self, place: Letterbox, outputs: list[npt.NDArray[np.floating]]) -> ModelBoxes:
         layout = self.model.export.layout
         output = outputs[layout.first][0]
         match layout.kind:
@@ -168,10 +168,10 @@ class BoxProcessor(BaseProcessor):
         else:
             kept = np.argsort(-found.confidences, kind="stable")[: self.options.max_detections]
         prototypes = None if layout.prototypes is None else outputs[layout.prototypes][0]
-        return Boxes(place, found[kept], coefficients[kept], prototypes)
+        return ModelBoxes(place, found[kept], coefficients[kept], prototypes)
 
 
-def ids_of(export: Export, label: str) -> list[int]:
+def class_ids_of(export: Export, label: str) -> list[int]:
     """The classes of a label that somebody asked for.
 
     Raises:
@@ -183,21 +183,21 @@ def ids_of(export: Export, label: str) -> list[int]:
     raise InvalidPipeline(f"The model has no label {label[:64]!r}; it has: {names[:300]}")
 
 
-def placed(export: Export, image_hw: tuple[int, int]) -> Letterbox:
+def fit_to_canvas(export: Export, image_hw: tuple[int, int]) -> Letterbox:
     """Where an image of that size lies in the model's canvas."""
     if export.layout.kind in {"rtdetr", "rtdetr_raw"}:
         return stretch(image_hw, export.canvas_hw)
     if export.dynamic:
-        return letterbox(image_hw, least_canvas(image_hw, export.canvas_hw, export.stride))
+        return letterbox(image_hw, minimal_canvas(image_hw, export.canvas_hw, export.stride))
     return letterbox(image_hw, export.canvas_hw)
 
 
-def least_hw(exports: Sequence[Export]) -> Callable[[Size], Size]:
+def min_decode_size(exports: Sequence[Export]) -> Callable[[Size], Size]:
     """For the size of an image the smallest one at which these models lose nothing: nobody enlarges it again."""
 
     def least(image_hw: Size) -> Size:
         sizes = [
-            export.canvas_hw if export.layout.kind == "scores" else placed(export, image_hw).inner_hw
+            export.canvas_hw if export.layout.kind == "scores" else fit_to_canvas(export, image_hw).resized_hw
             for export in exports
         ]
         return max(height for height, _ in sizes), max(width for _, width in sizes)
@@ -206,10 +206,10 @@ def least_hw(exports: Sequence[Export]) -> Callable[[Size], Size]:
 
 
 def to_batch(
-    place: Letterbox, image: Pixels, export: Export, reading: Reading = "exact"
+    place: Letterbox, image: Pixels, export: Export, resampling: Resampling = "exact"
 ) -> npt.NDArray[np.floating]:
     """(h, w, 3) uint8 to (B, 3, H, W) in 0 to 1; of a model with a fixed batch the rest stays empty."""
     shape = export.batch or 1, 3, *place.canvas_hw
     batch = np.zeros(shape, np.float32) if shape[0] > 1 else np.empty(shape, np.float32)
-    place.draw(image, batch[0], reading)
+    place.render_into(image, batch[0], resampling)
     return batch.astype(export.dtype, copy=False)

@@ -9,7 +9,7 @@ import numpy as np
 from shared.errors import InvalidModel
 from shared.processors.base_processor import BaseProcessor
 from shared.runtime.event_record import stage
-from shared.vision.classification import Classification, crop, strongest
+from shared.vision.classification import Classification, crop, top_k
 from shared.vision.images.pixels import Pixels
 
 
@@ -43,4 +43,4 @@ class ClassifierProcessor(BaseProcessor):
             scores = self.model.run(batch)[0][0]
         if not (np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()):
             raise InvalidModel("The model's scores are not between 0 and 1: export it with its softmax")
-        return strongest(scores, count=self._options.top_k, threshold=self._options.confidence_threshold)
+        return top_k(scores, count=self._options.top_k, threshold=self._options.confidence_threshold)

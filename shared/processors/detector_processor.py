@@ -19,5 +19,5 @@ class DetectorProcessor(BoxProcessor):
             InvalidModel: the model fails on this input, or answers with what are no boxes.
         """
         found = self.boxes(image, image_hw)
-        boxes = found.place.undo(found.detections.boxes_xyxy)
+        boxes = found.letterbox.to_image_coords(found.detections.boxes_xyxy)
         return Detections(boxes, found.detections.confidences, found.detections.class_ids).sorted()

@@ -7,12 +7,12 @@ from dataclasses import replace
 from shared.ml.onnx_model import OnnxModel
 from shared.processors.box_processor import BoxOptions
 from shared.processors.detector_processor import DetectorProcessor
-from shared.processors.duration import refuse_hopeless
-from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, least_s
+from shared.processors.duration import ensure_enough_time
+from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, min_runtime_s
 from shared.runtime.event_record import stage
 from shared.vision.boxes.detections import Detections, Integers
 from shared.vision.boxes.merge import merge
-from shared.vision.images.letterbox import Reading, Size
+from shared.vision.images.letterbox import Resampling, Size
 from shared.vision.images.pixels import Pixels
 
 
@@ -26,14 +26,14 @@ class SAHIDetectorProcessor:
         worker_id: int = SLICE_WORKER,
         options: BoxOptions | None = None,
         slices: SliceOptions | None = None,
-        reading: Reading = "exact",
+        resampling: Resampling = "exact",
     ) -> None:
         """Raises: as `DetectorProcessor`."""
         options = options or BoxOptions()
         self._class_agnostic = options.class_agnostic  # where tiles are merged; in a tile, classes stay apart
         options = replace(options, class_agnostic=False)
         self._detector = DetectorProcessor(
-            tenant_id=tenant_id, worker_id=worker_id, options=options, reading=reading
+            tenant_id=tenant_id, worker_id=worker_id, options=options, resampling=resampling
         )
         self._slices = slices or SliceOptions()
 
@@ -53,10 +53,10 @@ class SAHIDetectorProcessor:
         """
         return self._slices.areas(image_hw, self.model.export.canvas_hw)
 
-    def duration(self, image_hw: Size) -> tuple[int, float]:
+    def min_runtime(self, image_hw: Size) -> tuple[int, float]:
         """As `BoxProcessor.duration`. Raises: as `areas`."""
         areas = self.areas(image_hw)
-        return len(areas), least_s(areas, lambda area_hw: self._detector.duration(area_hw)[1])
+        return len(areas), min_runtime_s(areas, lambda area_hw: self._detector.min_runtime(area_hw)[1])
 
     def process(self, image: Pixels) -> Detections:
         """Detect in (h, w, 3) uint8 RGB; boxes in px of that image, strongest first.
@@ -68,7 +68,7 @@ class SAHIDetectorProcessor:
         """
         image_hw = image.shape[:2]
         areas = self.areas(image_hw)
-        refuse_hopeless(*self.duration(image_hw))
+        ensure_enough_time(*self.min_runtime(image_hw))
         parts = each_slice(image, areas, self._detector.process)
         with stage("merge"):
             shifted = [

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shared.ml.onnx_model import OnnxModel
-from shared.processors.duration import refuse_hopeless
+from shared.processors.duration import ensure_enough_time
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
-from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, least_s
+from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, min_runtime_s
 from shared.runtime.event_record import stage
 from shared.vision.boxes.detections import Detections, Integers
 from shared.vision.boxes.merge import merge
-from shared.vision.images.letterbox import Reading, Size
+from shared.vision.images.letterbox import Resampling, Size
 from shared.vision.images.pixels import Pixels
-from shared.vision.masks.masks import refuse_too_many
+from shared.vision.masks.masks import ensure_mask_pixels_allowed
 from shared.vision.masks.segments import Segments, union
 
 
@@ -27,14 +27,14 @@ class SAHISegmentationProcessor:
         worker_id: int = SLICE_WORKER,
         options: SegmentOptions | None = None,
         slices: SliceOptions | None = None,
-        reading: Reading = "exact",
+        resampling: Resampling = "exact",
     ) -> None:
         """Raises: as `SegmentationProcessor`."""
         options = options or SegmentOptions()
         self._class_agnostic = options.class_agnostic  # as in `SAHIDetectorProcessor`
         options = replace(options, resolution="image", class_agnostic=False)
         self._segmenter = SegmentationProcessor(
-            tenant_id=tenant_id, worker_id=worker_id, options=options, reading=reading
+            tenant_id=tenant_id, worker_id=worker_id, options=options, resampling=resampling
         )
         self._slices = slices or SliceOptions()
 
@@ -50,10 +50,10 @@ class SAHISegmentationProcessor:
         """As `SAHIDetectorProcessor.areas`."""
         return self._slices.areas(image_hw, self.model.export.canvas_hw)
 
-    def duration(self, image_hw: Size) -> tuple[int, float]:
+    def min_runtime(self, image_hw: Size) -> tuple[int, float]:
         """As `BoxProcessor.duration`. Raises: as `areas`."""
         areas = self.areas(image_hw)
-        return len(areas), least_s(areas, lambda area_hw: self._segmenter.duration(area_hw)[1])
+        return len(areas), min_runtime_s(areas, lambda area_hw: self._segmenter.min_runtime(area_hw)[1])
 
     def process(self, image: Pixels) -> Segments:
         """Segment (h, w, 3) uint8 RGB, strongest first.
@@ -62,13 +62,13 @@ class SAHISegmentationProcessor:
         """
         image_hw = image.shape[:2]
         areas = self.areas(image_hw)
-        refuse_hopeless(*self.duration(image_hw))
+        ensure_enough_time(*self.min_runtime(image_hw))
         made: list[int] = []  # px of masks
 
         def segment(tile: Pixels) -> Segments:
             found = self._segmenter.process(tile)
             made.append(sum(mask.pixels.size for mask in found.masks))
-            refuse_too_many(sum(made))
+            ensure_mask_pixels_allowed(sum(made))
             return found
 
         parts = each_slice(image, areas, segment)

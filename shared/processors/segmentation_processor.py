@@ -12,7 +12,7 @@ from shared.config import Config
 from shared.processors.box_processor import BoxOptions, BoxProcessor
 from shared.runtime.event_record import stage
 from shared.vision.boxes.detections import Detections
-from shared.vision.images.letterbox import Reading
+from shared.vision.images.letterbox import Resampling
 from shared.vision.images.pixels import Pixels
 from shared.vision.masks.masks import canvas_masks, image_masks
 from shared.vision.masks.segments import Segments
@@ -40,11 +40,11 @@ class SegmentationProcessor(BoxProcessor):
         tenant_id: str,
         worker_id: int = 0,
         options: SegmentOptions | None = None,
-        reading: Reading = "exact",
+        resampling: Resampling = "exact",
     ) -> None:
         """Raises: as `BoxProcessor`."""
         super().__init__(
-            tenant_id=tenant_id, worker_id=worker_id, options=options or SegmentOptions(), reading=reading
+            tenant_id=tenant_id, worker_id=worker_id, options=options or SegmentOptions(), resampling=resampling
         )
         self._resolution = (options or SegmentOptions()).resolution
 
@@ -61,13 +61,15 @@ class SegmentationProcessor(BoxProcessor):
             canvas_boxes = found.detections.boxes_xyxy
             prototypes = found.prototypes if found.prototypes is not None else np.zeros((0, 1, 1), np.float32)
             detections = Detections(
-                found.place.undo(canvas_boxes), found.detections.confidences, found.detections.class_ids
+                found.letterbox.to_image_coords(canvas_boxes),
+                found.detections.confidences,
+                found.detections.class_ids,
             )
             if self._resolution == "image":
-                masks = image_masks(found.coefficients, prototypes, canvas_boxes, found.place)
+                masks = image_masks(found.coefficients, prototypes, canvas_boxes, found.letterbox)
                 segments = Segments(detections, tuple(masks))
             else:
-                masks = canvas_masks(found.coefficients, prototypes, canvas_boxes, found.place.canvas_hw)
-                segments = Segments(detections, tuple(masks), found.place)
+                masks = canvas_masks(found.coefficients, prototypes, canvas_boxes, found.letterbox.canvas_hw)
+                segments = Segments(detections, tuple(masks), found.letterbox)
             order = detections.order()
             return segments[order[segments.areas[order] > 0]]

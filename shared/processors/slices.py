@@ -16,7 +16,7 @@ from shared.runtime import deadline
 from shared.runtime.event_record import stage
 from shared.runtime.machine import available_cpus
 from shared.vision.boxes.detections import Integers
-from shared.vision.boxes.merge import Kind, Metric
+from shared.vision.boxes.merge import MergeKind, OverlapMetric
 from shared.vision.boxes.tiles import tile_count, tiles
 from shared.vision.images.pixels import Pixels
 
@@ -38,8 +38,8 @@ class SliceOptions:
     slice_hw: tuple[int, int] | None = field(default=None, metadata={"option": "slice_size"})
     overlap: float = 0.2
     full_image: bool = True
-    kind: Kind = field(default=Kind.GREEDYNMM, metadata={"option": "merge"})
-    metric: Metric = field(default=Metric.IOS, metadata={"option": "merge_metric"})
+    kind: MergeKind = field(default=MergeKind.GREEDYNMM, metadata={"option": "merge"})
+    metric: OverlapMetric = field(default=OverlapMetric.IOS, metadata={"option": "merge_metric"})
     threshold: float = field(default=0.5, metadata={"option": "merge_threshold"})
 
     @classmethod
@@ -52,8 +52,8 @@ class SliceOptions:
             slice_hw=None if size is None else (int(size[0]), int(size[1])),
             overlap=float(options.get("overlap", config.slice_overlap)),
             full_image=options.get("full_image", True),
-            kind=Kind(options.get("merge", Kind.GREEDYNMM)),
-            metric=Metric(options.get("merge_metric", Metric.IOS)),
+            kind=MergeKind(options.get("merge", MergeKind.GREEDYNMM)),
+            metric=OverlapMetric(options.get("merge_metric", OverlapMetric.IOS)),
             threshold=float(options.get("merge_threshold", 0.5)),
         )
 
@@ -76,7 +76,7 @@ class SliceOptions:
         return grid
 
 
-def least_s(areas: Integers, of: Callable[[tuple[int, int]], float]) -> float:
+def min_runtime_s(areas: Integers, of: Callable[[tuple[int, int]], float]) -> float:
     """Seconds that `areas` take at least, several at a time, if one of a size (h, w) takes `of` it."""
     sizes, counts = np.unique(areas[:, [3, 2]] - areas[:, [1, 0]], axis=0, return_counts=True)
     seconds = [
@@ -87,11 +87,11 @@ def least_s(areas: Integers, of: Callable[[tuple[int, int]], float]) -> float:
 
 def each_slice(image: Pixels, areas: Integers, process: Callable[[Pixels], T]) -> list[T]:
     """What `process` says of each area (n, 4) xyxy of the image, in their order, several at a time."""
-    ends_in_s, started = deadline.left_s(), time.monotonic()
+    ends_in_s, started = deadline.remaining_s(), time.monotonic()
 
     def one(area: list[int]) -> T:
         x1, y1, x2, y2 = area
-        with deadline.within(ends_in_s - (time.monotonic() - started)):  # as in the thread that asked
+        with deadline.fail_after(ends_in_s - (time.monotonic() - started)):  # as in the thread that asked
             return process(image[y1:y2, x1:x2])
 
     with stage("slices"), ThreadPoolExecutor(available_cpus(), thread_name_prefix="slice") as pool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from shared.errors import TenantVisionError
 from shared.events import Request
-from shared.processing_context import ProcessingContext, Sizes
+from shared.processing_context import ProcessingContext, SizeStatistics
 from shared.vision.boxes.detections import Detections, Integers
 from shared.vision.classification import Classification
 from shared.vision.masks.polygons import coordinates
@@ -66,7 +66,7 @@ def result(
     }
 
 
-def asked_as(document: bytes, request_id: str | None) -> bytes:
+def with_request_id(document: bytes, request_id: str | None) -> bytes:
     """A result that was made for another request, as the answer to this one."""
     result = json.loads(document)
     return document if result.get("request_id") == request_id else to_json(result | {"request_id": request_id})
@@ -156,9 +156,9 @@ def _ranked(each: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _detections(ctx: ProcessingContext, detections: Detections) -> list[dict[str, Any]]:
     found = _boxes(detections, ctx.labels("detect", detections.class_ids))
-    if ctx.homes is not None and ctx.segments is not None:
+    if ctx.segment_index is not None and ctx.segments is not None:
         places = {index: place for place, index in enumerate(_segment_order(ctx, ctx.segments))}
-        for each, home in zip(found, ctx.homes.tolist(), strict=True):
+        for each, home in zip(found, ctx.segment_index.tolist(), strict=True):
             each["segment"] = places.get(home)
     return sorted(found, key=_ranked)
 
@@ -177,10 +177,10 @@ def _segments(ctx: ProcessingContext, segments: Segments) -> list[dict[str, Any]
         image_hw = ctx.image_hw
         for each, mask in zip(found, segments.in_image(image_hw), strict=True):
             each["run_lengths"] = {"size": list(image_hw), "counts": run_lengths(mask, image_hw)}
-    if ctx.aggregated and ctx.homes is not None and ctx.detections is not None:
+    if ctx.include_segment_counts and ctx.segment_index is not None and ctx.detections is not None:
         labels = ctx.labels("detect", ctx.detections.class_ids)
         for index, each in enumerate(found):
-            each["counts"] = _counts(labels, ctx.detections.class_ids[ctx.homes == index])
+            each["counts"] = _counts(labels, ctx.detections.class_ids[ctx.segment_index == index])
     return [found[index] for index in _segment_order(ctx, segments)]
 
 
@@ -194,7 +194,7 @@ def _classification(ctx: ProcessingContext, classification: Classification) -> l
     ]
 
 
-def _sizes(sizes: Sizes) -> dict[str, Any]:
+def _sizes(sizes: SizeStatistics) -> dict[str, Any]:
     return {
         "label": sizes.label,
         "count": sizes.count,

@@ -26,7 +26,7 @@ from shared.runtime.event_record import stage
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkId:
     """A piece of work: of one generation of an image, by the tenant's models of certain generations.
 
     `models_bucket`: generations of one model can be told older from newer only within it. `digest`: of these and
@@ -45,13 +45,13 @@ class Work:
         }
         return {IMAGE_GENERATION_KEY: str(self.image_generation), WORK_KEY: self.digest} | models
 
-    def is_done(self, found: ObjectStat) -> bool:
+    def matches(self, found: ObjectStat) -> bool:
         """Whether what was found is of this very work."""
         return found.metadata.get(WORK_KEY) == self.digest
 
-    def outdated_models(self, found: ObjectStat) -> list[str]:
+    def newer_models_in(self, found: ObjectStat) -> list[str]:
         """The models that what was found has newer generations of, if it is of the same image."""
-        if image_generation(found) != self.image_generation:
+        if image_generation_of(found) != self.image_generation:
             return []
         return [
             name
@@ -66,35 +66,35 @@ class Work:
         ]
 
 
-def image_generation(found: ObjectStat) -> int:
+def image_generation_of(found: ObjectStat) -> int:
     """The generation of the image that what was found is of; 0 where it does not say."""
     return parse_generation(found.metadata.get(IMAGE_GENERATION_KEY)) or 0
 
 
-def refuse_older_image(generation: int, found: ObjectStat) -> None:
+def ensure_image_not_older(generation: int, found: ObjectStat) -> None:
     """Raises:
     Ignored: what was found is of a newer generation of the image, whose own event sees to it.
     """
-    if image_generation(found) > generation:
+    if image_generation_of(found) > generation:
         raise Ignored("A newer generation of the image is done, or about to be")
 
 
-def refuse_older_models(work: Work, found: ObjectStat) -> None:
+def ensure_models_not_older(work: WorkId, found: ObjectStat) -> None:
     """Raises:
     StorageUnavailable: what was found is by a newer model, which will be here when the event comes again.
     """
-    if outdated := work.outdated_models(found):
+    if outdated := work.newer_models_in(found):
         raise StorageUnavailable(f"What is there is by newer models than those here: {', '.join(outdated)}")
 
 
-class Results:
+class ResultStore:
     """Those of one image: `prefix` is their folder."""
 
     def __init__(self, store: TenantStore, prefix: str) -> None:
         self._store = store
         self._prefix = prefix
 
-    def look(self, name: str = RESULT_NAME) -> ObjectStat | None:
+    def stat(self, name: str = RESULT_NAME) -> ObjectStat | None:
         """What is known of an object that is there, or None."""
         try:
             return self._store.stat(f"{self._prefix}/{name}")
@@ -103,7 +103,7 @@ class Results:
 
     def write(
         self,
-        work: Work,
+        work: WorkId,
         pictures: Mapping[str, bytes],
         document: Callable[[], bytes],
         *,
@@ -127,7 +127,7 @@ class Results:
                 try:
                     self._write(RESULT_NAME, data, "application/json", work, found)
                 except ObjectChanged:
-                    found = self.look()
+                    found = self.stat()
                 else:
                     return data
             if found and found.crc32c == crc32c(data):
@@ -135,32 +135,32 @@ class Results:
             if self._is_there(work, found) and not replaced:
                 return None
 
-    def _replace_picture(self, name: str, data: bytes, work: Work, *, looked_at_first: bool) -> bool:
+    def _replace_picture(self, name: str, data: bytes, work: WorkId, *, looked_at_first: bool) -> bool:
         """Write a picture; whether it may have taken the place of another's.
 
         Where there is no result there are rarely pictures: then the precondition looks for us.
         """
-        found, replaced = self.look(name) if looked_at_first else None, False
+        found, replaced = self.stat(name) if looked_at_first else None, False
         while not self._is_there(work, found):
             # Told or not: an answer may be lost, and its write done.
-            replaced |= found is not None and image_generation(found) == work.image_generation
+            replaced |= found is not None and image_generation_of(found) == work.image_generation
             try:
                 self._write(name, data, "image/jpeg", work, found)
             except ObjectChanged:
-                found = self.look(name)
+                found = self.stat(name)
             else:
                 break
         return replaced
 
-    def _is_there(self, work: Work, found: ObjectStat | None) -> bool:
+    def _is_there(self, work: WorkId, found: ObjectStat | None) -> bool:
         """Whether what was found is of the work already. Raises where it is of newer."""
         if found is None:
             return False
-        refuse_older_image(work.image_generation, found)
-        refuse_older_models(work, found)
-        return work.is_done(found)
+        ensure_image_not_older(work.image_generation, found)
+        ensure_models_not_older(work, found)
+        return work.matches(found)
 
-    def _write(self, name: str, data: bytes, content_type: str, work: Work, found: ObjectStat | None) -> None:
+    def _write(self, name: str, data: bytes, content_type: str, work: WorkId, found: ObjectStat | None) -> None:
         self._store.write(
             f"{self._prefix}/{name}",
             data,

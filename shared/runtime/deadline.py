@@ -19,7 +19,7 @@ _WHOLE_S: Final[ContextVar[float]] = ContextVar("whole_s", default=math.inf)
 
 
 @contextmanager
-def within(seconds: float) -> Generator[None]:
+def fail_after(seconds: float) -> Generator[None]:
     """What runs inside has so many seconds, or what is left to it of an outer one if that is less."""
     ends = _ENDS.set(min(_ENDS.get(), time.monotonic() + seconds))
     whole = _WHOLE_S.set(min(_WHOLE_S.get(), seconds))
@@ -30,12 +30,12 @@ def within(seconds: float) -> Generator[None]:
         _WHOLE_S.reset(whole)
 
 
-def whole_s() -> float:
+def total_s() -> float:
     """Seconds that there were in the beginning."""
     return _WHOLE_S.get()
 
 
-def left_s(*, at_most: float = math.inf) -> float:
+def remaining_s(*, at_most: float = math.inf) -> float:
     """Seconds that are left, or `at_most`; without a deadline there is always time.
 
     Raises:
@@ -48,5 +48,5 @@ def left_s(*, at_most: float = math.inf) -> float:
 
 
 def check() -> None:
-    """Raises: as `left_s`; for the moments between two pieces of work."""
-    left_s()
+    """Raises: as `remaining_s`; for the moments between two pieces of work."""
+    remaining_s()

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 
-class Summary:
+class EventRecord:
     """Fields and stage timings of one event. Safe to share between the threads that work on it."""
 
     def __init__(self) -> None:
@@ -39,18 +39,18 @@ class Summary:
         with self._lock:
             self._stages_s[stage] = self._stages_s.get(stage, 0.0) + seconds
 
-    def note(self, **fields: Any) -> None:
+    def add_fields(self, **fields: Any) -> None:
         with self._lock:
             self.fields.update(fields)
 
 
-_current: ContextVar[Summary | None] = ContextVar("summary", default=None)
+_current: ContextVar[EventRecord | None] = ContextVar("summary", default=None)
 
 
 @contextmanager
-def summarise() -> Generator[Summary]:
+def event_record() -> Generator[EventRecord]:
     """Open the record of one event; what runs inside adds to it."""
-    summary = Summary()
+    summary = EventRecord()
     token = _current.set(summary)
     try:
         yield summary
@@ -58,9 +58,9 @@ def summarise() -> Generator[Summary]:
         _current.reset(token)
 
 
-def current() -> Summary:
+def current_record() -> EventRecord:
     """The open record, or a fresh one that nobody reads (a processor used on its own)."""
-    return _current.get() or Summary()
+    return _current.get() or EventRecord()
 
 
 @contextmanager
@@ -70,4 +70,4 @@ def stage(name: str) -> Generator[None]:
     try:
         yield
     finally:
-        current().add(name, time.perf_counter() - started)
+        current_record().add(name, time.perf_counter() - started)

@@ -19,7 +19,7 @@ class AggregateStep:
     """Detections that no step has yet said the segment of belong to the first segment their centre lies in."""
 
     model_types: ClassVar[tuple[ModelType, ...]] = ()
-    looks_closely: ClassVar[bool] = False
+    needs_full_resolution: ClassVar[bool] = False
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:  # noqa: ARG003 - as every step's
@@ -29,9 +29,9 @@ class AggregateStep:
         """Raises: InvalidPipeline: there is nothing to count yet."""
         if ctx.detections is None and ctx.segments is None:
             raise InvalidPipeline("aggregate comes after a step that finds something")
-        homes = ctx.homes
-        if homes is None and ctx.detections is not None and ctx.segments is not None:
-            homes = np.full(len(ctx.detections), -1, np.int64)
+        segment_index = ctx.segment_index
+        if segment_index is None and ctx.detections is not None and ctx.segments is not None:
+            segment_index = np.full(len(ctx.detections), -1, np.int64)
             for index, mask in enumerate(ctx.segments.in_image(ctx.image_hw)):
-                homes[(homes < 0) & mask.covers(ctx.detections.centres)] = index
-        return replace(ctx, homes=homes, aggregated=True)
+                segment_index[(segment_index < 0) & mask.covers(ctx.detections.centres)] = index
+        return replace(ctx, segment_index=segment_index, include_segment_counts=True)

@@ -15,7 +15,7 @@ from shared.processors.classifier_processor import ClassifierOptions, Classifier
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassificationStep:
     model_types: ClassVar[tuple[ModelType, ...]] = ("classify",)
-    looks_closely: ClassVar[bool] = False
+    needs_full_resolution: ClassVar[bool] = False
 
     options: ClassifierOptions = field(default_factory=ClassifierOptions)
 

@@ -16,7 +16,7 @@ from shared.processors.detector_processor import DetectorProcessor
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionStep:
     model_types: ClassVar[tuple[ModelType, ...]] = ("detect",)
-    looks_closely: ClassVar[bool] = False
+    needs_full_resolution: ClassVar[bool] = False
 
     options: BoxOptions = field(default_factory=BoxOptions)
 
@@ -27,13 +27,13 @@ class DetectionStep:
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
         """Raises: as `DetectorProcessor` and its `process`."""
         processor = DetectorProcessor(
-            tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options, reading=ctx.reading
+            tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options, resampling=ctx.resampling
         )
         detections = processor.process(ctx.image, ctx.image_hw)
         return replace(
             ctx,
             detections=detections,
-            homes=None,  # those of other detections
+            segment_index=None,  # those of other detections
             models={**ctx.models, "detect": processor.model},
             warnings=(*ctx.warnings, *processor.warnings),
         )

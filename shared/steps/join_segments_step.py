@@ -13,7 +13,7 @@ from shared.errors import InvalidPipeline
 from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.vision.boxes.detections import Detections, Integers
-from shared.vision.masks.masks import Mask, refuse_too_many
+from shared.vision.masks.masks import Mask, ensure_mask_pixels_allowed
 from shared.vision.masks.segments import Segments, union
 
 
@@ -26,7 +26,7 @@ class JoinSegmentsStep:
     """
 
     model_types: ClassVar[tuple[ModelType, ...]] = ()
-    looks_closely: ClassVar[bool] = False
+    needs_full_resolution: ClassVar[bool] = False
 
     threshold: float = 0.1
 
@@ -47,34 +47,38 @@ class JoinSegmentsStep:
         found = ctx.segments.detections[order]
         in_image = ctx.segments.in_image(ctx.image_hw)
         masks = [in_image[index] for index in order.tolist()]
-        firsts = joined(masks, found.class_ids, self.threshold)
+        firsts = group_overlapping(masks, found.class_ids, self.threshold)
         kept, places = np.unique(firsts, return_inverse=True)
         groups = [np.flatnonzero(firsts == first).tolist() for first in kept.tolist()]
         corners = [found.boxes_xyxy[group] for group in groups]
         boxes = np.array([(*each[:, :2].min(0), *each[:, 2:].max(0)) for each in corners], np.float32)
-        refuse_too_many(round(float((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())) if len(boxes) else 0)
+        ensure_mask_pixels_allowed(
+            round(float((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())) if len(boxes) else 0
+        )
         segments = Segments(
             Detections(boxes.reshape(-1, 4), found.confidences[kept], found.class_ids[kept]),
             tuple(union([masks[index] for index in group]) for group in groups),
         )
         now = np.empty(len(order) + 1, np.int64)  # where each is; the last: in none
         now[order], now[-1] = places, -1
-        return replace(ctx, segments=segments, homes=None if ctx.homes is None else now[ctx.homes])
+        return replace(
+            ctx, segments=segments, segment_index=None if ctx.segment_index is None else now[ctx.segment_index]
+        )
 
 
-def joined(masks: Sequence[Mask], class_ids: Integers, threshold: float) -> Integers:
+def group_overlapping(masks: Sequence[Mask], class_ids: Integers, threshold: float) -> Integers:
     """For each of n masks the first one that it is one with, itself if there is none before it (n,)."""
     firsts = np.arange(len(masks))
     for index, mask in enumerate(masks):
         for other in range(index):
             apart = class_ids[index] == class_ids[other] and firsts[index] != firsts[other]
-            if apart and common_share(mask, masks[other]) >= threshold:
+            if apart and mask_ios(mask, masks[other]) >= threshold:
                 low, high = sorted((firsts[index], firsts[other]))
                 firsts[firsts == high] = low
     return firsts
 
 
-def common_share(one: Mask, other: Mask) -> float:
+def mask_ios(one: Mask, other: Mask) -> float:
     """Of the pixels of the smaller of two masks, how many the other has too: intersection over the smaller."""
     (height, width), (rows, columns) = one.pixels.shape, other.pixels.shape
     left, top = max(one.left, other.left), max(one.top, other.top)

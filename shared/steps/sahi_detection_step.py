@@ -20,7 +20,7 @@ from shared.processors.slices import SliceOptions
 class SAHIDetectionStep:
     """`model`: whose answer is wanted, boxes (to `detections`) or masks (to `segments`)."""
 
-    looks_closely: ClassVar[bool] = True
+    needs_full_resolution: ClassVar[bool] = True
 
     model: Literal["detect", "segment"] = "detect"
     options: BoxOptions = field(default_factory=BoxOptions)
@@ -45,18 +45,18 @@ class SAHIDetectionStep:
         processor: SAHIDetectorProcessor | SAHISegmentationProcessor
         if self.model == "detect":
             processor = SAHIDetectorProcessor(
-                tenant_id=ctx.tenant_id, options=self.options, slices=self.slices, reading=ctx.reading
+                tenant_id=ctx.tenant_id, options=self.options, slices=self.slices, resampling=ctx.resampling
             )
             ctx = replace(ctx, detections=processor.process(ctx.image))
         else:
             options = self.options if isinstance(self.options, SegmentOptions) else None
             processor = SAHISegmentationProcessor(
-                tenant_id=ctx.tenant_id, options=options, slices=self.slices, reading=ctx.reading
+                tenant_id=ctx.tenant_id, options=options, slices=self.slices, resampling=ctx.resampling
             )
             ctx = replace(ctx, segments=processor.process(ctx.image))
         return replace(
             ctx,
-            homes=None,  # of other detections, or in other segments
+            segment_index=None,  # of other detections, or in other segments
             tiles=processor.areas(ctx.image_hw),
             models={**ctx.models, self.model: processor.model},
             warnings=(*ctx.warnings, *processor.warnings),

@@ -12,7 +12,7 @@ from shared.config import Config
 from shared.errors import InvalidPipeline
 from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
-from shared.processors.box_processor import ids_of
+from shared.processors.box_processor import class_ids_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class SegmentFilterStep:
     """`labels` None: all. `min_area` in px of the image. `largest`: so many of each label, by area."""
 
     model_types: ClassVar[tuple[ModelType, ...]] = ()
-    looks_closely: ClassVar[bool] = False
+    needs_full_resolution: ClassVar[bool] = False
 
     labels: tuple[str, ...] | None = None
     min_area: float = 0.0
@@ -44,12 +44,12 @@ class SegmentFilterStep:
         kept = areas >= self.min_area
         if self.labels is not None:
             export = ctx.models["segment"].export
-            kept &= np.isin(class_ids, [index for label in self.labels for index in ids_of(export, label)])
+            kept &= np.isin(class_ids, [index for label in self.labels for index in class_ids_of(export, label)])
         if self.largest is not None:
             labels = np.array([*ctx.labels("segment", class_ids), ""])[class_ids]
             for label in np.unique(labels[kept]):
                 ranked = np.flatnonzero(kept & (labels == label))
                 kept[ranked[np.argsort(-areas[ranked], kind="stable")][self.largest :]] = False
         places = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)  # where each is now; the last: in none
-        homes = None if ctx.homes is None else places[ctx.homes]
-        return replace(ctx, segments=segments[np.flatnonzero(kept)], homes=homes)
+        segment_index = None if ctx.segment_index is None else places[ctx.segment_index]
+        return replace(ctx, segments=segments[np.flatnonzero(kept)], segment_index=segment_index)

@@ -15,7 +15,7 @@ from shared.processors.segmentation_processor import SegmentationProcessor, Segm
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentationStep:
     model_types: ClassVar[tuple[ModelType, ...]] = ("segment",)
-    looks_closely: ClassVar[bool] = False
+    needs_full_resolution: ClassVar[bool] = False
 
     options: SegmentOptions = field(default_factory=SegmentOptions)
     run_lengths: bool = False
@@ -29,12 +29,12 @@ class SegmentationStep:
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
         """Raises: as `SegmentationProcessor` and its `process`."""
         processor = SegmentationProcessor(
-            tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options, reading=ctx.reading
+            tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options, resampling=ctx.resampling
         )
         return replace(
             ctx,
             segments=processor.process(ctx.image, ctx.image_hw),
-            homes=None,  # in other segments
+            segment_index=None,  # in other segments
             run_lengths=self.run_lengths,
             models={**ctx.models, "segment": processor.model},
             warnings=(*ctx.warnings, *processor.warnings),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from shared.config import Config
 from shared.errors import InvalidPipeline
 from shared.ml.output_layout import ModelType
-from shared.processing_context import Bands, ProcessingContext, Sizes
+from shared.processing_context import ProcessingContext, SizeBands, SizeStatistics
 from shared.vision.boxes.detections import Integers
 
 BANDS: Final[tuple[tuple[str, float | None], ...]] = (("small", -1.0), ("medium", 1.0), ("large", None))
@@ -28,7 +28,7 @@ class SizeStatisticsStep:
     """
 
     model_types: ClassVar[tuple[ModelType, ...]] = ()
-    looks_closely: ClassVar[bool] = False
+    needs_full_resolution: ClassVar[bool] = False
 
     of: Literal["detections", "segments"] = "detections"
     bands: tuple[tuple[str, float | None], ...] = BANDS
@@ -65,7 +65,7 @@ class SizeStatisticsStep:
             of_objects[same] = self._bands(areas[same])
             sizes.append(self._sizes(labels[class_id], areas[same], of_objects[same]))
         names = tuple(name for name, _ in self.bands)
-        return replace(ctx, sizes=tuple(sizes), bands=Bands(measured=found, names=names, of_objects=of_objects))
+        return replace(ctx, sizes=tuple(sizes), bands=SizeBands(source=found, names=names, band_index=of_objects))
 
     def _bands(self, areas: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """(n,) the band of each of these areas, which are of one label."""
@@ -75,9 +75,9 @@ class SizeStatisticsStep:
         limits = [limit for _, limit in self.bands if limit is not None]
         return np.searchsorted(limits, scores, side="right")
 
-    def _sizes(self, label: str, areas: npt.NDArray[np.float64], bands: Integers) -> Sizes:
+    def _sizes(self, label: str, areas: npt.NDArray[np.float64], bands: Integers) -> SizeStatistics:
         counts = np.bincount(bands, minlength=len(self.bands)).tolist()
-        return Sizes(
+        return SizeStatistics(
             label=label,
             count=len(areas),
             mean_area=float(areas.mean()),

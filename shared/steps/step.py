@@ -28,7 +28,7 @@ class Step(Protocol):
         ...
 
     @property
-    def looks_closely(self) -> bool:
+    def needs_full_resolution(self) -> bool:
         """Whether it needs all of an image's pixels, not only the image as a whole."""
         ...
 

@@ -15,11 +15,11 @@ from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.box_processor import BoxOptions
 from shared.processors.detector_processor import DetectorProcessor
-from shared.processors.duration import refuse_hopeless
+from shared.processors.duration import ensure_enough_time
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.slices import SliceOptions
 from shared.vision.boxes.detections import Detections, Integers
-from shared.vision.images.pixels import Pixels, rgb_view, rgbx
+from shared.vision.images.pixels import Pixels, rgb_view, with_padding_byte
 from shared.vision.masks.masks import Mask
 from shared.vision.masks.segments import union
 
@@ -32,7 +32,7 @@ class WithinSegmentsStep:
     """`detector`: on each segment's crop as it is, or on slices of it."""
 
     model_types: ClassVar[tuple[ModelType, ...]] = ("detect",)
-    looks_closely: ClassVar[bool] = True
+    needs_full_resolution: ClassVar[bool] = True
 
     detector: Literal["detect", "sahi_detect"] = "sahi_detect"
     options: BoxOptions = field(default_factory=BoxOptions)
@@ -56,55 +56,55 @@ class WithinSegmentsStep:
         processor: DetectorProcessor | SAHIDetectorProcessor
         if self.detector == "detect":
             processor = DetectorProcessor(
-                tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options, reading=ctx.reading
+                tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options, resampling=ctx.resampling
             )
         else:
             processor = SAHIDetectorProcessor(
-                tenant_id=ctx.tenant_id, options=self.options, slices=self.slices, reading=ctx.reading
+                tenant_id=ctx.tenant_id, options=self.options, slices=self.slices, resampling=ctx.resampling
             )
         parts: list[Detections] = []
-        homes: list[Integers] = []
+        segment_index: list[Integers] = []
         tiles: list[Integers] = []
         masks = ctx.segments.in_image(ctx.image_hw)
         durations = [
-            processor.duration(mask.pixels.shape) for mask in masks if mask.area
+            processor.min_runtime(mask.pixels.shape) for mask in masks if mask.area
         ]  # or longer: with neighbours
-        refuse_hopeless(sum(runs for runs, _ in durations), sum(least_s for _, least_s in durations))
+        ensure_enough_time(sum(runs for runs, _ in durations), sum(least_s for _, least_s in durations))
         reach = int(self.slices.overlap * max(self.slices.slice_hw or processor.model.export.canvas_hw))
         for index, mask in enumerate(masks):
             if not mask.area:
                 continue
-            shown = union([mask, *neighbours(masks, index, reach)])
-            crop = masked(ctx.image, shown)
+            shown = union([mask, *adjacent_masks(masks, index, reach)])
+            crop = mask_out(ctx.image, shown)
             part = processor.process(crop).shifted(shown.left, shown.top)
             part = part[mask.covers(part.centres)]
             parts.append(part)
-            homes.append(np.full(len(part), index, np.int64))
+            segment_index.append(np.full(len(part), index, np.int64))
             if isinstance(processor, SAHIDetectorProcessor):
                 corner = np.array((shown.left, shown.top) * 2, np.int64)
                 tiles.append(processor.areas(crop.shape[:2]) + corner)
         found = Detections.concatenated(parts)
-        home = np.concatenate([np.empty(0, np.int64), *homes])
-        kept = once(found, home, class_agnostic=self.options.class_agnostic)
+        home = np.concatenate([np.empty(0, np.int64), *segment_index])
+        kept = deduplicate(found, home, class_agnostic=self.options.class_agnostic)
         return replace(
             ctx,
             detections=found[kept],
-            homes=home[kept],
+            segment_index=home[kept],
             tiles=np.concatenate([np.empty((0, 4), np.int64), *tiles]),
             models={**ctx.models, "detect": processor.model},
             warnings=(*ctx.warnings, *processor.warnings),
         )
 
 
-def masked(image: Pixels, mask: Mask) -> Pixels:
+def mask_out(image: Pixels, mask: Mask) -> Pixels:
     """The mask's rectangle of the image (h, w, 3), grey where the mask is not."""
     height, width = mask.pixels.shape
-    crop = rgbx(image[mask.top : mask.top + height, mask.left : mask.left + width]).copy()
+    crop = with_padding_byte(image[mask.top : mask.top + height, mask.left : mask.left + width]).copy()
     crop[~mask.pixels] = _GREY
     return rgb_view(crop)
 
 
-def neighbours(masks: Sequence[Mask], index: int, reach: int) -> list[Mask]:
+def adjacent_masks(masks: Sequence[Mask], index: int, reach: int) -> list[Mask]:
     """Of the masks that touch one of them, what lies up to `reach` px beyond its rectangle.
 
     With them, an object across a border is seen whole from both sides, not as two halves that nothing joins.
@@ -127,13 +127,13 @@ def neighbours(masks: Sequence[Mask], index: int, reach: int) -> list[Mask]:
     return found
 
 
-def once(found: Detections, homes: Integers, *, class_agnostic: bool) -> npt.NDArray[np.intp]:
+def deduplicate(found: Detections, segment_index: Integers, *, class_agnostic: bool) -> npt.NDArray[np.intp]:
     """Indices, strongest first, without those of which a stronger one was seen from another segment (n,)."""
     order = found.order()
     x1, y1, x2, y2 = found.boxes_xyxy[order].T.astype(np.float64)
     areas = (x2 - x1) * (y2 - y1)
-    homes = homes[order]
-    class_ids = np.zeros_like(homes) if class_agnostic else found.class_ids[order]
+    segment_index = segment_index[order]
+    class_ids = np.zeros_like(segment_index) if class_agnostic else found.class_ids[order]
     kept = np.ones(len(order), bool)
     for turn in range(len(order)):
         if not kept[turn]:
@@ -142,7 +142,7 @@ def once(found: Detections, homes: Integers, *, class_agnostic: bool) -> npt.NDA
         height = np.minimum(y2, y2[turn]) - np.maximum(y1, y1[turn])
         common = np.maximum(width, 0) * np.maximum(height, 0)
         same = (common > 0) & (common >= _SAME * np.minimum(areas, areas[turn]))
-        same &= (class_ids == class_ids[turn]) & (homes != homes[turn])
+        same &= (class_ids == class_ids[turn]) & (segment_index != segment_index[turn])
         same[: turn + 1] = False
         kept &= ~same
     return order[kept]

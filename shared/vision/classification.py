@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from shared.vision.boxes.detections import Floats, Integers
-from shared.vision.images.pixels import Pixels, rgbx
+from shared.vision.images.pixels import Pixels, with_padding_byte
 
 _LONGEST: Final = 16  # times its short side, of an image as it is resampled
 
@@ -30,7 +30,7 @@ def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
     the middle is cut out. To anything else: resampled, whatever becomes of the proportions.
     """
     height, width = image.shape[:2]
-    pixels = np.ascontiguousarray(rgbx(image))
+    pixels = np.ascontiguousarray(with_padding_byte(image))
     picture = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
     if size_hw[0] != size_hw[1]:
         picture = picture.resize(size_hw[::-1], Image.Resampling.BILINEAR)
@@ -49,7 +49,7 @@ def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
     return planes.astype(np.float32) / np.float32(255)
 
 
-def strongest(scores: npt.NDArray[np.floating], *, count: int, threshold: float) -> Classification:
+def top_k(scores: npt.NDArray[np.floating], *, count: int, threshold: float) -> Classification:
     """The `count` best of (classes,) scores that are at least `threshold`; ties by class id."""
     confidences = scores.astype(np.float32)
     order = np.argsort(-confidences, kind="stable")[:count]

@@ -27,7 +27,7 @@ def wrapped(**message):
 
 @pytest.mark.parametrize("generation", ["1", 1, "1795380285104925", 1795380285104925, str(2**63 - 1)])
 def test_a_generation_is_a_text_or_a_number(generation):
-    assert finalized(generation=generation).what == ObjectFinalized("b", "n", int(generation), {})
+    assert finalized(generation=generation).payload == ObjectFinalized("b", "n", int(generation), {})
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_object_has_a_bucket_and_a_name(key, value):
 
 def test_bucket_and_name_come_from_the_data_and_never_from_headers():
     event = finalized({"ce-subject": "objects/other", "ce-bucket": "other"})
-    assert event.what == ObjectFinalized("b", "n", 1, {})
+    assert event.payload == ObjectFinalized("b", "n", 1, {})
 
 
 NOTIFICATION = {"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectId": "n", "objectGeneration": "1"}
@@ -66,11 +66,11 @@ RESOURCES = {
 def test_an_object_s_metadata_come_with_its_resource_or_are_not_told(what):
     data, metadata = RESOURCES[what]
     told = ObjectFinalized("b", "n", 1, metadata)
-    assert wrapped(attributes=NOTIFICATION, data=encode(data.decode())).what == told
+    assert wrapped(attributes=NOTIFICATION, data=encode(data.decode())).payload == told
     headers = {name.lower(): value for name, value in NOTIFICATION.items()}
-    assert envelope.parse(headers | {"x-goog-pubsub-message-id": "7"}, data).what == told
+    assert envelope.parse(headers | {"x-goog-pubsub-message-id": "7"}, data).payload == told
     if data.startswith(b"{") and data.endswith(b"}"):
-        assert finalized(**json.loads(data)).what == told
+        assert finalized(**json.loads(data)).payload == told
 
 
 @pytest.mark.parametrize("kind", ["deleted", "archived", "metadataUpdated"])
@@ -98,7 +98,7 @@ def test_other_notifications_are_ignored(kind):
     ],
 )
 def test_attributes_and_data_may_be_missing(message, attributes, body):
-    assert wrapped(**message).what == ImageMessage(attributes, body)
+    assert wrapped(**message).payload == ImageMessage(attributes, body)
 
 
 @pytest.mark.parametrize("attributes", [[1], "a", 5, {"tenant_id": 1}, {"x": None}, {"x": []}, {"x": {}}])
@@ -159,7 +159,7 @@ def test_when_it_happened(text, moment):
 )
 def test_attributes_of_an_unwrapped_push_are_headers_and_other_headers_are_none(headers, fields):
     event = envelope.parse({"x-goog-pubsub-message-id": "1", **headers}, b"{}")
-    assert event.what == ImageMessage(fields, b"{}")
+    assert event.payload == ImageMessage(fields, b"{}")
 
 
 def test_a_published_event_s_id_is_its_message_s():
@@ -215,9 +215,9 @@ def test_whatever_is_posted_is_an_event_or_one_of_two_refusals(headers, body):
     except (InvalidEvent, Ignored):
         return
     assert isinstance(event, Event)
-    if isinstance(event.what, ObjectFinalized):
-        assert event.what.bucket
-        assert event.what.name
-        assert 0 < event.what.generation < 2**63
+    if isinstance(event.payload, ObjectFinalized):
+        assert event.payload.bucket
+        assert event.payload.name
+        assert 0 < event.payload.generation < 2**63
     else:
-        assert all(isinstance(each, str) for each in event.what.attributes.values())
+        assert all(isinstance(each, str) for each in event.payload.attributes.values())

@@ -188,7 +188,7 @@ def test_a_folder_or_a_text_is_not_an_image(predict, photos):
         (["--options", "{reading: fast}"], "tenant-001", "--options '{reading: fast}' is not valid JSON"),
         (["--options", ""], "tenant-001", "--options '' is not valid JSON"),
         (["--options", '["fast"]'], "tenant-001", "options is not a JSON object"),
-        (["--options", '{"reading": "quick"}'], "tenant-001", "options, at reading: 'quick' is not one of"),
+        (["--options", '{"resampling": "quick"}'], "tenant-001", "options, at resampling: 'quick' is not one of"),
         (["--options", '{"colour": 1}'], "tenant-001", "options: there is no 'colour' here; there are: "),
         ([], "../tenant-001", "tenant_id is not a valid tenant id"),
         ([], "Tenant", "tenant_id is not a valid tenant id"),
@@ -242,7 +242,7 @@ def test_options_are_those_of_a_message(predict, photos, tmp_path):
     Image.new("RGB", (512, 256), "green").save(photos / "far.jpg")
 
     status, shown, said = predict(
-        photos / "far.jpg", "--options", '{"reading": "fast", "confidence_threshold": 0.7}'
+        photos / "far.jpg", "--options", '{"resampling": "fast", "confidence_threshold": 0.7}'
     )
 
     assert (status, said) == (0, "")

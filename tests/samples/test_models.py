@@ -17,7 +17,7 @@ from samples.training.evaluate_states import confusion
 from samples.training.precision import mean
 from samples.training.sessions import session
 from shared.config import Config
-from shared.pipeline.definitions import Pipelines
+from shared.pipeline.definitions import PipelineRegistry
 from shared.steps.aggregate_step import AggregateStep
 
 MODELS = Path(__file__).parents[2] / "samples" / "models"
@@ -36,7 +36,7 @@ def opened(path):
 
 def test_the_pipelines_of_a_tenant_are_valid_and_say_how_it_counts():
     config = Config(gcs_bucket="b", error_topic="e")
-    plan = Pipelines(FolderStore({"models/": MODELS}), config).plan("tenant-001", "count_plants", {})
+    plan = PipelineRegistry(FolderStore({"models/": MODELS}), config).plan("tenant-001", "count_plants", {})
     assert plan.steps[-1] == AggregateStep()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.errors import Ignored, InvalidEvent, InvalidPipeline, Rejected, TenantMismatch, TenantVisionError
-from shared.events import Event, ImageMessage, ObjectFinalized, asked, known, parse
+from shared.events import Event, ImageMessage, ObjectFinalized, loggable_fields, message_fields, parse
 
 CONFIG = Config(gcs_bucket="models", error_topic="errors", upload_bucket="up", results_bucket="results")
 
@@ -35,7 +35,7 @@ def upload(name, bucket="up", generation=7, metadata=None):
     ("metadata", "may_be_ours"), [(None, True), ({}, False), ({"goog-reserved-file-mtime": "1"}, False)]
 )
 def test_an_upload_that_tells_no_metadata_may_be_a_copy_of_ours(metadata, may_be_ours):
-    assert upload("uploads/t/a.jpg", metadata=metadata).may_be_ours is may_be_ours
+    assert upload("uploads/t/a.jpg", metadata=metadata).origin_unknown is may_be_ours
 
 
 def test_a_copy_of_our_own_output_is_ignored():
@@ -367,11 +367,11 @@ def test_a_body_may_say_nothing(body):
 )
 def test_only_fields_that_pass_their_check_are_repeated(fields, safe):
     event = Event(ImageMessage({}, json.dumps(fields).encode()), "e-1")
-    assert known(event) == safe | {"event_id": "e-1"}
+    assert loggable_fields(event) == safe | {"event_id": "e-1"}
 
 
 def test_attributes_are_known_also_when_the_body_is_broken():
-    assert known(Event(ImageMessage({"tenant_id": "t", "other": "x"}, b"{"))) == {"tenant_id": "t"}
+    assert loggable_fields(Event(ImageMessage({"tenant_id": "t", "other": "x"}, b"{"))) == {"tenant_id": "t"}
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_attributes_are_known_also_when_the_body_is_broken():
     [("uploads/t/a.jpg", {"tenant_id": "t"}), ("uploads/a.jpg", {}), ("x/t/a", {}), ("uploads/T/a", {})],
 )
 def test_of_an_upload_its_name_is_known(name, tenant):
-    found = known(Event(ObjectFinalized("up", name, 7)))
+    found = loggable_fields(Event(ObjectFinalized("up", name, 7)))
     assert found == {"image": f"gs://up/{name}", "generation": "7"} | tenant
 
 
@@ -427,9 +427,9 @@ def test_an_accepted_message_stays_in_its_tenant_s_uploads_and_results(attribute
     try:
         request = parse(event, CONFIG)
     except Rejected:
-        assert set(known(event)) <= {"tenant_id", "image", "generation", "pipeline", "request_id"}
+        assert set(loggable_fields(event)) <= {"tenant_id", "image", "generation", "pipeline", "request_id"}
         return
-    asked_for = asked(event.what)
+    asked_for = message_fields(event.payload)
     assert request.tenant_id == asked_for["tenant_id"]
     assert_at_home(request)
 

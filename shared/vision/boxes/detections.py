@@ -21,7 +21,7 @@ class Detections:
     class_ids: Integers
 
     @classmethod
-    def none(cls) -> Detections:
+    def empty(cls) -> Detections:
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class Detections:
 
     @classmethod
     def concatenated(cls, parts: Sequence[Detections]) -> Detections:
-        parts = [cls.none(), *parts]
+        parts = [cls.empty(), *parts]
         return cls(
             np.concatenate([part.boxes_xyxy for part in parts]),
             np.concatenate([part.confidences for part in parts]),

@@ -35,13 +35,13 @@ _MOST_PAIRS: Final = 8_000_000  # near each other; with more, one row at a time:
 _CHUNK: Final = 1 << 16  # pairs at a time: what is between stays in the cache
 
 
-class Kind(StrEnum):
+class MergeKind(StrEnum):
     NMS = "NMS"
     NMM = "NMM"
     GREEDYNMM = "GREEDYNMM"
 
 
-class Metric(StrEnum):
+class OverlapMetric(StrEnum):
     IOU = "IOU"
     IOS = "IOS"
 
@@ -55,7 +55,12 @@ class Merged:
 
 
 def merge(
-    detections: Detections, *, kind: Kind, metric: Metric, threshold: float, class_agnostic: bool = False
+    detections: Detections,
+    *,
+    kind: MergeKind,
+    metric: OverlapMetric,
+    threshold: float,
+    class_agnostic: bool = False,
 ) -> Merged:
     """Make one detection of those of one object: each class for itself, or all together.
 
@@ -63,18 +68,18 @@ def merge(
     depend on the order of `detections`. Raises ValueError for a threshold outside (0, 1] and an unknown kind or
     metric.
     """
-    kind, metric = Kind(kind), Metric(metric)
+    kind, metric = MergeKind(kind), OverlapMetric(metric)
     if not 0 < threshold <= 1:
         raise ValueError(f"boxes match from a threshold above 0 up to 1, not from {threshold}")
     order = detections.order()
     ranked = detections[order]
     classes = np.zeros(len(ranked), np.int64) if class_agnostic else ranked.class_ids
     boxes = _columns(ranked)
-    places = order if kind is Kind.NMM else np.arange(len(order))
+    places = order if kind is MergeKind.NMM else np.arange(len(order))
     claims = _claims(boxes, classes, kind, metric, threshold, places=places)
     keepers = np.fromiter(claims, np.int64, len(claims))
     merged, groups = ranked[keepers], [[keeper] for keeper in claims]
-    if kind is not Kind.NMS:
+    if kind is not MergeKind.NMS:
         corners = boxes[:4].T.tolist()
         grown = [_grown(corners, keeper, claimed, metric, threshold) for keeper, claimed in claims.items()]
         grown_xyxy = np.array([box for box, _ in grown], np.float32).reshape(-1, 4)
@@ -95,7 +100,13 @@ def _columns(detections: Detections) -> Columns:
 
 
 def _claims(
-    boxes: Columns, classes: Integers, kind: Kind, metric: Metric, threshold: float, *, places: Integers
+    boxes: Columns,
+    classes: Integers,
+    kind: MergeKind,
+    metric: OverlapMetric,
+    threshold: float,
+    *,
+    places: Integers,
 ) -> dict[int, list[int]]:
     """The keepers, in the order of their turns, each with the boxes claimed for it, in the order of the claims.
 
@@ -116,7 +127,13 @@ def _claims(
 
 
 def _claims_by_pairs(
-    boxes: Columns, near: Iterator[Pairs], kind: Kind, metric: Metric, threshold: float, *, places: Integers
+    boxes: Columns,
+    near: Iterator[Pairs],
+    kind: MergeKind,
+    metric: OverlapMetric,
+    threshold: float,
+    *,
+    places: Integers,
 ) -> dict[int, list[int]]:
     """The claims, from the pairs of boxes that are near each other."""
     count = boxes.shape[1]
@@ -134,14 +151,20 @@ def _claims_by_pairs(
         earlier, later = np.divmod(pairs[start : start + _CHUNK], count)
         for turn, other in zip(earlier.tolist(), in_place[later].tolist(), strict=True):
             owner = owners[turn]
-            if owners[other] == other and (owner == turn or kind is Kind.NMM):
+            if owners[other] == other and (owner == turn or kind is MergeKind.NMM):
                 owners[other] = owner
                 claims.setdefault(owner, []).append(other)
     return claims
 
 
 def _claims_by_rows(
-    boxes: Columns, classes: Integers, kind: Kind, metric: Metric, threshold: float, *, places: Integers
+    boxes: Columns,
+    classes: Integers,
+    kind: MergeKind,
+    metric: OverlapMetric,
+    threshold: float,
+    *,
+    places: Integers,
 ) -> dict[int, list[int]]:
     """The same claims where too many boxes are near each other: each against those that nobody has claimed yet."""
     owners = np.arange(boxes.shape[1])
@@ -152,7 +175,7 @@ def _claims_by_rows(
             free, free_boxes, free_classes = free[1:], free_boxes[:, 1:], free_classes[1:]
         if not len(free):
             break
-        if owner == turn or kind is Kind.NMM:
+        if owner == turn or kind is MergeKind.NMM:
             matched = _match(boxes[:, turn, None], free_boxes, metric, threshold) & (free_classes == classes[turn])
             if matched.any():
                 taken = free[matched]
@@ -162,18 +185,18 @@ def _claims_by_rows(
     return claims
 
 
-def _match(one: Columns, other: Columns, metric: Metric, threshold: float) -> Bools:
+def _match(one: Columns, other: Columns, metric: OverlapMetric, threshold: float) -> Bools:
     """Which of the pairs match: boxes with an area, (5, m) each."""
     width = np.minimum(one[2], other[2]) - np.maximum(one[0], other[0])
     height = np.minimum(one[3], other[3]) - np.maximum(one[1], other[1])
     common = np.maximum(width, 0) * np.maximum(height, 0)
-    whole = one[4] + other[4] - common if metric is Metric.IOU else np.minimum(one[4], other[4])
+    whole = one[4] + other[4] - common if metric is OverlapMetric.IOU else np.minimum(one[4], other[4])
     matched: Bools = common / whole >= threshold
     return matched
 
 
 def _grown(
-    corners: list[list[float]], keeper: int, claimed: list[int], metric: Metric, threshold: float
+    corners: list[list[float]], keeper: int, claimed: list[int], metric: OverlapMetric, threshold: float
 ) -> tuple[list[float], list[int]]:
     """The keeper's box when it has taken in what still matches, and whom it then consists of.
 
@@ -189,7 +212,7 @@ def _grown(
         if width <= 0 or height <= 0:
             continue
         common, area, area_of_other = width * height, (x2 - x1) * (y2 - y1), (right - left) * (bottom - top)
-        whole = area + area_of_other - common if metric is Metric.IOU else min(area, area_of_other)
+        whole = area + area_of_other - common if metric is OverlapMetric.IOU else min(area, area_of_other)
         if common / whole >= threshold:
             x1, y1, x2, y2 = min(x1, left), min(y1, top), max(x2, right), max(y2, bottom)
             group.append(other)

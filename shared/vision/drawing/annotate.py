@@ -13,10 +13,17 @@ import numpy as np
 
 from shared.vision.boxes.detections import Floats, Integers
 from shared.vision.drawing.colours import Colour
-from shared.vision.drawing.fills import frame, grid, tint
-from shared.vision.drawing.labels import Room, above_box, at_mask, length, paste, tag
-from shared.vision.drawing.legend import Row, card, overlay, quietest_corner
-from shared.vision.images.pixels import Pixels, Words, rgb_view, rgbx, words
+from shared.vision.drawing.fills import draw_box, draw_tile_grid, fill_masks
+from shared.vision.drawing.labels import (
+    OccupiedAreas,
+    label_patch,
+    paste,
+    place_above_box,
+    place_on_mask,
+    text_width,
+)
+from shared.vision.drawing.legend import LegendRow, least_covered_corner, legend, overlay
+from shared.vision.images.pixels import PackedPixels, Pixels, as_uint32, rgb_view, with_padding_byte
 from shared.vision.masks.masks import Mask
 
 _CROWD: Final = 40  # boxes; of more than that, tags would hide what they name, and colours and counts must do
@@ -24,7 +31,7 @@ _OVERHANG: Final = 1.5  # a segment's tag, as wide as that of the segment: beds 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Marks:
+class Annotations:
     """n objects and how they are shown: as boxes, or as masks where there are some.
 
     `boxes_xyxy` (n, 4) and `masks` in px of the image; `names`: what a tag may say of each, the longest first.
@@ -36,7 +43,7 @@ class Marks:
     masks: Sequence[Mask] = ()
 
     @classmethod
-    def none(cls) -> Marks:
+    def empty(cls) -> Annotations:
         return cls(boxes_xyxy=np.empty((0, 4), np.float32), colours=(), names=())
 
     def __len__(self) -> int:
@@ -46,33 +53,33 @@ class Marks:
 def annotate(
     image: Pixels,
     *,
-    objects: Marks,
-    segments: Marks,
+    objects: Annotations,
+    segments: Annotations,
     tiles: Integers | None = None,
-    rows: Sequence[Row] = (),
+    rows: Sequence[LegendRow] = (),
 ) -> Pixels:
     """A picture for a person, of the size of `image` (h, w, 3), which stays as it is.
 
     Both kinds come strongest first, and what is stronger is drawn over what is weaker. `tiles` (n, 4) xyxy px.
     """
-    picture = rgb_view(rgbx(image).copy())
+    picture = rgb_view(with_padding_byte(image).copy())
     shape_hw = image.shape[0], image.shape[1]
     unit = _unit(shape_hw)
-    pixels = words(picture)
+    pixels = as_uint32(picture)
     if tiles is not None:
-        grid(pixels, tiles, max(1, round(0.8 * unit)))
+        draw_tile_grid(pixels, tiles, max(1, round(0.8 * unit)))
     share = 3 if len(objects) else 2  # lighter where there is something to be seen in them
     strokes = [_stroke(3 * unit, mask.pixels.shape) for mask in segments.masks]
-    tint(pixels, segments.masks[::-1], segments.colours[::-1], strokes[::-1], share=share)
+    fill_masks(pixels, segments.masks[::-1], segments.colours[::-1], strokes[::-1], share=share)
     for box, ink in reversed(
         list(zip(np.rint(objects.boxes_xyxy).astype(int).tolist(), objects.colours, strict=True))
     ):
-        frame(pixels, box, ink, _stroke(2.6 * unit, (box[3] - box[1], box[2] - box[0])))
+        draw_box(pixels, box, ink, _stroke(2.6 * unit, (box[3] - box[1], box[2] - box[0])))
 
-    room = Room(shape_hw, 1 + len(segments) + len(objects))
-    counted = card(rows, (shape_hw[0] * 3 // 4, shape_hw[1] * 3 // 4), unit)
+    room = OccupiedAreas(shape_hw, 1 + len(segments) + len(objects))
+    counted = legend(rows, (shape_hw[0] * 3 // 4, shape_hw[1] * 3 // 4), unit)
     if counted is not None:
-        left, top = quietest_corner(
+        left, top = least_covered_corner(
             shape_hw, counted.shape, objects.boxes_xyxy, segments.masks, margin=round(8 * unit)
         )
         room.take(left, top, counted.shape)
@@ -94,28 +101,30 @@ def _stroke(wanted: float, shape_hw: tuple[int, ...]) -> int:
     return max(1, round(min(wanted, min(shape_hw) / 8)))
 
 
-def _name_segments(picture: Words, segments: Marks, objects: Marks, room: Room, unit: float) -> None:
+def _name_segments(
+    picture: PackedPixels, segments: Annotations, objects: Annotations, room: OccupiedAreas, unit: float
+) -> None:
     """Name the segments, strongest first, each inside itself where that hides the fewest objects."""
     size = max(12, round(18 * unit))
     for mask, ink, names in zip(segments.masks, segments.colours, segments.names, strict=True):
         height, width = mask.pixels.shape
-        text = next((each for each in names if length(each, size) <= width * _OVERHANG), None)
+        text = next((each for each in names if text_width(each, size) <= width * _OVERHANG), None)
         if text is None or height < size:
             continue
-        patch = tag(text, ink, size)
-        place = at_mask(room, mask, patch.shape, objects.boxes_xyxy)
+        patch = label_patch(text, ink, size)
+        place = place_on_mask(room, mask, patch.shape, objects.boxes_xyxy)
         if place:
             paste(picture, patch, *place)
 
 
-def _name_objects(picture: Words, objects: Marks, room: Room, unit: float) -> None:
+def _name_objects(picture: PackedPixels, objects: Annotations, room: OccupiedAreas, unit: float) -> None:
     """Name the boxes, strongest first, where a name fits its box and covers no other name."""
     size = max(11, round(15 * unit))
     for box, ink, names in zip(objects.boxes_xyxy.tolist(), objects.colours, objects.names, strict=True):
-        text = next((each for each in names if length(each, size) <= box[2] - box[0]), None)
+        text = next((each for each in names if text_width(each, size) <= box[2] - box[0]), None)
         if text is None:
             continue
-        patch = tag(text, ink, size)
-        place = above_box(room, box, patch.shape)
+        patch = label_patch(text, ink, size)
+        place = place_above_box(room, box, patch.shape)
         if place:
             paste(picture, patch, *place)

@@ -31,16 +31,16 @@ _GROUNDS: Final[tuple[Colour, ...]] = (
 _RAMP: Final[tuple[Colour, ...]] = ((0, 190, 255), (255, 255, 255), (255, 110, 0))
 
 
-def colour(class_id: int) -> Colour:
+def class_colour(class_id: int) -> Colour:
     return _PALETTE[class_id % len(_PALETTE)]
 
 
-def ground(class_id: int) -> Colour:
-    """Of a segment's label; none of `colour`'s."""
+def segment_colour(class_id: int) -> Colour:
+    """Of a segment's label; none of `class_colour`'s."""
     return _GROUNDS[class_id % len(_GROUNDS)]
 
 
-def ramp(count: int) -> list[Colour]:
+def diverging_palette(count: int) -> list[Colour]:
     """`count` colours in an order that is seen: cold, white, warm. What is usual is in the middle."""
     if count == 1:
         return [_RAMP[1]]
@@ -53,7 +53,7 @@ def ramp(count: int) -> list[Colour]:
     return found
 
 
-def word(ink: Colour) -> int:
+def pack_rgb(ink: Colour) -> int:
     """As a pixel of four bytes: red in the lowest."""
     return ink[0] | ink[1] << 8 | ink[2] << 16
 

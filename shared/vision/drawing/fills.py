@@ -8,16 +8,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.vision.drawing.colours import Colour, word
-from shared.vision.images.pixels import Words
+from shared.vision.drawing.colours import Colour, pack_rgb
+from shared.vision.images.pixels import PackedPixels
 from shared.vision.masks.masks import Booleans, Mask
 
 _BAND: Final = 1 << 17  # px at a time: what is between stays near, and calls are few
 _QUARTER: Final = np.uint32(0x3F3F3F)
 
 
-def tint(
-    picture: Words, masks: Sequence[Mask], inks: Sequence[Colour], strokes: Sequence[int], *, share: int
+def fill_masks(
+    picture: PackedPixels, masks: Sequence[Mask], inks: Sequence[Colour], strokes: Sequence[int], *, share: int
 ) -> None:
     """Colour on masks' pixels, `share` times halved (2: a quarter), and full at most `strokes` px from an outline.
 
@@ -32,7 +32,7 @@ def tint(
     low = np.uint32((0xFF >> share) * 0x010101)
     for mask, ink, stroke in zip(masks, inks, strokes, strict=True):
         height, width = mask.pixels.shape
-        full = np.uint32(word(ink))
+        full = np.uint32(pack_rgb(ink))
         rows = most // (width + 2 * stroke)
         for first in range(0, height if width else 0, rows):
             columns = np.flatnonzero(mask.pixels[first : first + rows].any(axis=0))
@@ -93,10 +93,10 @@ def _shifts(stroke: int) -> list[tuple[int, int]]:
     return sides + slants if slant < stroke else sides
 
 
-def frame(picture: Words, box: Sequence[int], ink: Colour, stroke: int) -> None:
+def draw_box(picture: PackedPixels, box: Sequence[int], ink: Colour, stroke: int) -> None:
     """Outline a box, xyxy px, inside of it."""
     x1, y1, x2, y2 = (max(side, 0) for side in box)
-    pixel = np.uint32(word(ink))
+    pixel = np.uint32(pack_rgb(ink))
     across, down = slice(x1, max(x2, x1 + 1)), slice(y1, max(y2, y1 + 1))
     picture[y1 : y1 + stroke, across] = pixel
     picture[max(y2 - stroke, y1) : down.stop, across] = pixel
@@ -104,7 +104,7 @@ def frame(picture: Words, box: Sequence[int], ink: Colour, stroke: int) -> None:
     picture[down, max(x2 - stroke, x1) : across.stop] = pixel
 
 
-def grid(picture: Words, tiles_xyxy: npt.NDArray[np.integer], stroke: int) -> None:
+def draw_tile_grid(picture: PackedPixels, tiles_xyxy: npt.NDArray[np.integer], stroke: int) -> None:
     """The edges of tiles, (n, 4) px, a quarter lighter than what they lie on; a line of many tiles is one line."""
     height, width = picture.shape
     x1, y1, x2, y2 = tiles_xyxy.T

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from shared.vision.boxes.detections import Floats
 from shared.vision.drawing.colours import INK, PAPER, Colour, is_light
-from shared.vision.images.pixels import Words, words
+from shared.vision.images.pixels import PackedPixels, as_uint32
 from shared.vision.masks.masks import Mask
 
 _ASIDE: Final = 0.3  # a tag beside its segment is as bad as one that hides so much of it
@@ -24,7 +24,7 @@ _ABOVE: Final = slice(0, 7)
 _BELOW: Final = slice(56, 63)
 
 
-class Room:
+class OccupiedAreas:
     """The rectangles of a picture that are taken, so that no words cover each other."""
 
     def __init__(self, shape_hw: tuple[int, int], most: int) -> None:
@@ -38,11 +38,13 @@ class Room:
 
     def free(self, places_xy: Floats, patch_hw: tuple[int, ...]) -> npt.NDArray[np.bool_]:
         """(n,) at which of the places (n, 2) a patch touches nothing taken."""
-        free: npt.NDArray[np.bool_] = np.all(covered(places_xy, patch_hw, self._taken[: self._count]) <= 0, axis=1)
+        free: npt.NDArray[np.bool_] = np.all(
+            overlap_areas(places_xy, patch_hw, self._taken[: self._count]) <= 0, axis=1
+        )
         return free
 
 
-def covered(places_xy: Floats, patch_hw: tuple[int, ...], boxes_xyxy: Floats) -> Floats:
+def overlap_areas(places_xy: Floats, patch_hw: tuple[int, ...], boxes_xyxy: Floats) -> Floats:
     """(places, boxes) px of each box under a patch whose left upper corner is at each place."""
     ends = places_xy + np.array(patch_hw[1::-1], np.float32)
     start = np.maximum(places_xy[:, None], boxes_xyxy[None, :, :2])
@@ -52,7 +54,9 @@ def covered(places_xy: Floats, patch_hw: tuple[int, ...], boxes_xyxy: Floats) ->
     return areas
 
 
-def above_box(room: Room, box: Sequence[float], patch_hw: tuple[int, ...]) -> tuple[int, int] | None:
+def place_above_box(
+    room: OccupiedAreas, box: Sequence[float], patch_hw: tuple[int, ...]
+) -> tuple[int, int] | None:
     """Left and top of a tag that sits on a box, or under its upper edge at the picture's; None: it is taken."""
     left = max(min(round(box[0]), room.shape_hw[1] - patch_hw[1]), 0)
     top = round(box[1]) - patch_hw[0] if box[1] >= patch_hw[0] else round(box[1])
@@ -62,7 +66,9 @@ def above_box(room: Room, box: Sequence[float], patch_hw: tuple[int, ...]) -> tu
     return left, top
 
 
-def at_mask(room: Room, mask: Mask, patch_hw: tuple[int, ...], boxes_xyxy: Floats) -> tuple[int, int] | None:
+def place_on_mask(
+    room: OccupiedAreas, mask: Mask, patch_hw: tuple[int, ...], boxes_xyxy: Floats
+) -> tuple[int, int] | None:
     """Left and top of a tag where it hides the least of boxes and of the mask itself; None: all is taken.
 
     Of places in the mask's rectangle, above it and below it, the uppermost of the best.
@@ -84,30 +90,30 @@ def at_mask(room: Room, mask: Mask, patch_hw: tuple[int, ...], boxes_xyxy: Float
     hidden = inside * (of_tag - _ASIDE)
     if len(boxes_xyxy):
         near = (boxes_xyxy[:, :2] < places.max(axis=0) + size_wh) & (boxes_xyxy[:, 2:] > places.min(axis=0))
-        hidden += covered(places, patch_hw, boxes_xyxy[near[:, 0] & near[:, 1]]).sum(axis=1) / size_wh.prod()
+        hidden += overlap_areas(places, patch_hw, boxes_xyxy[near[:, 0] & near[:, 1]]).sum(axis=1) / size_wh.prod()
     left, top = places[hidden.argmin()].astype(int).tolist()
     room.take(left, top, patch_hw)
     return left, top
 
 
-def paste(picture: Words, patch: Words, left: int, top: int) -> None:
+def paste(picture: PackedPixels, patch: PackedPixels, left: int, top: int) -> None:
     """Lay a patch over the picture, as much of it as is inside."""
     under = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
     under[...] = patch[: under.shape[0], : under.shape[1]]
 
 
 @lru_cache(maxsize=512)
-def tag(text: str, background: Colour, size: int) -> Words:
+def label_patch(text: str, background: Colour, size: int) -> PackedPixels:
     """A word on its colour, (h, w)."""
     margin = max(2, size // 5)
-    canvas = Image.new("RGBX", (round(length(text, size)) + 2 * margin, size + 2 * margin), background)
+    canvas = Image.new("RGBX", (round(text_width(text, size)) + 2 * margin, size + 2 * margin), background)
     ink = INK if is_light(background) else PAPER
     ImageDraw.Draw(canvas).text((margin, canvas.height / 2), text, ink, font(size), anchor="lm")
-    return words(np.asarray(canvas)[..., :3])
+    return as_uint32(np.asarray(canvas)[..., :3])
 
 
 @lru_cache(maxsize=4096)
-def length(text: str, size: int) -> float:
+def text_width(text: str, size: int) -> float:
     """Of a word in letters of that size, in px."""
     return font(size).getlength(text)
 

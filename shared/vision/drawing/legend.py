@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from shared.vision.boxes.detections import Floats
 from shared.vision.drawing.colours import INK, PAPER, Colour
-from shared.vision.drawing.labels import covered, font, length
+from shared.vision.drawing.labels import font, overlap_areas, text_width
 from shared.vision.images.pixels import Pixels
 from shared.vision.masks.masks import Mask
 
@@ -20,7 +20,7 @@ _SHADE: Final = (74, 80, 90)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LegendRow:
     """`colour` None: the row has no swatch. `share`, 0 to 1: how much of the row is shaded."""
 
     name: str
@@ -29,7 +29,7 @@ class Row:
     share: float = 0.0
 
 
-def card(rows: Sequence[Row], room_hw: tuple[int, int], unit: float) -> Pixels | None:
+def legend(rows: Sequence[LegendRow], room_hw: tuple[int, int], unit: float) -> Pixels | None:
     """(h, w, 4) RGBA, no larger than `room_hw`; None: nothing to say, or no room for a row of it."""
     size = max(12, round(20 * unit))
     step, margin, swatch = round(size * 1.45), max(5, round(9 * unit)), round(size * 0.8)
@@ -38,14 +38,14 @@ def card(rows: Sequence[Row], room_hw: tuple[int, int], unit: float) -> Pixels |
         return None
     if len(rows) > fitting:
         rest = len(rows) - fitting + 1
-        rows = [*rows[: fitting - 1], Row(f"+{rest} more", "")]
+        rows = [*rows[: fitting - 1], LegendRow(f"+{rest} more", "")]
     indent = 2 * margin + swatch if any(row.colour for row in rows) else margin
-    most = room_hw[1] - indent - 3 * margin - max(length(row.value, size) for row in rows)
+    most = room_hw[1] - indent - 3 * margin - max(text_width(row.value, size) for row in rows)
     names = [_shortened(row.name, size, most) for row in rows]
     if not all(names):
         return None
-    widest = max(length(name, size) for name in names)
-    width = round(indent + widest + 3 * margin + max(length(row.value, size) for row in rows))
+    widest = max(text_width(name, size) for name in names)
+    width = round(indent + widest + 3 * margin + max(text_width(row.value, size) for row in rows))
     canvas = Image.new("RGBA", (width, step * len(rows) + margin))
     draw = ImageDraw.Draw(canvas)
     draw.rounded_rectangle((0, 0, canvas.width - 1, canvas.height - 1), radius=margin, fill=(*INK, 225))
@@ -61,7 +61,7 @@ def card(rows: Sequence[Row], room_hw: tuple[int, int], unit: float) -> Pixels |
     return np.asarray(canvas)
 
 
-def quietest_corner(
+def least_covered_corner(
     shape_hw: tuple[int, int],
     card_hw: tuple[int, ...],
     boxes_xyxy: Floats,
@@ -76,13 +76,13 @@ def quietest_corner(
     left, top = min(margin, right), min(margin, bottom)
     corners = ((left, bottom), (left, top), (right, bottom), (right, top))
     places = np.array(corners, np.float32)
-    boxes = (covered(places, card_hw, boxes_xyxy) > 0).sum(axis=1)
+    boxes = (overlap_areas(places, card_hw, boxes_xyxy) > 0).sum(axis=1)
     outer = [
         (mask.left, mask.top, mask.left + mask.pixels.shape[1], mask.top + mask.pixels.shape[0]) for mask in masks
     ]
     pixels = [0, 0, 0, 0]
     for corner, index in np.argwhere(
-        covered(places, card_hw, np.array(outer, np.float32).reshape(-1, 4)) > 0
+        overlap_areas(places, card_hw, np.array(outer, np.float32).reshape(-1, 4)) > 0
     ).tolist():
         x, y = corners[corner]
         pixels[corner] += masks[index].cropped(x, y, x + card_hw[1], y + card_hw[0]).area
@@ -98,9 +98,9 @@ def overlay(picture: Pixels, patch: Pixels, left: int, top: int) -> None:
 
 def _shortened(name: str, size: int, most: float) -> str:
     """As much of the name as is no longer than `most` px; empty: not even a letter."""
-    if length(name, size) <= most:
+    if text_width(name, size) <= most:
         return name
     kept = len(name) - 1
-    while kept and length(name[:kept] + "…", size) > most:
+    while kept and text_width(name[:kept] + "…", size) > most:
         kept -= 1
     return name[:kept] + "…" if kept else ""

@@ -18,7 +18,7 @@ from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.vision.images.jpeg_scans import has_more_scans
 from shared.vision.images.letterbox import Size
 from shared.vision.images.pixel_budget import PixelBudget
-from shared.vision.images.pixels import Pixels, rgb_view, rgbx
+from shared.vision.images.pixels import Pixels, rgb_view, with_padding_byte
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
 # How accepted files begin: one that does and cannot be opened is damaged rather than something else.
@@ -92,7 +92,7 @@ def read(data: bytes, *, max_pixels: int, least_hw: Callable[[Size], Size] | Non
 def encode_jpeg(image: Pixels, *, quality: int = 85) -> bytes:
     """(h, w, 3) RGB as a JPEG file."""
     data: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(rgbx(image)),
+        np.ascontiguousarray(with_padding_byte(image)),
         quality=quality,
         colorspace="RGBX",
         colorsubsampling="420",
@@ -113,7 +113,7 @@ def _read_opened(
         raise InvalidImage(f"The image has more than {_MAX_SCANS} scans")
     if image.format == "TIFF" and _tile_area(image) > max(width * height, _MAX_TILE):
         raise InvalidImage("The image has tiles that are much larger than itself")
-    with BUDGET.taking(width * height, most=max_pixels):
+    with BUDGET.reserve(width * height, most=max_pixels):
         return _decode(image, data, least_hw)
 
 

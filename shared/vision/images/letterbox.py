@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.vision.images.pixels import Pixels
-from shared.vision.images.resample import averaged, resize
+from shared.vision.images.resample import block_mean, resize
 
-Reading = Literal["exact", "fast"]
+Resampling = Literal["exact", "fast"]
 Size = tuple[int, int]  # (height, width)
 Floats = npt.NDArray[np.float32]
 
@@ -31,29 +31,29 @@ class Letterbox:
 
     image_hw: Size
     canvas_hw: Size
-    inner_hw: Size  # the image's size in the canvas
+    resized_hw: Size  # the image's size in the canvas
     top: int
     left: int
 
-    def draw(self, image: Pixels, out: Floats, reading: Reading = "exact") -> None:
+    def render_into(self, image: Pixels, out: Floats, resampling: Resampling = "exact") -> None:
         """Resize `image` (h, w, 3) into `out` (3, H, W), in 0 to 1, and pad it with grey.
 
-        The image may have been shrunk by a whole number before (see `shrunk`).
+        The image may have been shrunk by a whole number before (see `downscale_factor`).
         """
-        (height, width), (bottom, right) = self.inner_hw, self.canvas_hw
+        (height, width), (bottom, right) = self.resized_hw, self.canvas_hw
         out[:, : self.top] = out[:, self.top + height : bottom] = _GREY
         out[:, :, : self.left] = out[:, :, self.left + width : right] = _GREY
-        times = shrunk(self.image_hw, image)
+        times = downscale_factor(self.image_hw, image)
         extent_hw = self.image_hw[0] / times, self.image_hw[1] / times
-        if reading == "fast":
-            y, x = (max(int(length / inner), 1) for length, inner in zip(extent_hw, self.inner_hw, strict=True))
-            image, extent_hw = averaged(image, (y, x)), (extent_hw[0] / y, extent_hw[1] / x)
+        if resampling == "fast":
+            y, x = (max(int(length / inner), 1) for length, inner in zip(extent_hw, self.resized_hw, strict=True))
+            image, extent_hw = block_mean(image, (y, x)), (extent_hw[0] / y, extent_hw[1] / x)
         resize(image, out[:, self.top : self.top + height, self.left : self.left + width], extent_hw)
 
-    def undo(self, boxes_xyxy: Floats) -> Floats:
+    def to_image_coords(self, boxes_xyxy: Floats) -> Floats:
         """(n, 4) xyxy in canvas px to xyxy in image px, clipped to the image."""
         height, width = self.image_hw
-        scale_xy = np.array((self.inner_hw[1] / width, self.inner_hw[0] / height), np.float64)
+        scale_xy = np.array((self.resized_hw[1] / width, self.resized_hw[0] / height), np.float64)
         offset_xy = np.array((self.left, self.top), np.float64)
         boxes = (boxes_xyxy.reshape(-1, 2, 2) - offset_xy) / scale_xy
         boxes = np.clip(boxes, 0, np.array((width, height), np.float64))
@@ -75,13 +75,13 @@ def stretch(image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Letterbox:
     return Letterbox(image_hw, canvas_hw, canvas_hw, 0, 0)
 
 
-def least_canvas(image_hw: tuple[int, int], canvas_hw: tuple[int, int], stride: int = 32) -> tuple[int, int]:
+def minimal_canvas(image_hw: tuple[int, int], canvas_hw: tuple[int, int], stride: int = 32) -> tuple[int, int]:
     """The canvas of a dynamic model: `canvas_hw`, less the padding beyond the next multiple of `stride`."""
-    inner_hw = letterbox(image_hw, canvas_hw).inner_hw
+    inner_hw = letterbox(image_hw, canvas_hw).resized_hw
     height, width = (inner + (full - inner) % stride for inner, full in zip(inner_hw, canvas_hw, strict=True))
     return height, width
 
 
-def shrunk(image_hw: Size, image: Pixels) -> int:
+def downscale_factor(image_hw: Size, image: Pixels) -> int:
     """How many px of an image, along each axis, are one of `image` (h, w, 3): 1, 2, 4 or 8."""
     return 1 << round(math.log2(max(image_hw) / max(image.shape[:2])))

@@ -15,7 +15,7 @@ class PixelBudget:
         self._taken = 0
 
     @contextmanager
-    def taking(self, pixels: int, *, most: int) -> Generator[None]:
+    def reserve(self, pixels: int, *, most: int) -> Generator[None]:
         """Wait until `pixels` more make no more than `most`, or nobody else has any, and have them for a while."""
         with self._changed:
             self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= most)

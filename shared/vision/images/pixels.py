@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-Words = npt.NDArray[np.uint32]
+PackedPixels = npt.NDArray[np.uint32]
 
 
-def rgb_view(rgbx: Pixels) -> Pixels:
+def rgb_view(with_padding_byte: Pixels) -> Pixels:
     """(h, w, 4) of R, G, B and a byte that means nothing, seen as (h, w, 3)."""
-    return rgbx[..., :3]
+    return with_padding_byte[..., :3]
 
 
-def rgbx(image: Pixels) -> Pixels:
+def with_padding_byte(image: Pixels) -> Pixels:
     """(h, w, 3) as (h, w, 4): the memory behind it where it is such a view (do not write to it), else a copy."""
     height, width = image.shape[:2]
     base = image.base
@@ -41,6 +41,6 @@ def rgbx(image: Pixels) -> Pixels:
     return copy
 
 
-def words(image: Pixels) -> Words:
+def as_uint32(image: Pixels) -> PackedPixels:
     """(h, w, 3) as (h, w) numbers of 32 bits: red in the lowest byte, then green, then blue."""
-    return rgbx(image).view("<u4")[..., 0]
+    return with_padding_byte(image).view("<u4")[..., 0]

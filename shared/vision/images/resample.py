@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.vision.images.pixels import Pixels, Words, rgb_view, rgbx, words
+from shared.vision.images.pixels import PackedPixels, Pixels, as_uint32, rgb_view, with_padding_byte
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
@@ -32,7 +32,7 @@ def resize(image: Pixels, out: Floats, extent_hw: tuple[float, float] | None = N
 
     `extent_hw`: how much of the image, from its top left, is to be seen, if the last pixels are not whole ones.
     """
-    pixels = words(image)
+    pixels = as_uint32(image)
     height, width = out.shape[1:]
     extent_hw = extent_hw or (float(pixels.shape[0]), float(pixels.shape[1]))
     if extent_hw == (2 * height, 2 * width):
@@ -47,12 +47,12 @@ def resize(image: Pixels, out: Floats, extent_hw: tuple[float, float] | None = N
     return None
 
 
-def averaged(image: Pixels, times_hw: tuple[int, int]) -> Pixels:
+def block_mean(image: Pixels, times_hw: tuple[int, int]) -> Pixels:
     """(h, w, 3) with rectangles of so many pixels averaged to one; those cut by an edge are of what is there."""
     if times_hw == (1, 1):
         return image
     height, width = image.shape[:2]
-    pixels = np.ascontiguousarray(rgbx(image))
+    pixels = np.ascontiguousarray(with_padding_byte(image))
     picture = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
     return rgb_view(np.asarray(picture.reduce(times_hw[::-1])))
 
@@ -63,7 +63,7 @@ class _Taps:
 
     first: Indices
     second: Indices
-    weight: Words
+    weight: PackedPixels
 
 
 def _taps(length: int, target: int, extent: float) -> _Taps:
@@ -76,7 +76,7 @@ def _taps(length: int, target: int, extent: float) -> _Taps:
     return _Taps(first, np.minimum(first + 1, length - 1), weight)
 
 
-def _blend(pixels: Words, rows: _Taps, columns: _Taps, out: Floats) -> None:
+def _blend(pixels: PackedPixels, rows: _Taps, columns: _Taps, out: Floats) -> None:
     """The general case. A row of pixels that several samples lie beside is blended along itself once."""
     height, width = out.shape[1:]
     most = 2 * min(_BAND, height)
@@ -125,7 +125,7 @@ def _blend(pixels: Words, rows: _Taps, columns: _Taps, out: Floats) -> None:
             _write(top, out[channel, band])
 
 
-def _halve(pixels: Words, out: Floats) -> None:
+def _halve(pixels: PackedPixels, out: Floats) -> None:
     """All weights are a half: the sum of four pixels, plus 2, >> 2, of red and blue at once."""
     height, width = out.shape[1:]
     wide, narrow = np.empty((2, _BAND, 2 * width), np.uint32), np.empty((_BAND, width), np.uint32)
@@ -150,7 +150,7 @@ def _halve(pixels: Words, out: Floats) -> None:
         _write(sums, out[2, band])
 
 
-def _write(levels: Words, out: Floats) -> None:
+def _write(levels: PackedPixels, out: Floats) -> None:
     """0 to 255 as 0 to 1, in two steps: in one, numpy converts in small pieces."""
     out[...] = levels
     out /= _LEVELS  # not times its inverse: that is another number in the last bit, and equals change places

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from shared.vision.images.pixels import Pixels, rgbx
+from shared.vision.images.pixels import Pixels, with_padding_byte
 
 
 def thumbnail(picture: Pixels, long_side: int) -> Pixels:
@@ -15,7 +15,7 @@ def thumbnail(picture: Pixels, long_side: int) -> Pixels:
         return picture
     scale = long_side / max(height, width)
     size_wh = max(round(width * scale), 1), max(round(height * scale), 1)
-    pixels = np.ascontiguousarray(rgbx(picture))
+    pixels = np.ascontiguousarray(with_padding_byte(picture))
     image = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
     # reducing_gap: by whole pixels to three times the size first, which is fast and cannot be seen.
     smaller: Pixels = np.asarray(image.resize(size_wh, Image.Resampling.LANCZOS, reducing_gap=3.0))[..., :3]

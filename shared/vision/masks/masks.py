@@ -60,7 +60,7 @@ class Mask:
         return Mask(self.left + x1, self.top + y1, self.pixels[y1:y2, x1:x2])
 
 
-def refuse_too_many(pixels: int) -> None:
+def ensure_mask_pixels_allowed(pixels: int) -> None:
     """Raises: ImageTooLarge: masks in boxes of so many pixels together are more than there is memory for."""
     if pixels > MAX_PIXELS:
         raise ImageTooLarge(
@@ -107,13 +107,13 @@ def image_masks(
     In an image that the letterbox enlarges, an index may be many canvas px away from its pixel's middle: there a
     box begins and ends where it does on the canvas. What lies between the middles of its pixels is one pixel.
     """
-    (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.inner_hw
+    (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.resized_hw
     cell_h = prototypes.shape[1] / letterbox.canvas_hw[0]  # canvas px to prototype cells
     cell_w = prototypes.shape[2] / letterbox.canvas_hw[1]
     rows = _Rows.of(height, inner_height / height * cell_h, letterbox.top * cell_h)
     columns = _centres(width, inner_width / width * cell_w, letterbox.left * cell_w)
     enlarged_xy = np.maximum((inner_width / width, inner_height / height), 1)
-    boxes = letterbox.undo(boxes_xyxy) - np.tile(0.5 - 0.5 / enlarged_xy, 2).astype(np.float32)
+    boxes = letterbox.to_image_coords(boxes_xyxy) - np.tile(0.5 - 0.5 / enlarged_xy, 2).astype(np.float32)
     masks = _decode(coefficients, prototypes, boxes, rows, columns)
     lost = [index for index, mask in enumerate(masks) if not mask.area] if enlarged_xy.max() > 1 else []
     if lost:
@@ -125,7 +125,7 @@ def image_masks(
 
 def _pixel(mask: Mask, letterbox: Letterbox) -> Mask | None:
     """The pixel of the image in which the middle of a mask on the canvas lies; None for an empty one."""
-    (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.inner_hw
+    (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.resized_hw
     left, top = letterbox.left, letterbox.top
     mask = mask.cropped(left, top, left + inner_width, top + inner_height)
     if not mask.area:
@@ -186,7 +186,7 @@ def _decode(
     inside[:, 2:] = np.maximum(inside[:, :2], inside[:, 2:])
     widths, heights = (inside[:, 2:] - inside[:, :2]).T
     ends = np.cumsum(widths * heights)
-    refuse_too_many(int(ends[-1]))
+    ensure_mask_pixels_allowed(int(ends[-1]))
     with np.errstate(invalid="ignore", over="ignore"):  # a logit that is no number is outside
         turns = _turns(coefficients, prototypes, inside, rows, columns)
         counts = _counts(turns, rows)

@@ -24,12 +24,14 @@ Indices = npt.NDArray[np.intp]
 Ring = npt.NDArray[np.float64]  # (k + 1, 2) xy, the last vertex is the first
 MultiPolygon = list[list[Ring]]
 
-MOST_CHANGE: Final = 0.02
+DEFAULT_MAX_AREA_CHANGE: Final = 0.02
 _MOST_TOLERANCE: Final = 0.35  # px; strands of outlines are 0.7 px apart at least, and never meet
 _BAND: Final = 1 << 17
 
 
-def polygons(masks: Sequence[Mask], *, most_change: float | None = MOST_CHANGE) -> list[MultiPolygon]:
+def polygons(
+    masks: Sequence[Mask], *, max_area_change: float | None = DEFAULT_MAX_AREA_CHANGE
+) -> list[MultiPolygon]:
     """The outline of each mask, in the px of its frame; no parts for an empty one.
 
     `most_change` None: rings along the edges of pixels, so that their area is the mask's to the pixel. Otherwise
@@ -43,7 +45,7 @@ def polygons(masks: Sequence[Mask], *, most_change: float | None = MOST_CHANGE) 
     if not len(edges.y):
         return found
     rings = _rings(edges)
-    xy, starts = _corners(rings) if most_change is None else _outline(rings, most_change)
+    xy, starts = _corners(rings) if max_area_change is None else _outline(rings, max_area_change)
     place = np.array([(mask.left, mask.top) for mask in masks], np.float64)
     place[:, 1] -= edges.tops
     xy += place[rings.owners].repeat(np.diff(starts), axis=0)
@@ -62,16 +64,16 @@ def polygons(masks: Sequence[Mask], *, most_change: float | None = MOST_CHANGE) 
 
 
 def image_polygons(
-    masks: Sequence[Mask], letterbox: Letterbox, *, most_change: float | None = MOST_CHANGE
+    masks: Sequence[Mask], letterbox: Letterbox, *, max_area_change: float | None = DEFAULT_MAX_AREA_CHANGE
 ) -> list[MultiPolygon]:
     """The outlines of masks that lie on a canvas, in px of the image: without what lies in the padding."""
-    (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.inner_hw
+    (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.resized_hw
     left, top = letterbox.left, letterbox.top
     inside = [mask.cropped(left, top, left + inner_width, top + inner_height) for mask in masks]
     scale = np.array((width / inner_width, height / inner_height))
     return [
         [[(ring - (left, top)) * scale for ring in part] for part in parts]
-        for parts in polygons(inside, most_change=most_change)
+        for parts in polygons(inside, max_area_change=max_area_change)
     ]
 
 
@@ -224,7 +226,7 @@ def _closed(x: Indices, y: Indices, starts: Indices) -> tuple[npt.NDArray[np.flo
     return xy, np.append(starts, len(x)) + np.arange(len(starts) + 1)
 
 
-def _outline(rings: _Rings, most_change: float) -> tuple[npt.NDArray[np.float64], Indices]:
+def _outline(rings: _Rings, max_area_change: float) -> tuple[npt.NDArray[np.float64], Indices]:
     """Vertices as those of `_corners`, with corners cut and vertices left out: see `polygons`.
 
     Of an edge stays its middle, if it is a pixel long or a step between two such; its ends, half a pixel short of
@@ -254,7 +256,7 @@ def _outline(rings: _Rings, most_change: float) -> tuple[npt.NDArray[np.float64]
         return np.bincount(rings.owners, of_rings).astype(np.float64)[rings.owners]
 
     share = totals(-along * y1) / totals(np.abs(along) + np.abs(down))  # area by length, of each ring's mask
-    return _simplified(xy, starts, np.minimum(most_change * share, _MOST_TOLERANCE))
+    return _simplified(xy, starts, np.minimum(max_area_change * share, _MOST_TOLERANCE))
 
 
 def _simplified(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shared.vision.boxes.detections import Detections
 from shared.vision.images.letterbox import Letterbox, Size
-from shared.vision.masks.masks import Mask, refuse_too_many
+from shared.vision.masks.masks import Mask, ensure_mask_pixels_allowed
 from shared.vision.masks.polygons import MultiPolygon, image_polygons, polygons
 
 
@@ -37,7 +37,7 @@ class Segments:
         """(n,) in px of the image, as `polygons`: without what lies in the canvas's padding."""
         if self.canvas is None:
             return np.array([mask.area for mask in self.masks], np.float64)
-        (height, width), (inner_height, inner_width) = self.canvas.image_hw, self.canvas.inner_hw
+        (height, width), (inner_height, inner_width) = self.canvas.image_hw, self.canvas.resized_hw
         left, top = self.canvas.left, self.canvas.top
         inside = [mask.cropped(left, top, left + inner_width, top + inner_height) for mask in self.masks]
         areas = np.array([mask.area for mask in inside], np.float64)
@@ -55,7 +55,7 @@ class Segments:
             raise ValueError(f"Segments of an image of {self.canvas.image_hw}, not of {image_hw}")
         return self._filled
 
-    def smaller(self, times: int, size_hw: Size) -> tuple[Mask, ...]:
+    def downscaled(self, times: int, size_hw: Size) -> tuple[Mask, ...]:
         """The masks in a picture of the image, of that size, in which `times` px along each axis are one."""
         outlines = [[[ring / times for ring in part] for part in parts] for parts in self._outlines]
         return filled(outlines, size_hw)
@@ -89,7 +89,7 @@ def filled(outlines: Sequence[MultiPolygon], image_hw: tuple[int, int]) -> tuple
     sizes_wh[some] = np.minimum(np.ceil(np.maximum.reduceat(xy, starts[begins])), image_hw[::-1])
     sizes_wh = np.maximum(sizes_wh - lefts_tops, 0)
     ends = np.cumsum(sizes_wh.prod(axis=1))  # of the masks' pixels, one mask after the other
-    refuse_too_many(int(ends[-1]))
+    ensure_mask_pixels_allowed(int(ends[-1]))
 
     leaving, arriving = np.ones((2, len(xy)), bool)
     leaving[starts + lengths - 1] = arriving[starts] = False

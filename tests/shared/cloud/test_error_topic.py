@@ -59,7 +59,7 @@ def test_publishing_ends_with_the_event(cloud, monkeypatch):
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{nobody.number}")
     for seconds in (0, 0.3):
         began = time.monotonic()
-        with deadline.within(seconds), pytest.raises(PublishFailed):
+        with deadline.fail_after(seconds), pytest.raises(PublishFailed):
             ErrorTopic(cloud.topic).publish({}, b"{}")
         assert time.monotonic() - began < 4
     nobody.release()

@@ -227,7 +227,7 @@ def test_no_call_outlives_its_event(verb, fault, failing):
     with faults.storage_that_answers(fault) as (url, _):
         store = failing(url, deadline_s=60)
         began = time.monotonic()
-        with deadline.within(0.2), pytest.raises(StorageUnavailable):
+        with deadline.fail_after(0.2), pytest.raises(StorageUnavailable):
             VERBS[verb](store)
         assert time.monotonic() - began < 4
 
@@ -235,7 +235,7 @@ def test_no_call_outlives_its_event(verb, fault, failing):
 @pytest.mark.parametrize("verb", VERBS)
 def test_when_the_event_s_time_is_over_nothing_is_asked(verb, failing):
     with faults.storage_that_answers(Answer()) as (url, requests):
-        with deadline.within(0), pytest.raises(DeadlineExceeded):
+        with deadline.fail_after(0), pytest.raises(DeadlineExceeded):
             VERBS[verb](failing(url))
         assert requests == []
 
@@ -246,7 +246,7 @@ def test_a_body_that_comes_too_slowly_is_not_waited_for(failing):
     slow.pause_s = 0.02
     with faults.storage_that_answers(slow) as (url, _):
         began = time.monotonic()
-        with deadline.within(0.3), pytest.raises(DeadlineExceeded):
+        with deadline.fail_after(0.3), pytest.raises(DeadlineExceeded):
             failing(url, deadline_s=60).read("b", "o")
         assert time.monotonic() - began < 4
 

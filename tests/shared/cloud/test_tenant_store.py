@@ -13,8 +13,8 @@ from shared.config import Config
 from shared.errors import ObjectNotFound, OutsideTenant, TenantVisionError
 from shared.events import ImageRef, Request
 from shared.ml.model_cache import ModelCache
-from shared.pipeline.runner import Pipeline
-from shared.runtime.event_record import summarise
+from shared.pipeline.runner import PipelineRunner
+from shared.runtime.event_record import event_record
 from testing import models
 from testing.pictures import picture
 from testing.posted import encode
@@ -177,7 +177,11 @@ def assert_own(asked, tenant_id):
 def test_nobody_holds_a_whole_store_but_who_binds_it_to_tenants(store):
     ModelCache.configure(store, bucket="the-models")
     try:
-        for holder in (vars(Pipeline(store, CONFIG)), vars(Pipeline(store, CONFIG)._pipelines), vars(ModelCache)):
+        for holder in (
+            vars(PipelineRunner(store, CONFIG)),
+            vars(PipelineRunner(store, CONFIG)._pipelines),
+            vars(ModelCache),
+        ):
             held = list(holder.values())
             assert store not in held
             assert [each for each in held if isinstance(each, TenantStores)]
@@ -208,8 +212,8 @@ def test_a_request_that_nobody_checked_is_a_bug_and_reaches_nothing_of_others(te
     ModelCache.configure(store, bucket="the-models", threads=1)
     request = Request(tenant_id=tenant_id, image=ImageRef("the-uploads", image, None), pipeline="detect")
     try:
-        with pytest.raises(OutsideTenant), summarise():
-            Pipeline(store, CONFIG).run(request)
+        with pytest.raises(OutsideTenant), event_record():
+            PipelineRunner(store, CONFIG).run(request)
     finally:
         ModelCache.clear_cache()
     assert_own(store.asked, A)
@@ -320,7 +324,7 @@ def test_whatever_a_message_says_no_call_leaves_its_tenant(whole, fields, form):
     except TenantVisionError:
         return
     try:
-        with summarise():
+        with event_record():
             pipeline.run(request)
     except TenantVisionError:
         pass
@@ -339,5 +343,5 @@ def whole():
         for path in ("a.png", "/a.png", "uploads/tenant-002/a.png", "tenant-002/a.png", "caf\u00e9.png"):
             store.put(f"uploads/{tenant_id}/{path}", picture(kind="PNG"))
     ModelCache.configure(store, bucket="the-models", threads=1, refresh_s=0.0)
-    yield store, Pipeline(store, CONFIG)
+    yield store, PipelineRunner(store, CONFIG)
     ModelCache.clear_cache()

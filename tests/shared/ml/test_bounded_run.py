@@ -11,7 +11,7 @@ import pytest
 from shared.errors import DeadlineExceeded, InvalidModel
 from shared.ml import bounded_run as runs
 from shared.ml import onnx_model
-from shared.ml.model_limits import Limits
+from shared.ml.model_limits import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processors.slices import each_slice
 from shared.runtime import deadline
@@ -24,7 +24,7 @@ ENDLESS = hostile_graphs.looped(hostile_graphs.node("Identity", "state", "next")
 
 def load(data, **limits):
     source = ModelSource("gs://b/models/t/detect.onnx", 1, "AAAAAA==")
-    return OnnxModel(data, model_type="detect", source=source, threads=1, limits=Limits(**limits))
+    return OnnxModel(data, model_type="detect", source=source, threads=1, limits=ModelLimits(**limits))
 
 
 # Time
@@ -37,21 +37,21 @@ def test_a_run_that_takes_too_long_is_the_model_s_fault():
 
 def test_a_run_that_the_event_has_no_time_for_is_nobody_s_fault():
     model = load(ENDLESS)
-    with deadline.within(0.2), pytest.raises(DeadlineExceeded):
+    with deadline.fail_after(0.2), pytest.raises(DeadlineExceeded):
         model.run(LIGHT)
-    with deadline.within(0.2), pytest.raises(DeadlineExceeded):  # nor is it refused from then on
+    with deadline.fail_after(0.2), pytest.raises(DeadlineExceeded):  # nor is it refused from then on
         model.run(LIGHT)
 
 
 def test_no_run_begins_when_the_time_is_over():
-    with deadline.within(0), pytest.raises(DeadlineExceeded):
+    with deadline.fail_after(0), pytest.raises(DeadlineExceeded):
         load(models.detect()).run(LIGHT)
 
 
 def test_tiles_have_the_time_that_their_event_has():
     model = load(ENDLESS)
     areas = np.array([[0, 0, 1, 1]] * 3)
-    with deadline.within(0.3), pytest.raises(DeadlineExceeded):
+    with deadline.fail_after(0.3), pytest.raises(DeadlineExceeded):
         each_slice(np.zeros((1, 1, 3), np.uint8), areas, lambda _: model.run(LIGHT))
 
 
@@ -67,7 +67,7 @@ def test_a_model_whose_run_was_ended_does_not_run_again_for_a_while(monkeypatch)
     monkeypatch.setattr(onnx_model, "_REFUSED_S", 0.0)
     again = load(ENDLESS, max_run_s=0.2)
     for _ in range(2):
-        with pytest.raises(runs.TooLong):
+        with pytest.raises(runs.RunTimeout):
             again.run(LIGHT)
 
 
@@ -145,16 +145,16 @@ def test_a_victim_is_served_once_it_is_alone(small_arena):
 
 
 def test_alone_is_alone():
-    gate, inside, most_beside = runs.Gate(), [], []
+    gate, inside, most_beside = runs.SharedExclusiveLock(), [], []
 
     def together(_):
-        with gate.together():
+        with gate.shared():
             inside.append(1)
             time.sleep(0.001)
             inside.pop()
 
     def alone(_):
-        with gate.alone():
+        with gate.exclusive():
             most_beside.append(len(inside))
             time.sleep(0.002)
             most_beside.append(len(inside))
@@ -167,18 +167,18 @@ def test_alone_is_alone():
 
 
 def test_who_waits_to_be_alone_gives_up_when_the_time_is_over_and_lets_the_others_in():
-    gate = runs.Gate()
-    with gate.together(), deadline.within(0.05), pytest.raises(DeadlineExceeded), gate.alone():
+    gate = runs.SharedExclusiveLock()
+    with gate.shared(), deadline.fail_after(0.05), pytest.raises(DeadlineExceeded), gate.exclusive():
         pass
-    with deadline.within(1), gate.together():
+    with deadline.fail_after(1), gate.shared():
         pass
-    with gate.alone(), ThreadPoolExecutor(1) as pool:
+    with gate.exclusive(), ThreadPoolExecutor(1) as pool:
         late = pool.submit(_enter, gate)
         assert isinstance(late.exception(10), DeadlineExceeded)
 
 
 def _enter(gate):
-    with deadline.within(0.05), gate.together():
+    with deadline.fail_after(0.05), gate.shared():
         pass
 
 

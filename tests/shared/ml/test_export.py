@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidModel
 from shared.ml.export import Export, read_export
-from shared.ml.output_layout import Layout, Tensor
+from shared.ml.output_layout import Layout, TensorInfo
 
-STATIC = Tensor("images", "tensor(float)", (1, 3, 480, 640))
-DYNAMIC = Tensor("images", "tensor(float)", (None, 3, None, None))
-RAW = Tensor("output0", "tensor(float)", (1, 6, 8400))
+STATIC = TensorInfo("images", "tensor(float)", (1, 3, 480, 640))
+DYNAMIC = TensorInfo("images", "tensor(float)", (None, 3, None, None))
+RAW = TensorInfo("output0", "tensor(float)", (1, 6, 8400))
 SAID = {
     "task": "detect",
     "names": "{0: 'plant', 1: 'tray'}",
@@ -60,12 +60,12 @@ def test_a_file_without_metadata_is_known_by_its_shapes():
     ],
 )
 def test_the_canvas_and_the_batch(shape, imgsz, canvas_hw, dynamic, batch):
-    export = read(said(imgsz=imgsz), Tensor("images", "tensor(float)", shape))
+    export = read(said(imgsz=imgsz), TensorInfo("images", "tensor(float)", shape))
     assert (export.canvas_hw, export.dynamic, export.batch) == (canvas_hw, dynamic, batch)
 
 
 def test_half_precision():
-    assert read(image=Tensor("images", "tensor(float16)", (1, 3, 64, 64))).dtype == "float16"
+    assert read(image=TensorInfo("images", "tensor(float16)", (1, 3, 64, 64))).dtype == "float16"
 
 
 @pytest.mark.parametrize(("text", "stride"), [(None, 32), ("", 32), ("32", 32), ("64", 64), ("8", 32)])
@@ -93,31 +93,36 @@ def test_labels_come_in_the_order_of_their_ids(names, labels):
     "shape", [(None, None, None), (None, 6, None), (1, None, 8400), (None, 6, 8400), (1, 6, 9)]
 )
 def test_an_output_may_leave_open_what_the_names_say(shape):
-    assert read(output=Tensor("output0", "tensor(float)", shape)).labels == ("plant", "tray")
+    assert read(output=TensorInfo("output0", "tensor(float)", shape)).labels == ("plant", "tray")
 
 
 REFUSED = {
     "another task": (said(task="segment"), STATIC, RAW, "its task is 'segment'"),
     "a long task": (said(task="x" * 500), STATIC, RAW, "its task is 'xxx"),
-    "integers, as YOLOX is fed": (SAID, Tensor("i", "tensor(uint8)", (1, 3, 64, 64)), RAW, "must be of floats"),
-    "channels last": (SAID, Tensor("i", "tensor(float)", (1, 64, 64, 3)), RAW, "channels last"),
-    "one box a grid cell, as YOLOX has": ({}, STATIC, Tensor("o", "tensor(float)", (1, 6300, 85)), "YOLOX"),
-    "the boxes of DETR": ({}, STATIC, Tensor("o", "tensor(float)", (1, 300, 84)), "DETR"),
+    "integers, as YOLOX is fed": (
+        SAID,
+        TensorInfo("i", "tensor(uint8)", (1, 3, 64, 64)),
+        RAW,
+        "must be of floats",
+    ),
+    "channels last": (SAID, TensorInfo("i", "tensor(float)", (1, 64, 64, 3)), RAW, "channels last"),
+    "one box a grid cell, as YOLOX has": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 6300, 85)), "YOLOX"),
+    "the boxes of DETR": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 300, 84)), "DETR"),
     "moved axes": (
         said(names="['a', 'b', 'c']"),
         STATIC,
-        Tensor("o", "tensor(float)", (1, 6300, 7)),
+        TensorInfo("o", "tensor(float)", (1, 6300, 7)),
         "without moving its axes",
     ),
-    "moved axes, and no metadata": ({}, STATIC, Tensor("o", "tensor(float)", (1, 6300, 7)), "moved axes"),
-    "an image of two dimensions": (SAID, Tensor("i", "tensor(float)", (64, 64)), RAW, "input"),
-    "an image of no dimensions": (SAID, Tensor("i", "tensor(float)", ()), RAW, "input"),
-    "integers": (SAID, Tensor("i", "tensor(uint8)", (1, 3, 64, 64)), RAW, "input"),
-    "grey": (SAID, Tensor("i", "tensor(float)", (1, 1, 64, 64)), RAW, "1 channels"),
-    "four channels": (SAID, Tensor("i", "tensor(float)", (1, 4, 64, 64)), RAW, "4 channels"),
-    "an output of two dimensions": (SAID, STATIC, Tensor("o", "tensor(float)", (1, 6)), "one output"),
-    "an output of texts": (SAID, STATIC, Tensor("o", "tensor(string)", (1, 6, 8400)), "output"),
-    "an output of integers": (SAID, STATIC, Tensor("o", "tensor(int64)", (1, 6, 8400)), "output"),
+    "moved axes, and no metadata": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 6300, 7)), "moved axes"),
+    "an image of two dimensions": (SAID, TensorInfo("i", "tensor(float)", (64, 64)), RAW, "input"),
+    "an image of no dimensions": (SAID, TensorInfo("i", "tensor(float)", ()), RAW, "input"),
+    "integers": (SAID, TensorInfo("i", "tensor(uint8)", (1, 3, 64, 64)), RAW, "input"),
+    "grey": (SAID, TensorInfo("i", "tensor(float)", (1, 1, 64, 64)), RAW, "1 channels"),
+    "four channels": (SAID, TensorInfo("i", "tensor(float)", (1, 4, 64, 64)), RAW, "4 channels"),
+    "an output of two dimensions": (SAID, STATIC, TensorInfo("o", "tensor(float)", (1, 6)), "one output"),
+    "an output of texts": (SAID, STATIC, TensorInfo("o", "tensor(string)", (1, 6, 8400)), "output"),
+    "an output of integers": (SAID, STATIC, TensorInfo("o", "tensor(int64)", (1, 6, 8400)), "output"),
     "more labels than scores": (said(names="['a', 'b', 'c']"), STATIC, RAW, "names 3 classes"),
     "fewer labels than scores": (said(names="['a']"), STATIC, RAW, "names 1 classes"),
     "end to end by its word, not by its shape": (said(end2end="True"), STATIC, RAW, "says it is end to end"),
@@ -127,15 +132,15 @@ REFUSED = {
         RAW,
         "says it is end to end",
     ),
-    "boxes before classes": (SAID, STATIC, Tensor("o", "tensor(float)", (1, 8400, 7)), "classes"),
-    "no classes": ({}, STATIC, Tensor("o", "tensor(float)", (1, 4, 8400)), "is not"),
-    "no classes of v5": ({}, STATIC, Tensor("o", "tensor(float)", (1, 18900, 5)), "is not"),
-    "as many boxes as rows": ({}, STATIC, Tensor("o", "tensor(float)", (1, 84, 84)), "transpose"),
-    "one class of v5 or end to end": ({}, DYNAMIC, Tensor("o", "tensor(float)", (1, 300, 6)), "YOLOv5"),
+    "boxes before classes": (SAID, STATIC, TensorInfo("o", "tensor(float)", (1, 8400, 7)), "classes"),
+    "no classes": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 4, 8400)), "is not"),
+    "no classes of v5": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 18900, 5)), "is not"),
+    "as many boxes as rows": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 84, 84)), "transpose"),
+    "one class of v5 or end to end": ({}, DYNAMIC, TensorInfo("o", "tensor(float)", (1, 300, 6)), "YOLOv5"),
     "nothing known of the classes": (
         {},
         STATIC,
-        Tensor("o", "tensor(float)", (None, None, None)),
+        TensorInfo("o", "tensor(float)", (None, None, None)),
         "how many classes",
     ),
     "no names": (said(names="{}"), STATIC, RAW, "names"),
@@ -234,7 +239,9 @@ SIZES = st.none() | st.integers(1, 9)
 def test_whatever_the_file_says_it_is_served_or_refused(metadata, image, output):
     task = {"task": "detect"} if "task" in metadata else {}
     try:
-        export = read(metadata | task, Tensor("i", "tensor(float)", image), Tensor("o", "tensor(float)", output))
+        export = read(
+            metadata | task, TensorInfo("i", "tensor(float)", image), TensorInfo("o", "tensor(float)", output)
+        )
     except InvalidModel:
         return
     assert export.labels or export.layout.kind == "end_to_end"
@@ -244,12 +251,12 @@ def test_whatever_the_file_says_it_is_served_or_refused(metadata, image, output)
 
 
 def output(*shape):
-    return Tensor("output0", "tensor(float)", shape)
+    return TensorInfo("output0", "tensor(float)", shape)
 
 
 ONE = {"names": "['plant']"}
 SEGMENT = SAID | {"task": "segment"}
-PROTOTYPES = Tensor("output1", "tensor(float)", (1, 32, 120, 160))
+PROTOTYPES = TensorInfo("output1", "tensor(float)", (1, 32, 120, 160))
 
 
 @pytest.mark.parametrize(

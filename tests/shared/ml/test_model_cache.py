@@ -18,11 +18,11 @@ from shared.cloud.object_store import ObjectStore
 from shared.errors import DeadlineExceeded, InvalidModel, ModelNotFound, StorageUnavailable
 from shared.ml import model_cache
 from shared.ml.model_cache import ModelCache
-from shared.ml.model_limits import Limits
+from shared.ml.model_limits import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processors.detector_processor import DetectorProcessor
 from shared.runtime import deadline
-from shared.runtime.event_record import summarise
+from shared.runtime.event_record import event_record
 from testing import faults, models
 from testing.stores import MemoryStore
 
@@ -250,7 +250,7 @@ def test_what_storage_may_tell_next_time_is_asked_next_time(store):
 
 
 def test_an_upload_ends_it_within_the_time(store, monkeypatch):
-    monkeypatch.setattr(model_cache, "_REMEMBER_S", 0.2)
+    monkeypatch.setattr(model_cache, "NEGATIVE_CACHE_TTL_S", 0.2)
     configure(store)
     with pytest.raises(ModelNotFound):
         get()
@@ -293,10 +293,10 @@ def test_what_is_remembered_holds_nothing_of_those_who_asked(store):
 def test_a_file_of_too_many_bytes_is_not_downloaded(store):
     data = models.detect()
     store.put(PATH, data)
-    configure(store, limits=Limits(max_bytes=len(data) - 1))
+    configure(store, limits=ModelLimits(max_bytes=len(data) - 1))
     with pytest.raises(InvalidModel, match=f"^detect.onnx has more than {len(data) - 1} bytes$"):
         get()
-    configure(store, limits=Limits(max_bytes=len(data)))
+    configure(store, limits=ModelLimits(max_bytes=len(data)))
     assert get()
 
 
@@ -304,7 +304,7 @@ def test_a_file_of_too_many_bytes_is_not_downloaded(store):
 
 
 def weight(data):
-    return OnnxModel(data, model_type="detect", source=ModelSource("", 1, "")).weight
+    return OnnxModel(data, model_type="detect", source=ModelSource("", 1, "")).size_bytes
 
 
 SMALL = models.detect()
@@ -425,7 +425,7 @@ def test_who_waits_for_another_s_load_waits_no_longer_than_its_own_event_may_tak
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(get)
         assert store.entered.acquire(timeout=10)
-        with deadline.within(0.05), pytest.raises(DeadlineExceeded):
+        with deadline.fail_after(0.05), pytest.raises(DeadlineExceeded):
             get()
         gate.set()
         assert first.result(10) is get()
@@ -617,11 +617,11 @@ def test_the_generation_of_no_model_is_model_not_found(store):
 def test_an_event_is_as_cold_as_the_coldest_of_its_models(store):
     for path in (PATH, OTHER):
         store.put(path, models.detect())
-    with summarise() as first:
+    with event_record() as first:
         get()
-    with summarise() as second:
+    with event_record() as second:
         get()
-    with summarise() as third:
+    with event_record() as third:
         get()
         get("tenant-002")
         get()

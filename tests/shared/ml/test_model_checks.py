@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from shared.errors import InvalidModel
-from shared.ml.model_checks import admit
+from shared.ml.model_checks import check_model
 from shared.ml.onnx_graph import read_onnx
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from testing import hostile_graphs, hostile_models, models
@@ -31,7 +31,7 @@ import json, resource, sys
 import numpy as np
 from shared.errors import InvalidModel
 from shared.ml import bounded_run as runs
-from shared.ml.model_limits import Limits
+from shared.ml.model_limits import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from testing import hostile_graphs, hostile_models as hostile
 
@@ -46,7 +46,7 @@ before = most_mb()
 for name, (data, _) in {**hostile.REFUSED, **hostile.ENDED, "folding": (hostile_graphs.folding(), "")}.items():
     ended[name] = ["", False]
     try:
-        model = OnnxModel(data, model_type="detect", source=source, limits=Limits(max_run_s=1))
+        model = OnnxModel(data, model_type="detect", source=source, limits=ModelLimits(max_run_s=1))
         ended[name][1] = True
         model.run(light)
     except InvalidModel as error:
@@ -88,14 +88,16 @@ def test_all_of_them_together_take_no_memory_to_speak_of(loaded):
 
 @pytest.mark.parametrize("domain", ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"])
 def test_operators_of_the_usual_domains_are_admitted(domain):
-    admit(hostile_graphs.data([helper.make_node("Identity", ["answer"], ["output0"], domain=domain)]))
+    check_model(hostile_graphs.data([helper.make_node("Identity", ["answer"], ["output0"], domain=domain)]))
 
 
 def test_which_domains_are_served_is_a_setting():
     node = helper.make_node("Run", ["answer"], ["output0"], domain="our.ops")
-    admit(hostile_graphs.data([node]), domains=("ai.onnx", "our.ops"))
+    check_model(hostile_graphs.data([node]), domains=("ai.onnx", "our.ops"))
     with pytest.raises(InvalidModel, match="Identity"):
-        admit(hostile_graphs.data([node, helper.make_node("Identity", ["answer"], ["x"])]), domains=("our.ops",))
+        check_model(
+            hostile_graphs.data([node, helper.make_node("Identity", ["answer"], ["x"])]), domains=("our.ops",)
+        )
 
 
 # Honest files
@@ -123,7 +125,7 @@ HONEST = dict(honest())
 
 @pytest.mark.parametrize("name", HONEST)
 def test_an_honest_file_is_admitted_and_read_as_onnx_reads_it(name):
-    admitted = admit(HONEST[name])
+    admitted = check_model(HONEST[name])
     found, expected = read_onnx(HONEST[name]), onnx.load_from_string(HONEST[name])
     assert admitted.metadata == {each.key: each.value for each in expected.metadata_props}
     assert [(node.name, node.kind, node.domain, node.inputs, node.outputs) for node in found.graph.nodes] == [
@@ -172,7 +174,7 @@ def test_constants_are_computed_beforehand_where_that_is_known_to_be_small(nodes
         hostile_graphs.node("Identity", "answer", "output0"),
     ]
     constants = {"w": np.zeros(4000, np.float32), "one": np.int64([1])}
-    assert admit(hostile_graphs.data([*made, *later], constants)).foldable is is_foldable
+    assert check_model(hostile_graphs.data([*made, *later], constants)).constant_folding_allowed is is_foldable
 
 
 def test_many_small_constants_are_large_together():
@@ -180,8 +182,8 @@ def test_many_small_constants_are_large_together():
     copies = [hostile_graphs.node("Cast", "w", f"x{index}", to=TensorProto.DOUBLE) for index in range(40)]
     weights = {"w": np.zeros(2**20, np.float32)}
     answer = hostile_graphs.node("Identity", "answer", "output0")
-    assert admit(hostile_graphs.data([*copies[:4], answer], weights)).foldable
-    assert not admit(hostile_graphs.data([*copies, answer], weights)).foldable
+    assert check_model(hostile_graphs.data([*copies[:4], answer], weights)).constant_folding_allowed
+    assert not check_model(hostile_graphs.data([*copies, answer], weights)).constant_folding_allowed
 
 
 @given(st.data())
@@ -197,7 +199,7 @@ def test_whatever_becomes_of_its_bytes_a_file_is_admitted_or_refused(data):
         else:
             whole[at:at] = piece
     try:
-        admit(bytes(whole))
+        check_model(bytes(whole))
     except InvalidModel as error:
         assert str(error)  # noqa: PT017 - either is right
 
@@ -205,7 +207,7 @@ def test_whatever_becomes_of_its_bytes_a_file_is_admitted_or_refused(data):
 @given(st.binary(max_size=200))
 def test_whatever_bytes_there_are_they_are_admitted_or_refused(data):
     try:
-        admit(data)
+        check_model(data)
     except InvalidModel as error:
         assert str(error)  # noqa: PT017 - either is right
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from shared.ml.eviction import Held, leaving
+from shared.ml.eviction import CacheEntry, select_evictions
 from shared.ml.renewing_cache import RenewingCache
 
 BUDGET = 12
@@ -22,7 +22,7 @@ class File:
     """What lies in storage: a generation, its weight, and whether it can be loaded."""
 
     generation: int
-    weight: int
+    size_bytes: int
     good: bool = True
 
 
@@ -40,7 +40,7 @@ class Cached(RuleBasedStateMachine):
             load=self.load,
             changed=self.changed,
             refresh_s=0.0,
-            leaving=lambda key, file, others: self.leaving(key, file, others.items()),
+            select_evictions=lambda key, file, others: self.select_evictions(key, file, others.items()),
         )
 
     def load(self, key):
@@ -56,15 +56,15 @@ class Cached(RuleBasedStateMachine):
             raise FileNotFoundError(key)
         return self.files[key].generation != file.generation
 
-    def leaving(self, key, file, others):
-        held = [Held(each, each[0], other.weight, each in self.held_on_to) for each, other in others]
-        gone = leaving(Held(key, key[0], file.weight), held, BUDGET)
+    def select_evictions(self, key, file, others):
+        held = [CacheEntry(each, each[0], other.size_bytes, each in self.held_on_to) for each, other in others]
+        gone = select_evictions(CacheEntry(key, key[0], file.size_bytes), held, BUDGET)
         return None if gone is None else [each.key for each in gone]
 
-    @rule(key=KEYS, weight=st.integers(1, 8), good=st.sampled_from([True, True, True, False]))
-    def upload(self, key, weight, good):
+    @rule(key=KEYS, size_bytes=st.integers(1, 8), good=st.sampled_from([True, True, True, False]))
+    def upload(self, key, size_bytes, good):
         self.generation += 1
-        self.files[key] = File(self.generation, weight, good)
+        self.files[key] = File(self.generation, size_bytes, good)
 
     @rule(key=KEYS)
     def delete(self, key):
@@ -101,7 +101,7 @@ class Cached(RuleBasedStateMachine):
 
     def keep(self, key, file, *, is_new):
         others = [each for each in self.model if each[0] != key]
-        gone = self.leaving(key, file, others) if is_new else []
+        gone = self.select_evictions(key, file, others) if is_new else []
         self.model = others if gone is None else [each for each in others if each[0] not in gone] + [(key, file)]
         self.held_on_to &= set(dict(self.model))
 
@@ -115,7 +115,7 @@ class Cached(RuleBasedStateMachine):
 
     @invariant()
     def it_stays_within_its_budget(self):
-        assert sum(file.weight for file in self.cache.contents().values()) <= BUDGET
+        assert sum(file.size_bytes for file in self.cache.contents().values()) <= BUDGET
 
     @invariant()
     def what_is_held_on_to_is_there(self):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.errors import InvalidPipeline, StorageUnavailable
-from shared.pipeline.definitions import BUILT_IN, MAX_BYTES, Pipelines, Plan, check, non_default_options
+from shared.pipeline.definitions import BUILT_IN, MAX_BYTES, PipelineRegistry, Plan, non_default_options, validate
 from shared.processors.classifier_processor import ClassifierOptions
 from shared.steps.step import STEPS
 from testing.stores import MemoryStore
@@ -37,7 +37,7 @@ def store():
 
 @pytest.fixture
 def pipelines(store):
-    return Pipelines(store, CONFIG)
+    return PipelineRegistry(store, CONFIG)
 
 
 def put(store, document):
@@ -127,9 +127,9 @@ OPTIONS = [(name, option) for name in STEPS for option in EVERY]
 def test_every_option_makes_another_step_and_another_digest(name, option, schema):
     if option not in schema["$defs"][name].get("properties", {}):
         with pytest.raises(InvalidPipeline, match=option):
-            check({option: EVERY[option]}, "options", name)
+            validate({option: EVERY[option]}, "options", name)
         return
-    check({option: EVERY[option]}, "options", name)
+    validate({option: EVERY[option]}, "options", name)
     plain, other = (STEPS[name].from_json(each, CONFIG) for each in ({}, {option: EVERY[option]}))
     assert plain != other
     assert Plan((plain,)).digest != Plan((other,)).digest
@@ -137,7 +137,7 @@ def test_every_option_makes_another_step_and_another_digest(name, option, schema
 
 
 def test_built_in_pipelines_are_such_as_a_tenant_could_write(pipelines):
-    check(BUILT_IN, "built in", "")
+    validate(BUILT_IN, "built in", "")
     assert set(BUILT_IN) == {"detect", "segment", "sahi_detect", "classify", "count"}
     for name in BUILT_IN:
         assert steps(name, pipelines)
@@ -152,13 +152,13 @@ def test_built_in_pipelines_are_such_as_a_tenant_could_write(pipelines):
 
 PLAIN = """
 from shared.config import Config
-from shared.pipeline.definitions import Pipelines
+from shared.pipeline.definitions import PipelineRegistry
 from testing.stores import MemoryStore
 import sys
 store = MemoryStore()
 store.put("models/tenant-001/pipelines.json", sys.stdin.buffer.read())
 config = Config(gcs_bucket="b", error_topic="e")
-print(Pipelines(store, config).plan("tenant-001", "mine", {}).digest)
+print(PipelineRegistry(store, config).plan("tenant-001", "mine", {}).digest)
 """
 
 
@@ -274,7 +274,7 @@ def test_the_digest_of_a_step_with_these_options_never_changes(step, options, di
 
 
 def test_the_digest_of_several_steps_read_fast_never_changes(pipelines):
-    plan = pipelines.plan("tenant-001", "count", {"reading": "fast"})
+    plan = pipelines.plan("tenant-001", "count", {"resampling": "fast"})
 
     assert plan.digest == "1c7439f2cc6d9ae2168db461f47a8279abe0ddbf226dfffe56c107f3f93c57e6"
 
@@ -450,7 +450,7 @@ def test_whatever_a_tenant_writes_it_is_a_pipeline_or_a_mistake(step, options):
     store = MemoryStore()
     put(store, {"mine": {"steps": [{"step": "within_segments", "options": options}, step]}})
     try:
-        found = steps("mine", Pipelines(store, CONFIG))
+        found = steps("mine", PipelineRegistry(store, CONFIG))
     except InvalidPipeline:
         return
     assert len(Plan(found).digest) == 64
@@ -485,9 +485,9 @@ def test_options_that_make_no_sense_are_said(name, options, sentence, pipelines)
     assert len(str(caught.value)) < 600
 
 
-def test_a_step_without_options_leaves_the_reading_to_ask_for(pipelines, store):
+def test_a_step_without_options_leaves_only_resampling_to_ask_for(pipelines, store):
     put(store, {"mine": {"steps": [{"step": "aggregate"}]}})
-    with pytest.raises(InvalidPipeline, match=r"there are: reading$"):
+    with pytest.raises(InvalidPipeline, match=r"there are: resampling$"):
         steps("mine", pipelines, labels=[])
 
 
@@ -522,11 +522,15 @@ def test_settings_say_what_nobody_else_does(store):
         max_detections=50,
         slice_size=96,
     )
-    [step] = Pipelines(store, config).plan("tenant-001", "sahi_detect", {"iou_threshold": 0.6}).steps
+    [step] = PipelineRegistry(store, config).plan("tenant-001", "sahi_detect", {"iou_threshold": 0.6}).steps
     options = step.options
     assert (options.confidence_threshold, options.iou_threshold, options.max_detections) == (0.4, 0.6, 50)
     assert step.slices.slice_hw == (96, 96)
-    [step] = Pipelines(store, config).plan("tenant-001", "detect", {"confidence_threshold": {"plant": 0.9}}).steps
+    [step] = (
+        PipelineRegistry(store, config)
+        .plan("tenant-001", "detect", {"confidence_threshold": {"plant": 0.9}})
+        .steps
+    )
     assert (step.options.confidence_threshold, step.options.confidence_thresholds) == (0.4, {"plant": 0.9})
 
 
@@ -538,7 +542,7 @@ def asked(store):
 
 
 def lasting(store, refresh_s=3600.0):
-    return Pipelines(store, Config(gcs_bucket="b", error_topic="e", model_refresh_s=refresh_s))
+    return PipelineRegistry(store, Config(gcs_bucket="b", error_topic="e", model_refresh_s=refresh_s))
 
 
 @pytest.mark.parametrize("document", [None, one("detect"), b"no JSON", {"mine": 3}], ids=str)

@@ -13,8 +13,8 @@ from shared.errors import InvalidPipeline, ModelNotFound
 from shared.events import ImageRef, Request
 from shared.ml.model_cache import ModelCache
 from shared.pipeline.definitions import Plan
-from shared.pipeline.runner import Pipeline
-from shared.runtime.event_record import summarise
+from shared.pipeline.runner import PipelineRunner
+from shared.runtime.event_record import event_record
 from shared.steps.detection_step import DetectionStep
 from shared.vision.images import codec
 from testing import models
@@ -77,8 +77,8 @@ def run(store, validate):
 
     def run(pipeline="detect", **options):
         request = Request(tenant_id="tenant-001", image=ImageRef("b", IMAGE), pipeline=pipeline, options=options)
-        with summarise():
-            outcome = Pipeline(store, CONFIG).run(request)
+        with event_record():
+            outcome = PipelineRunner(store, CONFIG).run(request)
         if outcome.duplicate:
             return None, None
         document = json.loads(store.data(RESULT))
@@ -109,7 +109,7 @@ def test_boxes_are_where_they_are_in_every_orientation(orientation, cut, dynamic
     model = models.blobs(canvas_hw=(96, 96) if dynamic else CANVAS_HW, dynamic=dynamic)
     put(store, saved(large(8, cut=cut), orientation=orientation), detect=model)
     exact, whole = run()
-    fast, picture = run(reading="fast")
+    fast, picture = run(resampling="fast")
     height, width = 64 * 8 - cut[0], 96 * 8 - cut[1]
     assert (exact["image"]["width"], exact["image"]["height"]) == (width, height)
     assert fast["image"] == exact["image"]
@@ -124,7 +124,7 @@ def test_boxes_are_where_they_are_in_every_orientation(orientation, cut, dynamic
 def test_other_files_are_read_whole_and_averaged(kind, store, run):
     put(store, saved(large(8), kind), detect=models.blobs(canvas_hw=CANVAS_HW))
     exact, _ = run()
-    fast, picture = run(reading="fast")
+    fast, picture = run(resampling="fast")
     assert picture == (96 * 8, 64 * 8)
     assert_same(exact, fast, "detections", 0.01 if kind != "WEBP" else 8.1)
 
@@ -150,7 +150,7 @@ def test_every_step_sees_averages_where_single_pixels_deceive(pipeline, options,
         segment=models.blobs("segment", canvas_hw=CANVAS_HW),
     )
     exact, _ = run(pipeline, **options)
-    fast, _ = run(pipeline, reading="fast", **options)
+    fast, _ = run(pipeline, resampling="fast", **options)
     assert sum(exact["counts"].values()) == 3
     assert fast["counts"] == {}
 
@@ -160,7 +160,7 @@ def test_what_is_not_shrunk_by_half_is_read_alike(size_hw, store, run):
     image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), np.uint8)
     put(store, saved(image), detect=models.detect(canvas_hw=CANVAS_HW))
     exact, _ = run()
-    fast, picture = run(reading="fast")
+    fast, picture = run(resampling="fast")
     assert picture == size_hw[::-1]
     assert fast["detections"] == exact["detections"] != []
 
@@ -173,19 +173,19 @@ def test_the_image_is_as_large_as_the_most_demanding_model_needs_it(store, run):
         segment=models.blobs("segment", canvas_hw=(130, 192)),
         classify=models.classify(),
     )
-    both = {"steps": [{"step": "detect"}, {"step": "segment"}], "reading": "fast"}
+    both = {"steps": [{"step": "detect"}, {"step": "segment"}], "resampling": "fast"}
     store.put("models/tenant-001/pipelines.json", json.dumps({"both": both}).encode())
-    assert run("detect", reading="fast")[1] == (96, 64)
-    assert run("segment", reading="fast")[1] == (192, 128)
+    assert run("detect", resampling="fast")[1] == (96, 64)
+    assert run("segment", resampling="fast")[1] == (192, 128)
     assert run("both")[1] == (192, 128)
-    assert run("both", reading="exact")[1] == (768, 512)
-    assert run("classify", reading="fast")[1] == (96, 64), "the short side is 32 px or more"
+    assert run("both", resampling="exact")[1] == (768, 512)
+    assert run("classify", resampling="fast")[1] == (96, 64), "the short side is 32 px or more"
 
 
 def test_a_model_that_stretches_gets_no_less_than_its_canvas(store, run):
     put(store, saved(large(8)), detect=models.planted("rtdetr", canvas_hw=(256, 64)))
     exact, _ = run()
-    fast, picture = run(reading="fast")
+    fast, picture = run(resampling="fast")
     assert picture == (384, 256)
     assert [each["box"] for each in fast["detections"]] == [each["box"] for each in exact["detections"]]
 
@@ -199,7 +199,7 @@ def test_segments_are_in_px_of_the_image(resolution, orientation, store, run):
         segment=models.blobs("segment", canvas_hw=CANVAS_HW),
     )
     exact, _ = run("segment", resolution=resolution, run_lengths=True)
-    fast, picture = run("segment", resolution=resolution, run_lengths=True, reading="fast")
+    fast, picture = run("segment", resolution=resolution, run_lengths=True, resampling="fast")
     assert picture == (96, 64)
     assert_same(exact, fast, "segments", 0.01)
     for ours, theirs in zip(fast["segments"], exact["segments"], strict=True):
@@ -211,12 +211,12 @@ def test_segments_are_in_px_of_the_image(resolution, orientation, store, run):
 
 @pytest.mark.parametrize("pipeline", ["detect", "segment"])
 @pytest.mark.parametrize("times", [2, 8])
-def test_the_picture_of_a_smaller_reading_is_that_of_a_smaller_image(pipeline, times, store, run):
+def test_the_picture_of_an_image_decoded_smaller_is_that_of_a_smaller_image(pipeline, times, store, run):
     model = models.blobs(pipeline, canvas_hw=CANVAS_HW)
     pictures = []
     for image in (large(1), large(times)):
         put(store, saved(image), **{pipeline: model})
-        assert run(pipeline, reading="fast")[1] == (96, 64)
+        assert run(pipeline, resampling="fast")[1] == (96, 64)
         pictures.append(codec.decode(store.data(PICTURE), max_pixels=10**6).astype(int))
     changed = np.abs(pictures[0] - scene(CANVAS_HW)).max(axis=2) > 60
     differ = np.abs(pictures[0] - pictures[1]).max(axis=2) > 60
@@ -228,7 +228,7 @@ def test_a_whole_image_is_told_what_it_is(store, run):
     image = scene((256, 400), [(0, 0, 400, 256, (200, 40, 60))])
     put(store, saved(image), classify=models.classify())
     exact, _ = run("classify")
-    fast, picture = run("classify", reading="fast")
+    fast, picture = run("classify", resampling="fast")
     assert picture == (50, 32)
     assert [each["label"] for each in fast["classification"]] == [
         each["label"] for each in exact["classification"]
@@ -250,48 +250,48 @@ def test_who_looks_closely_gets_all_pixels(store, run):
     for pipeline in ("sahi_detect", "count"):
         options = {"slice_size": [64, 96], "full_image": False}
         exact, _ = run(pipeline, **options)
-        fast, picture = run(pipeline, reading="fast", **options)
+        fast, picture = run(pipeline, resampling="fast", **options)
         assert picture == (96 * 4, 64 * 4)
         assert fast["detections"] == exact["detections"] != [], "no tile is shrunk"
         assert fast["pipeline_digest"] != exact["pipeline_digest"]
 
 
-def test_another_reading_is_other_work(store, run):
+def test_another_resampling_is_other_work(store, run):
     put(store, saved(large(2)), detect=models.blobs(canvas_hw=CANVAS_HW))
     assert run()[0]
-    assert not run(reading="exact")[0], "that is what it was"
-    assert run(reading="fast")[0]
-    assert not run(reading="fast")[0]
+    assert not run(resampling="exact")[0], "that is what it was"
+    assert run(resampling="fast")[0]
+    assert not run(resampling="fast")[0]
     assert run()[0]
 
 
-def test_a_digest_says_the_reading_only_where_it_is_not_the_usual_one():
+def test_a_digest_names_resampling_only_where_it_is_not_the_default():
     steps = (DetectionStep(),)
     assert Plan(steps).digest == Plan(steps, "exact").digest != Plan(steps, "fast").digest
 
 
 def test_a_pipeline_of_a_tenant_is_read_as_it_says_and_a_request_may_say_otherwise(store, run):
     put(store, saved(large(2)), detect=models.blobs(canvas_hw=CANVAS_HW))
-    own = {"mine": {"steps": [{"step": "detect"}], "reading": "fast"}}
+    own = {"mine": {"steps": [{"step": "detect"}], "resampling": "fast"}}
     store.put("models/tenant-001/pipelines.json", json.dumps(own).encode())
     assert run("mine")[1] == (96, 64)
     assert run("mine", confidence_threshold=0.3)[1] == (96, 64)
-    assert run("mine", reading="exact")[1] == (192, 128)
+    assert run("mine", resampling="exact")[1] == (192, 128)
 
 
-@pytest.mark.parametrize("reading", ["quick", "", None, True, ["fast"], {"fast": 1}])
-def test_a_reading_that_is_none_is_told_with_its_place(reading, store, run):
+@pytest.mark.parametrize("resampling", ["quick", "", None, True, ["fast"], {"fast": 1}])
+def test_an_unknown_resampling_is_refused_with_its_place(resampling, store, run):
     put(store, saved(large(1)), detect=models.detect())
-    with pytest.raises(InvalidPipeline, match=r"^options, at reading: .* is not one of"):
-        run(reading=reading)
-    own = {"mine": {"steps": [{"step": "detect"}], "reading": reading}}
+    with pytest.raises(InvalidPipeline, match=r"^options, at resampling: .* is not one of"):
+        run(resampling=resampling)
+    own = {"mine": {"steps": [{"step": "detect"}], "resampling": resampling}}
     store.put("models/tenant-001/pipelines.json", json.dumps(own).encode())
-    with pytest.raises(InvalidPipeline, match=r"^pipelines.json, at mine.reading: .* is not one of"):
+    with pytest.raises(InvalidPipeline, match=r"^pipelines.json, at mine.resampling: .* is not one of"):
         run("mine")
 
 
 def test_a_missing_model_is_told_before_the_image_is_read(store, run):
     put(store, saved(large(1)))
     with pytest.raises(ModelNotFound):
-        run(reading="fast")
+        run(resampling="fast")
     assert not store.calls["read", IMAGE]

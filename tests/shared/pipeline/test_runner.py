@@ -21,9 +21,9 @@ from shared.errors import (
 )
 from shared.events import ImageRef, Request
 from shared.ml.model_cache import ModelCache
-from shared.pipeline.runner import Pipeline
+from shared.pipeline.runner import PipelineRunner
 from shared.runtime import deadline
-from shared.runtime.event_record import summarise
+from shared.runtime.event_record import event_record
 from shared.vision.images import codec
 from testing import models
 from testing.pictures import picture
@@ -62,8 +62,8 @@ def run(store):
         request = Request(
             **{"tenant_id": "tenant-001", "pipeline": "detect", **asked}, image=ImageRef("b", image, generation)
         )
-        with summarise(), deadline.within(config.event_deadline_s):
-            return Pipeline(store, config).run(request)
+        with event_record(), deadline.fail_after(config.event_deadline_s):
+            return PipelineRunner(store, config).run(request)
 
     return run
 
@@ -181,15 +181,15 @@ def test_all_that_is_written_is_marked_and_a_marked_image_is_ignored_before_it_i
         generation = store.put(IMAGE, store.data(name), stat.metadata)
         reads = store.calls["read", IMAGE]
         with pytest.raises(Ignored, match="our own"):
-            run(generation, by_upload=True, may_be_ours=True)
+            run(generation, by_upload=True, origin_unknown=True)
         assert store.calls["read", IMAGE] == reads
 
 
 def test_an_image_that_might_be_ours_and_is_not_is_done_and_one_that_is_gone_is_ignored(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
-    assert not run(generation, by_upload=True, may_be_ours=True).duplicate
+    assert not run(generation, by_upload=True, origin_unknown=True).duplicate
     with pytest.raises(Ignored, match="gone"):
-        run(generation - 1, by_upload=True, may_be_ours=True)
+        run(generation - 1, by_upload=True, origin_unknown=True)
 
 
 def test_the_mark_is_looked_for_only_where_the_event_does_not_tell(store, run):

@@ -9,12 +9,12 @@ from shared.errors import DeadlineExceeded, ImageTooLarge
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processing_context import ProcessingContext
 from shared.processors.detector_processor import DetectorProcessor
-from shared.processors.duration import refuse_hopeless
+from shared.processors.duration import ensure_enough_time
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
-from shared.processors.slices import SliceOptions, least_s
+from shared.processors.slices import SliceOptions, min_runtime_s
 from shared.runtime import deadline
-from shared.runtime.event_record import summarise
+from shared.runtime.event_record import event_record
 from shared.steps.segmentation_step import SegmentationStep
 from shared.steps.within_segments_step import WithinSegmentsStep
 from testing import models
@@ -38,23 +38,23 @@ SMALL = SliceOptions(slice_hw=(16, 16), overlap=0.0)
     ],
 )
 def test_too_much_for_any_event_is_refused_and_too_much_for_this_one_comes_again(least, whole_s, spent_s, error):
-    with deadline.within(whole_s):
+    with deadline.fail_after(whole_s):
         time.sleep(spent_s)
         if error is None:
-            refuse_hopeless(7, least)
+            ensure_enough_time(7, least)
             return
         with pytest.raises(error, match=rf"7 runs of the model, {least:g} s at least"):
-            refuse_hopeless(7, least)
+            ensure_enough_time(7, least)
 
 
 def test_without_a_deadline_nothing_is_hopeless():
-    refuse_hopeless(10**6, 1e9)
+    ensure_enough_time(10**6, 1e9)
 
 
 def test_areas_take_what_each_of_their_sizes_takes_several_at_a_time(monkeypatch):
     monkeypatch.setattr("shared.processors.slices.available_cpus", lambda: 4)
     areas = np.array([[0, 0, 10, 20], [5, 5, 15, 25], [0, 0, 100, 200]])
-    assert least_s(areas, lambda hw: {(20, 10): 1.0, (200, 100): 6.0}[hw]) == (1 + 1 + 6) / 4
+    assert min_runtime_s(areas, lambda hw: {(20, 10): 1.0, (200, 100): 6.0}[hw]) == (1 + 1 + 6) / 4
 
 
 @pytest.mark.parametrize(
@@ -70,22 +70,22 @@ def test_tiles_that_take_longer_than_an_event_may_are_refused_before_the_first(
     put_model(data, model_type)
     sliced = processor(tenant_id="tenant-001", slices=SMALL)
     sliced.process(black((64, 64)))
-    runs, least = sliced.duration((960, 960))
+    runs, least = sliced.min_runtime((960, 960))
     assert runs == 60 * 60 + 1
-    with summarise() as summary, deadline.within(least / 2):
+    with event_record() as summary, deadline.fail_after(least / 2):
         with pytest.raises(
             ImageTooLarge, match=f"3601 runs of the model, .* s at least; an event has {least / 2:g} s"
         ):
             sliced.process(black((960, 960)))
         assert "slices" not in summary.timings_ms
-    with deadline.within(60):
+    with deadline.fail_after(60):
         assert len(sliced.process(black((64, 64)))) == 0
 
 
 def test_the_first_image_is_begun_as_long_as_nobody_knows_better(put_model):
     put_model(models.detect(ballast=4_000_000))
     sliced = SAHIDetectorProcessor(tenant_id="tenant-001", slices=SMALL)
-    _, least = sliced.duration((64, 64))
+    _, least = sliced.min_runtime((64, 64))
     assert 0 < least < 0.01, "but weights have to be read"
 
 
@@ -106,8 +106,8 @@ def test_segments_that_take_longer_together_than_an_event_may_are_refused(kind, 
         if kind == "detect"
         else SAHIDetectorProcessor(tenant_id="tenant-001", slices=step.slices)
     )
-    runs, least = processor.duration((8, 8))
-    with summarise() as summary, deadline.within(least * 8):
+    runs, least = processor.min_runtime((8, 8))
+    with event_record() as summary, deadline.fail_after(least * 8):
         with pytest.raises(ImageTooLarge, match=f"takes {16 * runs} runs"):
             step.execute(ctx)
         assert not {"slices", "infer"} & set(summary.timings_ms)
@@ -116,10 +116,15 @@ def test_segments_that_take_longer_together_than_an_event_may_are_refused(kind, 
 def test_a_run_takes_at_least_what_the_fastest_took_on_a_canvas_no_larger():
     source = ModelSource("gs://b/models/t/detect.onnx", 1, "AAAAAA==")
     model = OnnxModel(models.blobs(dynamic=True), model_type="detect", source=source, threads=1)
-    reading = model.least_s((64, 64))
+    reading_s = model.min_runtime_s((64, 64))
     for side in (32, 128):
         for _ in range(3):
             model.run(np.zeros((1, 3, side, side), np.float32))
-    assert model.least_s((16, 16)) == reading
-    assert reading < model.least_s((32, 32)) == model.least_s((64, 64)) == model.least_s((32, 127))
-    assert model.least_s((128, 128)) == model.least_s((1280, 1280)) > model.least_s((64, 64))
+    assert model.min_runtime_s((16, 16)) == reading_s
+    assert (
+        reading_s
+        < model.min_runtime_s((32, 32))
+        == model.min_runtime_s((64, 64))
+        == model.min_runtime_s((32, 127))
+    )
+    assert model.min_runtime_s((128, 128)) == model.min_runtime_s((1280, 1280)) > model.min_runtime_s((64, 64))

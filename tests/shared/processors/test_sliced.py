@@ -16,7 +16,7 @@ from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import MAX_TILES, SliceOptions, each_slice
-from shared.vision.boxes.merge import Kind, Metric
+from shared.vision.boxes.merge import MergeKind, OverlapMetric
 from testing import models
 from testing.scenes import BLUE, RED, scattered, scene, white
 from testing.stores import MemoryStore
@@ -65,7 +65,13 @@ def test_an_image_without_objects_has_none(put_model):
 @given(
     st.integers(0, 10_000),
     st.sampled_from([(64, 64), (150, 200), (200, 90), (65, 64), (40, 300), (64, 40), (130, 64)]),
-    st.sampled_from([(Kind.GREEDYNMM, Metric.IOS), (Kind.NMM, Metric.IOS), (Kind.NMS, Metric.IOS)]),
+    st.sampled_from(
+        [
+            (MergeKind.GREEDYNMM, OverlapMetric.IOS),
+            (MergeKind.NMM, OverlapMetric.IOS),
+            (MergeKind.NMS, OverlapMetric.IOS),
+        ]
+    ),
 )
 @settings(max_examples=40)
 def test_tiles_find_what_is_there_whole_and_once(blob_models, seed, image_hw, how):
@@ -199,7 +205,12 @@ def test_a_tile_is_the_model_s_own_size_unless_a_setting_or_an_option_says_other
     assert SliceOptions.from_json({}, CONFIG) == SliceOptions(slice_hw=(128, 128), overlap=0.1)
     given_ = {"slice_size": [96, 64], "overlap": 0, "merge": "NMS", "merge_metric": "IOU", "merge_threshold": 1}
     assert SliceOptions.from_json({**given_, "full_image": False}, CONFIG) == SliceOptions(
-        slice_hw=(96, 64), overlap=0.0, full_image=False, kind=Kind.NMS, metric=Metric.IOU, threshold=1.0
+        slice_hw=(96, 64),
+        overlap=0.0,
+        full_image=False,
+        kind=MergeKind.NMS,
+        metric=OverlapMetric.IOU,
+        threshold=1.0,
     )
     assert SliceOptions.from_json({"slice_size": 640.0}, CONFIG).slice_hw == (640, 640)
     assert SliceOptions.from_json({"slice_size": [640.0, 320.0]}, CONFIG).slice_hw == (640, 320)

@@ -64,7 +64,7 @@ def result(ctx, request=REQUEST):
 
 
 def test_an_image_without_objects_has_an_empty_list_and_no_counts(validate):
-    document = result(context(Detections.none()))
+    document = result(context(Detections.empty()))
     validate(document)
     assert (document["detections"], document["counts"]) == ([], {})
 

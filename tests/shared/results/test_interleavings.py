@@ -15,8 +15,8 @@ from shared.config import Config
 from shared.errors import Deferred, Ignored, ObjectNotFound
 from shared.events import ImageRef, Request
 from shared.ml.model_cache import ModelCache
-from shared.pipeline.runner import Pipeline
-from shared.runtime.event_record import summarise
+from shared.pipeline.runner import PipelineRunner
+from shared.runtime.event_record import event_record
 from testing import models
 from testing.interleaving import Crash, Schedule, Stepwise, in_every_order
 from testing.pictures import picture
@@ -51,7 +51,7 @@ class World:
         )
         self.pictures = PICTURES[: 1 + thumbnails]
         ModelCache.configure(self.store, bucket=bucket, threads=1, refresh_s=0.0)
-        self._pipeline = Pipeline(self.store, config)
+        self._pipeline = PipelineRunner(self.store, config)
         self.model = put(MODEL, OLD)
         self.image = put(IMAGE, COLOURS[0])
         self.verdicts = []
@@ -77,7 +77,7 @@ class World:
         while True:
             request = Request(image=ImageRef(self.bucket, IMAGE, generation or self.image), **asked)
             try:
-                with summarise():
+                with event_record():
                     done = self._pipeline.run(request)
                 return self.verdicts.append("duplicate" if done.duplicate else "done")
             except Ignored:

@@ -7,15 +7,15 @@ import pytest
 
 from shared.processing_context import ProcessingContext
 from shared.processors.segmentation_processor import SegmentOptions
-from shared.results.picture import draw
+from shared.results.picture import render
 from shared.steps.aggregate_step import AggregateStep
 from shared.steps.classification_step import ClassificationStep
 from shared.steps.detection_step import DetectionStep
 from shared.steps.segment_filter_step import SegmentFilterStep
 from shared.steps.segmentation_step import SegmentationStep
 from shared.steps.size_statistics_step import SizeStatisticsStep
-from shared.vision.drawing.annotate import Marks, annotate
-from shared.vision.drawing.colours import colour, ground, ramp
+from shared.vision.drawing.annotate import Annotations, annotate
+from shared.vision.drawing.colours import class_colour, diverging_palette, segment_colour
 from testing import models
 from testing.scenes import BLUE, RED, scene
 
@@ -58,13 +58,13 @@ def has(picture, ink):
 
 def test_of_nothing_looked_for_the_picture_is_the_image():
     ctx = context()
-    assert draw(ctx) is ctx.image
+    assert render(ctx) is ctx.image
 
 
 def test_of_nothing_found_there_is_a_card_and_no_other_mark(put_model):
     put_model(models.blobs(canvas_hw=HW))
     ctx = DetectionStep().execute(context())
-    picture = draw(ctx)
+    picture = render(ctx)
     assert (ctx.image == 0).all()
     changed = np.argwhere(picture.any(axis=2))
     assert len(changed)
@@ -75,43 +75,45 @@ def test_of_nothing_found_there_is_a_card_and_no_other_mark(put_model):
 def test_segments_and_detections_have_colours_of_their_own(resolution, found):
     ctx = found([(40, 60, 70, 90), (300, 60, 330, 90, BLUE)], resolution=resolution)
     assert (len(ctx.segments), len(ctx.detections)) == (2, 3)
-    picture = draw(ctx)
-    assert [has(picture, each) for each in (ground(0), ground(1), colour(0), colour(1))] == [True] * 4
+    picture = render(ctx)
+    assert [
+        has(picture, each) for each in (segment_colour(0), segment_colour(1), class_colour(0), class_colour(1))
+    ] == [True] * 4
     assert (ctx.image[200:] == context([(500, 376, 508, 384)]).image[200:]).all()
 
 
 def test_a_segment_says_how_many_are_in_it(found):
     ctx = AggregateStep().execute(found([(40, 60, 70, 90), (100, 60, 130, 90)]))
-    assert ctx.homes.tolist().count(0) == 2
-    without = draw(replace(ctx, homes=None))
-    fewer = draw(replace(ctx, homes=np.where(ctx.homes == 0, -1, ctx.homes)))
-    assert (draw(ctx) != without).any()
-    assert (draw(ctx) != fewer).any()
+    assert ctx.segment_index.tolist().count(0) == 2
+    without = render(replace(ctx, segment_index=None))
+    fewer = render(replace(ctx, segment_index=np.where(ctx.segment_index == 0, -1, ctx.segment_index)))
+    assert (render(ctx) != without).any()
+    assert (render(ctx) != fewer).any()
 
 
 def test_size_bands_take_the_place_of_labels(found):
     rectangles = [(20 + 70 * i, 200, 20 + 70 * i + side, 200 + side) for i, side in enumerate(SIDES)]
     ctx = SizeStatisticsStep().execute(found(rectangles, beds=()))
     assert ctx.bands.names == ("small", "medium", "large")
-    assert np.bincount(ctx.bands.of_objects, minlength=3).tolist() == list(ctx.sizes[0].bands.values())
+    assert np.bincount(ctx.bands.band_index, minlength=3).tolist() == list(ctx.sizes[0].bands.values())
     largest = ctx.detections.boxes_xyxy[:, 2:].sum(axis=1) - ctx.detections.boxes_xyxy[:, :2].sum(axis=1)
-    assert ctx.bands.of_objects[largest.argmax()] == 2
-    picture = draw(ctx)
-    assert has(picture, ramp(3)[2])
-    assert has(picture, ramp(3)[1])
-    assert not has(picture, colour(0))
+    assert ctx.bands.band_index[largest.argmax()] == 2
+    picture = render(ctx)
+    assert has(picture, diverging_palette(3)[2])
+    assert has(picture, diverging_palette(3)[1])
+    assert not has(picture, class_colour(0))
 
 
 def test_bands_of_segments_that_were_filtered_since_are_not_shown(found):
     ctx = SizeStatisticsStep(of="segments").execute(found())
-    assert not has(draw(ctx), ground(0))
-    assert has(draw(SegmentFilterStep(largest=1).execute(ctx)), ground(0))
+    assert not has(render(ctx), segment_colour(0))
+    assert has(render(SegmentFilterStep(largest=1).execute(ctx)), segment_colour(0))
 
 
 def test_classes_are_a_card(put_model):
     put_model(models.classify(), "classify")
     ctx = ClassificationStep().execute(context([(0, 0, 512, 384)]))
-    picture = draw(ctx)
+    picture = render(ctx)
     assert (picture != ctx.image).any()
     assert (picture[: HW[0] // 2] == ctx.image[: HW[0] // 2]).all()
 
@@ -119,16 +121,16 @@ def test_classes_are_a_card(put_model):
 def test_tiles_are_seen(found):
     ctx = found()
     tiles = np.array(((0, 0, 300, 384), (212, 0, 512, 384)))
-    assert (draw(replace(ctx, tiles=tiles))[350, [212, 300]] != draw(ctx)[350, [212, 300]]).all()
+    assert (render(replace(ctx, tiles=tiles))[350, [212, 300]] != render(ctx)[350, [212, 300]]).all()
 
 
 def test_the_same_context_gives_the_same_picture(found):
     ctx = AggregateStep().execute(found([(40, 60, 70, 90), (300, 60, 330, 90, BLUE)]))
-    np.testing.assert_array_equal(draw(ctx), draw(ctx))
+    np.testing.assert_array_equal(render(ctx), render(ctx))
 
 
 def test_nothing_to_mark_and_no_rows_is_a_copy():
     image = scene((30, 40), [(3, 3, 9, 9, RED)])
-    picture = annotate(image, objects=Marks.none(), segments=Marks.none())
+    picture = annotate(image, objects=Annotations.empty(), segments=Annotations.empty())
     np.testing.assert_array_equal(picture, image)
     assert not np.shares_memory(picture, image)

@@ -10,7 +10,7 @@ import pytest
 from shared.config import Config
 from shared.events import ImageRef, Request
 from shared.ml.model_cache import ModelCache
-from shared.pipeline.definitions import Pipelines
+from shared.pipeline.definitions import PipelineRegistry
 from shared.processing_context import ProcessingContext
 from shared.results import documents
 from shared.vision.masks.run_lengths import pixels
@@ -70,7 +70,7 @@ def run(validate):
             {"step": step} if isinstance(step, str) else {"step": step[0], "options": step[1]} for step in steps
         ]
         store.put("models/tenant-001/pipelines.json", json.dumps({"mine": {"steps": made}}).encode())
-        plan = Pipelines(store, CONFIG).plan("tenant-001", "mine", {})
+        plan = PipelineRegistry(store, CONFIG).plan("tenant-001", "mine", {})
         ctx = ProcessingContext(tenant_id="tenant-001", image=image)
         for step in plan.steps:
             ctx = step.execute(ctx)

@@ -12,44 +12,44 @@ from shared.runtime import deadline
 
 
 def test_without_a_deadline_there_is_always_time():
-    assert deadline.left_s() == math.inf
-    assert deadline.left_s(at_most=5) == 5
+    assert deadline.remaining_s() == math.inf
+    assert deadline.remaining_s(at_most=5) == 5
 
 
 def test_what_is_left_is_the_least_of_all():
-    with deadline.within(100):
-        assert 99 < deadline.left_s() <= 100
-        assert deadline.left_s(at_most=5) == 5
-        with deadline.within(200):
-            assert deadline.left_s() <= 100
-        with deadline.within(10):
-            assert deadline.left_s() <= 10
-        assert deadline.left_s() > 99
-    assert deadline.left_s() == math.inf
+    with deadline.fail_after(100):
+        assert 99 < deadline.remaining_s() <= 100
+        assert deadline.remaining_s(at_most=5) == 5
+        with deadline.fail_after(200):
+            assert deadline.remaining_s() <= 100
+        with deadline.fail_after(10):
+            assert deadline.remaining_s() <= 10
+        assert deadline.remaining_s() > 99
+    assert deadline.remaining_s() == math.inf
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
 def test_no_time_is_an_error_whatever_is_asked_for(seconds):
-    with deadline.within(seconds):
+    with deadline.fail_after(seconds):
         for at_most in (math.inf, 5, 0):
             with pytest.raises(DeadlineExceeded):
-                deadline.left_s(at_most=at_most)
+                deadline.remaining_s(at_most=at_most)
 
 
 def test_a_thread_that_takes_the_context_along_has_the_same_time():
-    with ThreadPoolExecutor(1) as pool, deadline.within(100):
+    with ThreadPoolExecutor(1) as pool, deadline.fail_after(100):
         context = contextvars.copy_context()
-        assert pool.submit(context.run, deadline.left_s).result() <= 100
-        assert pool.submit(deadline.left_s).result() == math.inf
+        assert pool.submit(context.run, deadline.remaining_s).result() <= 100
+        assert pool.submit(deadline.remaining_s).result() == math.inf
 
 
 def test_how_much_there_was_in_the_beginning_stays_the_same():
-    assert deadline.whole_s() == math.inf
-    with deadline.within(100):
+    assert deadline.total_s() == math.inf
+    with deadline.fail_after(100):
         time.sleep(0.01)
-        assert deadline.whole_s() == 100
-        with deadline.within(10):
-            assert deadline.whole_s() == 10
-        with deadline.within(200):
-            assert deadline.whole_s() == 100
-    assert deadline.whole_s() == math.inf
+        assert deadline.total_s() == 100
+        with deadline.fail_after(10):
+            assert deadline.total_s() == 10
+        with deadline.fail_after(200):
+            assert deadline.total_s() == 100
+    assert deadline.total_s() == math.inf

@@ -22,7 +22,7 @@ CONFIG = Config(gcs_bucket="b", error_topic="e")
 IMAGE_HW = (60, 100)
 
 
-def found(*rectangles, homes=None):
+def found(*rectangles, segment_index=None):
     """A context of segments, each x1, y1, x2, y2, perhaps a class, the first the strongest."""
     boxes = [each[:4] for each in rectangles]
     class_ids = [each[4] if len(each) > 4 else 0 for each in rectangles]
@@ -32,7 +32,7 @@ def found(*rectangles, homes=None):
         tuple(Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in boxes),
     )
     ctx = ProcessingContext(tenant_id="tenant-001", image=scene(IMAGE_HW), segments=segments)
-    return ctx if homes is None else replace(ctx, homes=np.array(homes, np.int64))
+    return ctx if segment_index is None else replace(ctx, segment_index=np.array(segment_index, np.int64))
 
 
 @pytest.mark.parametrize(
@@ -79,15 +79,15 @@ def test_neighbours_aslant_whose_boxes_overlap_stay_two():
 
 
 def test_homes_follow_their_segments():
-    ctx = found((0, 0, 50, 10), (0, 20, 50, 30), (40, 0, 90, 10), homes=[2, -1, 1, 0, 2])
-    assert JoinSegmentsStep().execute(ctx).homes.tolist() == [0, -1, 1, 0, 0]
+    ctx = found((0, 0, 50, 10), (0, 20, 50, 30), (40, 0, 90, 10), segment_index=[2, -1, 1, 0, 2])
+    assert JoinSegmentsStep().execute(ctx).segment_index.tolist() == [0, -1, 1, 0, 0]
 
 
 def test_segments_need_not_come_in_order():
-    ctx = found((0, 0, 50, 10), (40, 0, 90, 10), (0, 20, 50, 30), homes=[0, 1, 2])
-    turned = replace(ctx, segments=ctx.segments[np.array([2, 1, 0])], homes=np.array([0, 1, 2]))
+    ctx = found((0, 0, 50, 10), (40, 0, 90, 10), (0, 20, 50, 30), segment_index=[0, 1, 2])
+    turned = replace(ctx, segments=ctx.segments[np.array([2, 1, 0])], segment_index=np.array([0, 1, 2]))
     after = JoinSegmentsStep().execute(turned)
-    assert after.segments.detections.boxes_xyxy[after.homes].tolist() == [
+    assert after.segments.detections.boxes_xyxy[after.segment_index].tolist() == [
         [0, 20, 50, 30],
         [0, 0, 90, 10],
         [0, 0, 90, 10],

@@ -18,7 +18,7 @@ from shared.steps.segment_filter_step import SegmentFilterStep
 from shared.steps.segmentation_step import SegmentationStep
 from shared.steps.size_statistics_step import SizeStatisticsStep
 from shared.steps.step import STEPS
-from shared.steps.within_segments_step import WithinSegmentsStep, once
+from shared.steps.within_segments_step import WithinSegmentsStep, deduplicate
 from shared.vision.boxes.detections import Detections
 from testing import models
 from testing.scenes import BLUE, GREEN, RED, WHITE, scene
@@ -140,14 +140,14 @@ def test_homes_follow_their_segments(segmented):
     beds = (*BEDS[:3], (0, 0.6, bed(0, 44, 30, 64)))
     ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15), (16, 4, 26, 14), (4, 48, 12, 58)], beds))
 
-    def homes(ctx):
+    def segment_index(ctx):
         """From left to right."""
-        return ctx.homes[np.argsort(ctx.detections.boxes_xyxy[:, 0])].tolist()
+        return ctx.segment_index[np.argsort(ctx.detections.boxes_xyxy[:, 0])].tolist()
 
-    assert homes(ctx) == [3, 0, 1]
-    assert homes(SegmentFilterStep(min_area=1000).execute(ctx)) == [-1, 0, 1]
-    assert homes(SegmentFilterStep(largest=1, labels=("path",)).execute(ctx)) == [-1, -1, -1]
-    assert homes(SegmentFilterStep(labels=()).execute(ctx)) == [-1, -1, -1]
+    assert segment_index(ctx) == [3, 0, 1]
+    assert segment_index(SegmentFilterStep(min_area=1000).execute(ctx)) == [-1, 0, 1]
+    assert segment_index(SegmentFilterStep(largest=1, labels=("path",)).execute(ctx)) == [-1, -1, -1]
+    assert segment_index(SegmentFilterStep(labels=()).execute(ctx)) == [-1, -1, -1]
 
 
 def test_homes_are_forgotten_with_the_objects_and_the_segments_they_are_of(segmented):
@@ -158,7 +158,7 @@ def test_homes_are_forgotten_with_the_objects_and_the_segments_they_are_of(segme
         SegmentationStep(),
         SAHIDetectionStep(model="segment", options=SegmentOptions()),
     ):
-        assert step.execute(ctx).homes is None
+        assert step.execute(ctx).segment_index is None
 
 
 # within_segments
@@ -173,7 +173,7 @@ def test_objects_inside_segments_are_found_and_those_outside_are_not(detector, r
     ctx = segmented([*INSIDE, *OUTSIDE], BEDS[:2], resolution)
     after = WithinSegmentsStep.from_json({"detector": detector}, CONFIG).execute(ctx)
     found = boxes(after)
-    assert dict(zip(found, after.homes.tolist(), strict=True)) == {
+    assert dict(zip(found, after.segment_index.tolist(), strict=True)) == {
         (4, 4, 14, 14, RED): 0,
         (20, 20, 30, 36, BLUE): 0,
         (60, 10, 72, 18, RED): 1,
@@ -184,7 +184,7 @@ def test_objects_inside_segments_are_found_and_those_outside_are_not(detector, r
 
 def test_without_segments_nothing_is_found(segmented):
     after = WithinSegmentsStep().execute(segmented(INSIDE, ()))
-    assert (len(after.detections), len(after.homes), after.tiles.shape) == (0, 0, (0, 4))
+    assert (len(after.detections), len(after.segment_index), after.tiles.shape) == (0, 0, (0, 4))
     assert set(after.models) == {"segment", "detect"}
 
 
@@ -211,14 +211,14 @@ def test_an_object_across_the_border_of_two_segments_counts_once(middle, detecto
     ctx = segmented([there, (4, 40, 14, 50), (60, 40, 70, 50)], beds)
     after = WithinSegmentsStep(detector=detector).execute(ctx)
     assert sorted(boxes(after)) == sorted([(*there, RED), (4, 40, 14, 50, RED), (60, 40, 70, 50, RED)])
-    assert sorted(after.homes.tolist()) == ([0, 0, 1] if middle - 0.5 < 40 else [0, 1, 1])
+    assert sorted(after.segment_index.tolist()) == ([0, 0, 1] if middle - 0.5 < 40 else [0, 1, 1])
 
 
 def test_an_object_in_two_segments_that_overlap_counts_once(segmented):
     beds = ((0, 0.9, bed(0, 0, 50, 64)), (1, 0.8, bed(30, 0, 80, 64)))
     after = WithinSegmentsStep().execute(segmented([(34, 20, 46, 30), (60, 20, 70, 30)], beds))
     assert sorted(boxes(after)) == [(34, 20, 46, 30, RED), (60, 20, 70, 30, RED)]
-    assert len(set(after.homes.tolist())) == 2
+    assert len(set(after.segment_index.tolist())) == 2
 
 
 def test_objects_of_one_segment_that_overlap_stay_two(put_model):
@@ -260,15 +260,15 @@ def test_options_are_those_of_the_detector(segmented):
 def test_the_stronger_of_two_that_two_segments_saw_is_kept(objects, kept):
     rows = np.array(objects, np.float32).reshape(-1, 7)
     found = Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
-    homes = rows[:, 6].astype(np.int64)
-    assert once(found, homes, class_agnostic=False).tolist() == kept
+    segment_index = rows[:, 6].astype(np.int64)
+    assert deduplicate(found, segment_index, class_agnostic=False).tolist() == kept
 
 
 def test_two_classes_are_one_object_where_that_is_asked_for():
     found = Detections(
         np.array([[0, 0, 9, 9]] * 2, np.float32), np.array([0.5, 0.6], np.float32), np.array([0, 1], np.int64)
     )
-    assert once(found, np.array([0, 1]), class_agnostic=True).tolist() == [1]
+    assert deduplicate(found, np.array([0, 1]), class_agnostic=True).tolist() == [1]
 
 
 # aggregate
@@ -280,21 +280,21 @@ def test_objects_belong_to_the_first_segment_their_middle_is_in(resolution, segm
     rectangles = [(4, 4, 14, 14), (33, 4, 39, 12, BLUE), (42, 50, 47, 60), (84, 4, 94, 14)]
     ctx = DetectionStep().execute(segmented(rectangles, beds, resolution))
     after = AggregateStep().execute(ctx)
-    homes = {box[:2]: home for box, home in zip(boxes(after), after.homes.tolist(), strict=True)}
-    assert homes == {(4, 4): 0, (33, 4): 0, (42, 50): 2, (84, 4): -1}
-    assert after.aggregated
+    segment_index = {box[:2]: home for box, home in zip(boxes(after), after.segment_index.tolist(), strict=True)}
+    assert segment_index == {(4, 4): 0, (33, 4): 0, (42, 50): 2, (84, 4): -1}
+    assert after.include_segment_counts
 
 
 def test_homes_that_a_step_has_found_stay(segmented):
     ctx = WithinSegmentsStep().execute(segmented(INSIDE))
-    assert AggregateStep().execute(ctx).homes is ctx.homes
+    assert AggregateStep().execute(ctx).segment_index is ctx.segment_index
 
 
 def test_without_objects_or_without_segments_there_is_nothing_in_them(segmented, put_model):
     ctx = DetectionStep().execute(segmented((), ()))
-    assert AggregateStep().execute(ctx).homes.shape == (0,)
+    assert AggregateStep().execute(ctx).segment_index.shape == (0,)
     put_model(models.detect())
-    assert AggregateStep().execute(DetectionStep().execute(context())).homes is None
+    assert AggregateStep().execute(DetectionStep().execute(context())).segment_index is None
 
 
 # sahi_detect

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.vision.classification import crop, strongest
+from shared.vision.classification import crop, top_k
 from shared.vision.images.pixels import rgb_view
 
 
@@ -55,6 +55,6 @@ def test_a_view_of_four_byte_pixels_is_cropped_alike():
     ],
 )
 def test_the_strongest_come_first(scores, count, threshold, class_ids):
-    best = strongest(np.array(scores, np.float32), count=count, threshold=np.float32(threshold))
+    best = top_k(np.array(scores, np.float32), count=count, threshold=np.float32(threshold))
     assert best.class_ids.tolist() == class_ids
     assert best.confidences.tolist() == [np.float32(scores[index]) for index in class_ids]

@@ -8,10 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.vision.boxes.detections import Detections
-from shared.vision.boxes.merge import Kind, Metric, _claims, _claims_by_rows, _columns, merge
+from shared.vision.boxes.merge import MergeKind, OverlapMetric, _claims, _claims_by_rows, _columns, merge
 
-NMS, NMM, GREEDY, IOU, IOS = Kind.NMS, Kind.NMM, Kind.GREEDYNMM, Metric.IOU, Metric.IOS
-SETTINGS = list(itertools.product(Kind, Metric))
+NMS, NMM, GREEDY, IOU, IOS = (
+    MergeKind.NMS,
+    MergeKind.NMM,
+    MergeKind.GREEDYNMM,
+    OverlapMetric.IOU,
+    OverlapMetric.IOS,
+)
+SETTINGS = list(itertools.product(MergeKind, OverlapMetric))
 
 
 def detections(rows):
@@ -70,7 +76,7 @@ POINT = (3, 3, 3, 3, 0.5, 0)
 @pytest.mark.parametrize("class_agnostic", [False, True])
 @pytest.mark.parametrize(("kind", "metric"), SETTINGS)
 def test_of_nothing_comes_nothing(kind, metric, class_agnostic):
-    merged = merge(Detections.none(), kind=kind, metric=metric, threshold=0.5, class_agnostic=class_agnostic)
+    merged = merge(Detections.empty(), kind=kind, metric=metric, threshold=0.5, class_agnostic=class_agnostic)
     assert told(merged) == ([], [])
     assert merged.detections.boxes_xyxy.shape == (0, 4)
 

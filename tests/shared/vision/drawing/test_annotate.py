@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from shared.vision.drawing.annotate import Marks, annotate
-from shared.vision.drawing.colours import colour, ground
-from shared.vision.drawing.legend import Row
+from shared.vision.drawing.annotate import Annotations, annotate
+from shared.vision.drawing.colours import class_colour, segment_colour
+from shared.vision.drawing.legend import LegendRow
 from shared.vision.images.pixels import rgb_view
 from shared.vision.masks.masks import Mask
 
 GREY = 90
-NONE = Marks.none()
-PLANTS = (Row("plant", "20", colour(0)),)
+NONE = Annotations.empty()
+PLANTS = (LegendRow("plant", "20", class_colour(0)),)
 
 
 def grey(shape_hw):
@@ -19,18 +19,18 @@ def grey(shape_hw):
 
 
 def boxes(*boxes, class_id=0, name="plant"):
-    return Marks(
+    return Annotations(
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
-        colours=[colour(class_id)] * len(boxes),
+        colours=[class_colour(class_id)] * len(boxes),
         names=[(f"{name} 90%", name)] * len(boxes),
     )
 
 
 def segments(*masks, name="bed"):
     outer = [(m.left, m.top, m.left + m.pixels.shape[1], m.top + m.pixels.shape[0]) for m in masks]
-    return Marks(
+    return Annotations(
         boxes_xyxy=np.array(outer, np.float32).reshape(-1, 4),
-        colours=[ground(0)] * len(masks),
+        colours=[segment_colour(0)] * len(masks),
         names=[(f"{name} 54", "54")] * len(masks),
         masks=masks,
     )
@@ -61,7 +61,7 @@ def test_a_box_is_outlined_in_its_colour_and_the_image_stays(box):
     image = grey((480, 640))
     picture = annotate(image, objects=boxes(box, class_id=1), segments=NONE)
     x1, y1 = min(box[0], 639), min(box[1], 479)
-    drawn = np.argwhere(has(picture, colour(1)))
+    drawn = np.argwhere(has(picture, class_colour(1)))
     assert len(drawn)
     assert np.abs(drawn - (y1, x1)).sum(axis=1).min() <= 1
     assert (image == GREY).all()
@@ -91,7 +91,7 @@ def test_a_mask_is_drawn_on_its_pixels_only(mask):
     height, width = kept.pixels.shape
     inside[kept.top : kept.top + height, kept.left : kept.left + width] = kept.pixels
     outside = picture[~inside]
-    tag = has(picture, ground(0)) & ~inside
+    tag = has(picture, segment_colour(0)) & ~inside
     assert tag.any() or (outside == GREY).all()
     assert ((picture != GREY).any(axis=2) | ~inside).all()
     assert (image == GREY).all()
@@ -104,8 +104,8 @@ def test_what_lies_in_a_segment_stays_visible_and_its_outline_is_in_its_colour()
     light, dark = picture[210, 310].astype(int), picture[210, 290].astype(int)
     assert np.abs(light - 200).max() <= 64
     assert (light - dark > 70).all()
-    assert (picture[50, 100:500] == ground(0)).all()
-    assert (picture[50:430, 499] == ground(0)).all()
+    assert (picture[50, 100:500] == segment_colour(0)).all()
+    assert (picture[50:430, 499] == segment_colour(0)).all()
 
 
 def test_a_segment_is_lighter_where_there_are_objects_to_be_seen_in_it():
@@ -120,7 +120,7 @@ def test_boxes_lie_over_segments():
     picture = annotate(
         grey((480, 640)), objects=boxes((100, 100, 200, 200)), segments=segments(full(100, 100, 300, 300))
     )
-    assert (picture[150:200, 100] == colour(0)).all()
+    assert (picture[150:200, 100] == class_colour(0)).all()
 
 
 def test_a_segment_s_tag_lies_in_it_and_hides_no_object():
@@ -141,14 +141,14 @@ def test_a_segment_s_tag_lies_in_it_and_hides_no_object():
 def test_a_tag_does_not_bury_a_small_segment():
     mask = full(300, 200, 50, 26)
     picture = annotate(grey((480, 640)), objects=NONE, segments=segments(mask))
-    assert has(picture, ground(0))[170:200, 290:380].any(), "it lies above it"
-    assert not has(picture, ground(0))[210:216, 310:340].any()
+    assert has(picture, segment_colour(0))[170:200, 290:380].any(), "it lies above it"
+    assert not has(picture, segment_colour(0))[210:216, 310:340].any()
 
 
 def test_labels_never_cover_each_other_and_a_crowd_s_colours_are_there():
     crowd = boxes(*[(x, 200, x + 120, 260) for x in range(0, 400, 10)])
     picture = annotate(grey((600, 800)), objects=crowd, segments=NONE, rows=PLANTS)
-    assert has(picture, colour(0))[250].any()
+    assert has(picture, class_colour(0))[250].any()
 
 
 def test_a_tile_is_a_faint_line_and_shared_edges_are_one():
@@ -198,4 +198,4 @@ def test_a_crowd_has_no_tags_and_keeps_its_colours():
     tag = np.s_[470:498, 100:180]
     assert (few[tag] != GREY).any()
     assert (many[tag] == GREY).all()
-    assert (many[500, 100:300] == colour(0)).all()
+    assert (many[500, 100:300] == class_colour(0)).all()

@@ -12,8 +12,8 @@ from PIL import Image, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.vision.images import codec
-from shared.vision.images.letterbox import shrunk
-from shared.vision.images.resample import averaged
+from shared.vision.images.letterbox import downscale_factor
+from shared.vision.images.resample import block_mean
 
 RED, GREEN = (220, 30, 20), (20, 200, 40)
 
@@ -96,9 +96,9 @@ def test_a_jpeg_comes_no_smaller_than_it_is_needed(size_hw, least_hw, orientatio
     stored_hw = size_hw[::-1] if orientation >= 5 else size_hw
     data = saved(Image.new("RGB", stored_hw[::-1], GREEN), "JPEG", exif=exif)
     asked = []
-    pixels, true_hw = codec.read(data, max_pixels=10**6, least_hw=lambda hw: asked.append(hw) or least_hw)
-    assert asked == [true_hw] == [size_hw]
-    times = shrunk(true_hw, pixels)
+    pixels, original_hw = codec.read(data, max_pixels=10**6, least_hw=lambda hw: asked.append(hw) or least_hw)
+    assert asked == [original_hw] == [size_hw]
+    times = downscale_factor(original_hw, pixels)
     assert pixels.shape == (-(-size_hw[0] // times), -(-size_hw[1] // times), 3)
     if times > 1:
         assert size_hw[0] >= times * least_hw[0]
@@ -118,18 +118,18 @@ def test_a_smaller_jpeg_is_the_average_of_its_pixels(orientation, size_wh, times
     exif[0x0112] = orientation
     data = saved(Image.fromarray(slopes), "JPEG", quality=98, subsampling=0, exif=exif)
     least_hw = tuple(side // times for side in decode(data).shape[:2])
-    smaller, true_hw = codec.read(data, max_pixels=10**6, least_hw=lambda _: least_hw)
+    smaller, original_hw = codec.read(data, max_pixels=10**6, least_hw=lambda _: least_hw)
     even = all(side % times == 0 for side in size_wh)
-    assert (shrunk(true_hw, smaller) == times) or not even
-    expected = averaged(decode(data), (shrunk(true_hw, smaller),) * 2)
+    assert (downscale_factor(original_hw, smaller) == times) or not even
+    expected = block_mean(decode(data), (downscale_factor(original_hw, smaller),) * 2)
     assert smaller.shape == expected.shape
-    inner = [slice(side // shrunk(true_hw, smaller)) for side in true_hw]
+    inner = [slice(side // downscale_factor(original_hw, smaller)) for side in original_hw]
     np.testing.assert_allclose(smaller[inner[0], inner[1]], expected[inner[0], inner[1]].astype(int), atol=3)
 
 
 def test_other_files_come_as_they_are():
-    pixels, true_hw = codec.read(saved(picture(), "PNG"), max_pixels=10**6, least_hw=lambda _: (1, 1))
-    assert pixels.shape == (*true_hw, 3) == (16, 24, 3)
+    pixels, original_hw = codec.read(saved(picture(), "PNG"), max_pixels=10**6, least_hw=lambda _: (1, 1))
+    assert pixels.shape == (*original_hw, 3) == (16, 24, 3)
 
 
 def test_a_damaged_jpeg_is_damaged_at_every_scale():

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.vision.images.letterbox import Letterbox, least_canvas, letterbox
+from shared.vision.images.letterbox import Letterbox, letterbox, minimal_canvas
 from shared.vision.images.pixels import rgb_view
-from shared.vision.images.resample import averaged, resize
+from shared.vision.images.resample import block_mean, resize
 
 SIDES = st.integers(1, 3000)
 
@@ -69,7 +69,7 @@ def test_an_image_is_fitted_and_centred(image_hw, canvas_hw, inner_hw, top, left
     ],
 )
 def test_a_dynamic_canvas_is_padded_to_the_stride_only(image_hw, canvas_hw, least_hw):
-    assert least_canvas(image_hw, canvas_hw) == least_hw
+    assert minimal_canvas(image_hw, canvas_hw) == least_hw
 
 
 @given(image_hw=st.tuples(SIDES, SIDES), canvas_hw=st.sampled_from([(640, 640), (320, 448), (1280, 736)]))
@@ -77,19 +77,19 @@ def test_boxes_come_back_from_where_they_went(image_hw, canvas_hw):
     box = letterbox(image_hw, canvas_hw)
     height, width = image_hw
     corners = np.array([[0, 0, width, height], [width / 4, height / 3, width / 2, height / 1.5]], np.float32)
-    scale = np.array([box.inner_hw[1] / width, box.inner_hw[0] / height] * 2, np.float32)
+    scale = np.array([box.resized_hw[1] / width, box.resized_hw[0] / height] * 2, np.float32)
     there = corners * scale + np.array([box.left, box.top] * 2, np.float32)
-    np.testing.assert_allclose(box.undo(there), corners, atol=0.002 * max(1, *image_hw) / 640 + 0.002)
+    np.testing.assert_allclose(box.to_image_coords(there), corners, atol=0.002 * max(1, *image_hw) / 640 + 0.002)
 
 
 def test_boxes_beyond_the_image_are_clipped_to_it():
     box = letterbox((720, 1280), (640, 640))
-    back = box.undo(np.array([[-50, 0, 700, 640]], np.float32))
+    back = box.to_image_coords(np.array([[-50, 0, 700, 640]], np.float32))
     assert back.tolist() == [[0, 0, 1280, 720]]
 
 
 def test_no_boxes_come_back_as_no_boxes():
-    assert letterbox((720, 1280), (640, 640)).undo(np.empty((0, 4), np.float32)).shape == (0, 4)
+    assert letterbox((720, 1280), (640, 640)).to_image_coords(np.empty((0, 4), np.float32)).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_levels_are_divided_by_255_to_the_last_bit():
     resize(np.repeat(levels.reshape(16, 16, 1), 3, axis=2), planes)
     np.testing.assert_array_equal(planes[0].ravel(), levels / np.float32(255))
     out = np.empty((3, 8, 4), np.float32)
-    letterbox((4, 4), (8, 4)).draw(np.zeros((4, 4, 3), np.uint8), out)
+    letterbox((4, 4), (8, 4)).render_into(np.zeros((4, 4, 3), np.uint8), out)
     assert out[0, 0, 0] == np.float32(114) / np.float32(255)
 
 
 def test_padding_is_grey_on_every_side():
     out = np.full((3, 64, 96), np.nan, np.float32)
     box = Letterbox((10, 10), (64, 96), (20, 30), top=8, left=11)
-    box.draw(np.zeros((10, 10, 3), np.uint8), out)
+    box.render_into(np.zeros((10, 10, 3), np.uint8), out)
     inside = np.zeros((64, 96), bool)
     inside[8:28, 11:41] = True
     assert (out[:, inside] == 0).all()
@@ -146,9 +146,9 @@ def test_padding_is_grey_on_every_side():
 # The two readings
 
 
-def drawn(image, reading, image_hw=None, canvas_hw=(64, 96)):
+def drawn(image, resampling, image_hw=None, canvas_hw=(64, 96)):
     out = np.full((3, *canvas_hw), np.nan, np.float32)
-    letterbox(image_hw or image.shape[:2], canvas_hw).draw(image, out, reading)
+    letterbox(image_hw or image.shape[:2], canvas_hw).render_into(image, out, resampling)
     return out
 
 
@@ -172,10 +172,10 @@ def test_a_slope_is_where_it_is_however_much_it_was_shrunk_before(size_hw, times
     """Three to four levels a pixel of the canvas: a third of a pixel is seen, at the far edges too."""
     y, x = np.meshgrid(*(np.linspace(0, 250, side, dtype=np.float32) for side in size_hw), indexing="ij")
     slope = np.stack((x, y, 250 - x), axis=2).astype(np.uint8)
-    differ = drawn(averaged(slope, (times, times)), "fast", image_hw=size_hw) - drawn(slope, "exact")
+    differ = drawn(block_mean(slope, (times, times)), "fast", image_hw=size_hw) - drawn(slope, "exact")
     place = letterbox(size_hw, (64, 96))
-    rows = slice(place.top + 1, place.top + place.inner_hw[0] - 1)
-    columns = slice(place.left + 1, place.left + place.inner_hw[1] - 1)
+    rows = slice(place.top + 1, place.top + place.resized_hw[0] - 1)
+    columns = slice(place.left + 1, place.left + place.resized_hw[1] - 1)
     inner = differ[:, rows, columns] * 255
     for edge in (inner[:, :8], inner[:, -8:], inner[:, :, :8], inner[:, :, -8:]):
         assert np.abs(edge.mean(axis=(1, 2))).max() < 1.3
@@ -184,7 +184,7 @@ def test_a_slope_is_where_it_is_however_much_it_was_shrunk_before(size_hw, times
 @pytest.mark.parametrize("times_hw", [(1, 1), (2, 3), (4, 1)])
 def test_averages_are_of_what_is_there(times_hw):
     image = np.random.default_rng(2).integers(0, 256, (9, 10, 3), np.uint8)
-    means = averaged(image, times_hw)
+    means = block_mean(image, times_hw)
     rows, columns = times_hw
     assert means.shape == (-(-9 // rows), -(-10 // columns), 3)
     for y, x in ((0, 0), (means.shape[0] - 1, means.shape[1] - 1)):

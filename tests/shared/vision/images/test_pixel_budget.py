@@ -18,7 +18,7 @@ def test_never_more_than_the_most_unless_alone(sizes):
     budget, lock, now, seen = PixelBudget(), threading.Lock(), [], []
 
     def take(pixels):
-        with budget.taking(pixels, most=10):
+        with budget.reserve(pixels, most=10):
             with lock:
                 now.append(pixels)
                 seen.append(list(now))
@@ -35,16 +35,16 @@ def test_never_more_than_the_most_unless_alone(sizes):
 
 def test_what_fails_gives_back_what_it_had():
     budget = PixelBudget()
-    with pytest.raises(InvalidImage), budget.taking(10, most=10):
+    with pytest.raises(InvalidImage), budget.reserve(10, most=10):
         raise InvalidImage("broken")
-    with budget.taking(10, most=10):
+    with budget.reserve(10, most=10):
         pass
 
 
 def test_a_large_image_waits_while_another_is_decoded():
     data = codec.encode_jpeg(np.zeros((20, 50, 3), np.uint8))
     with ThreadPoolExecutor(1) as pool:
-        with codec.BUDGET.taking(1, most=1000):
+        with codec.BUDGET.reserve(1, most=1000):
             waiting = pool.submit(codec.decode, data, max_pixels=1000)
             small = codec.decode(codec.encode_jpeg(np.zeros((3, 3, 3), np.uint8)), max_pixels=1000)
             assert small.shape == (3, 3, 3), "there was room for this one"

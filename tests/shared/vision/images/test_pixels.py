@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared.vision.images.pixels import rgb_view, rgbx, words
+from shared.vision.images.pixels import as_uint32, rgb_view, with_padding_byte
 
 STORED = np.random.default_rng(1).integers(0, 256, (12, 10, 4), np.uint8)
 VIEW = rgb_view(STORED)
@@ -24,10 +24,10 @@ VIEW = rgb_view(STORED)
     ],
 )
 def test_memory_is_shared_where_it_can_be(image, shared):
-    packed = rgbx(image)
+    packed = with_padding_byte(image)
     np.testing.assert_array_equal(packed[..., :3], image)
     assert np.shares_memory(packed, STORED) == shared
 
 
 def test_words_hold_red_lowest():
-    assert words(np.array([[[1, 2, 3]]], np.uint8))[0, 0] & 0xFFFFFF == 0x030201
+    assert as_uint32(np.array([[[1, 2, 3]]], np.uint8))[0, 0] & 0xFFFFFF == 0x030201

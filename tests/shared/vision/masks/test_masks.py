@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shared.errors import ImageTooLarge
 from shared.vision.images.letterbox import Letterbox, letterbox
-from shared.vision.masks.masks import MAX_PIXELS, Mask, canvas_masks, image_masks, refuse_too_many
+from shared.vision.masks.masks import MAX_PIXELS, Mask, canvas_masks, ensure_mask_pixels_allowed, image_masks
 
 
 def written_out(weights, prototypes, box, centres_x, centres_y):
@@ -110,11 +110,11 @@ def test_in_the_image_a_mask_is_the_surface_at_its_pixels(seed, image_hw):
     canvas_hw = (64, 96)
     frame = letterbox(image_hw, canvas_hw)
     weights, prototypes, boxes = scene(seed)
-    centres_y = (frame.top + (np.arange(image_hw[0]) + 0.5) * frame.inner_hw[0] / image_hw[0]) / 4 - 0.5
-    centres_x = (frame.left + (np.arange(image_hw[1]) + 0.5) * frame.inner_hw[1] / image_hw[1]) / 4 - 0.5
+    centres_y = (frame.top + (np.arange(image_hw[0]) + 0.5) * frame.resized_hw[0] / image_hw[0]) / 4 - 0.5
+    centres_x = (frame.left + (np.arange(image_hw[1]) + 0.5) * frame.resized_hw[1] / image_hw[1]) / 4 - 0.5
     masks = image_masks(weights, prototypes, boxes, frame)
-    enlarged = [max(frame.inner_hw[axis] / image_hw[axis], 1) for axis in (1, 0, 1, 0)]
-    ends = frame.undo(boxes) - np.array([0.5 - 0.5 / each for each in enlarged], np.float32)
+    enlarged = [max(frame.resized_hw[axis] / image_hw[axis], 1) for axis in (1, 0, 1, 0)]
+    ends = frame.to_image_coords(boxes) - np.array([0.5 - 0.5 / each for each in enlarged], np.float32)
     for mask, weight, box in zip(masks, weights, ends, strict=True):
         expected, unsure = written_out(weight, prototypes, box, centres_x, centres_y)
         is_one_pixel = max(enlarged) > 1 and mask.area == 1 and not expected[~unsure].any()
@@ -126,7 +126,7 @@ def test_what_an_enlarged_image_shows_on_the_canvas_it_shows_at_its_own_pixels(s
     """An object may be smaller than a pixel of a small image, and lie between the middles of two."""
     frame = letterbox(image_hw, (64, 96))
     weights, prototypes, boxes = scene(seed)
-    rectangle = (frame.left, frame.top, frame.left + frame.inner_hw[1], frame.top + frame.inner_hw[0])
+    rectangle = (frame.left, frame.top, frame.left + frame.resized_hw[1], frame.top + frame.resized_hw[0])
     small = canvas_masks(weights, prototypes, boxes, (64, 96))
     for mask, large in zip(small, image_masks(weights, prototypes, boxes, frame), strict=True):
         assert large.area > 0 or mask.cropped(*rectangle).area == 0
@@ -235,7 +235,7 @@ def test_more_masks_than_there_is_memory_for_are_refused_before_they_are_made():
 
 
 def test_as_many_as_there_is_memory_for_are_made():
-    refuse_too_many(0)
-    refuse_too_many(MAX_PIXELS)
+    ensure_mask_pixels_allowed(0)
+    ensure_mask_pixels_allowed(MAX_PIXELS)
     with pytest.raises(ImageTooLarge):
-        refuse_too_many(MAX_PIXELS + 1)
+        ensure_mask_pixels_allowed(MAX_PIXELS + 1)

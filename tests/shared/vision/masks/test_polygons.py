@@ -60,11 +60,11 @@ def blob(size, seed):
     return Mask(3, 5, (radius < edge) & (radius > 0.2))
 
 
-@pytest.mark.parametrize("most_change", [None, 0, 0.02])
-def test_no_masks_and_empty_masks_have_no_parts(most_change):
-    assert polygons([], most_change=most_change) == []
-    assert polygons([Mask(2, 3, np.zeros((0, 0), bool))], most_change=most_change) == [[]]
-    assert polygons([Mask(2, 3, np.zeros((4, 5), bool)), drawn(".")], most_change=most_change) == [[], []]
+@pytest.mark.parametrize("max_area_change", [None, 0, 0.02])
+def test_no_masks_and_empty_masks_have_no_parts(max_area_change):
+    assert polygons([], max_area_change=max_area_change) == []
+    assert polygons([Mask(2, 3, np.zeros((0, 0), bool))], max_area_change=max_area_change) == [[]]
+    assert polygons([Mask(2, 3, np.zeros((4, 5), bool)), drawn(".")], max_area_change=max_area_change) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -92,31 +92,31 @@ def test_no_masks_and_empty_masks_have_no_parts(most_change):
     ],
 )
 def test_rings_along_the_edges_of_pixels(text, expected):
-    (parts,) = polygons([drawn(text)], most_change=None)
+    (parts,) = polygons([drawn(text)], max_area_change=None)
     assert coordinates(parts) == expected
 
 
 def test_a_part_within_a_hole_is_a_part_of_its_own():
     text = "#######.. #.....#.. #.###.#.. #.#.#.#.# #.###.#.. #.....#.. #######.."
-    (parts,) = polygons([drawn(text)], most_change=None)
+    (parts,) = polygons([drawn(text)], max_area_change=None)
     assert [[abs(area(ring)) for ring in part] for part in parts] == [[49, 25], [9, 1], [1]]
 
 
 def test_a_mask_lies_where_it_is():
-    (one,) = polygons([drawn("#", left=10, top=20)], most_change=None)
+    (one,) = polygons([drawn("#", left=10, top=20)], max_area_change=None)
     assert coordinates(one) == [[[[10, 20], [11, 20], [11, 21], [10, 21], [10, 20]]]]
 
 
 def test_many_masks_are_outlined_as_each_alone():
     masks = [blob(40, 1), drawn("#. .#"), drawn("."), blob(30, 2), drawn("### #.# ###", 7, 9)]
-    for most_change in (None, 0, 0.02):
-        together = [coordinates(parts) for parts in polygons(masks, most_change=most_change)]
-        assert together == [coordinates(polygons([mask], most_change=most_change)[0]) for mask in masks]
+    for max_area_change in (None, 0, 0.02):
+        together = [coordinates(parts) for parts in polygons(masks, max_area_change=max_area_change)]
+        assert together == [coordinates(polygons([mask], max_area_change=max_area_change)[0]) for mask in masks]
 
 
 @given(PIXELS)
 def test_exact_rings_are_the_mask(pixels):
-    (parts,) = polygons([Mask(0, 0, pixels)], most_change=None)
+    (parts,) = polygons([Mask(0, 0, pixels)], max_area_change=None)
     np.testing.assert_array_equal(rasterised(parts, pixels.shape), pixels)
     assert sum(area(ring) for part in parts for ring in part) == pixels.sum()
     assert len(parts) == connected(pixels)
@@ -127,7 +127,7 @@ def test_exact_rings_are_the_mask(pixels):
 
 @given(PIXELS)
 def test_a_hole_is_in_its_part_and_runs_the_other_way(pixels):
-    (parts,) = polygons([Mask(0, 0, pixels)], most_change=None)
+    (parts,) = polygons([Mask(0, 0, pixels)], max_area_change=None)
     for outer, *holes in parts:
         assert area(outer) > 0
         inside = rasterised([[outer]], pixels.shape)
@@ -139,16 +139,16 @@ def test_a_hole_is_in_its_part_and_runs_the_other_way(pixels):
 
 @given(PIXELS)
 def test_cut_corners_move_no_centre_of_a_pixel(pixels):
-    (parts,) = polygons([Mask(0, 0, pixels)], most_change=0)
+    (parts,) = polygons([Mask(0, 0, pixels)], max_area_change=0)
     np.testing.assert_array_equal(rasterised(parts, pixels.shape), pixels)
-    exact = polygons([Mask(0, 0, pixels)], most_change=None)[0]
+    exact = polygons([Mask(0, 0, pixels)], max_area_change=None)[0]
     assert [len(part) for part in parts] == [len(part) for part in exact]
 
 
 @pytest.mark.parametrize(("size", "fewer"), [(24, 1.05), (100, 2), (400, 5), (1500, 8)])
 def test_vertices_are_left_out_and_the_mask_stays(size, fewer):
     masks = [blob(size, seed) for seed in range(3 if size > 1000 else 8)]
-    exact, outlined = polygons(masks, most_change=None), polygons(masks)
+    exact, outlined = polygons(masks, max_area_change=None), polygons(masks)
     for mask, before, after in zip(masks, exact, outlined, strict=True):
         assert fewer * vertices(after) < vertices(before)
         here = [[ring - (mask.left, mask.top) for ring in part] for part in after]
@@ -174,7 +174,7 @@ def test_outlines_do_not_depend_on_the_bands_they_are_found_in(monkeypatch):
     ],
 )
 def test_outlines_on_a_canvas_come_back_to_the_image(image_hw, mask, expected):
-    (parts,) = image_polygons([mask], letterbox(image_hw, (640, 640)), most_change=None)
+    (parts,) = image_polygons([mask], letterbox(image_hw, (640, 640)), max_area_change=None)
     ring = parts[0][0]
     np.testing.assert_allclose([*ring.min(axis=0), *ring.max(axis=0)], expected)
 

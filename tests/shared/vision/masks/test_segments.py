@@ -66,14 +66,14 @@ def test_areas_are_in_px_of_the_image_at_either_resolution(image_hw):
     frame = letterbox(image_hw, CANVAS_HW)
     y, x = np.mgrid[:32, :48] + 0.5
     away = np.hypot(x - 24, y - 16)
-    reach = min(frame.inner_hw) / 2 / 2.2
+    reach = min(frame.resized_hw) / 2 / 2.2
     prototypes = np.minimum(reach - away, away - reach / 3)[None].astype(np.float32)
     boxes, one = np.array([[0, 0, 96, 64]], np.float32), np.ones((1, 1), np.float32)
     canvas = segments(canvas_masks(one, prototypes, boxes, CANVAS_HW), frame)
     image = segments(image_masks(one, prototypes, boxes, frame))
     # A ring a few px wide is as exact as its border allows: half a px of the coarser of the two.
-    coarse = max(image_hw[0] / frame.inner_hw[0], 1)
-    length = 2 * np.pi * (reach + reach / 3) * 2 * image_hw[0] / frame.inner_hw[0]
+    coarse = max(image_hw[0] / frame.resized_hw[0], 1)
+    length = 2 * np.pi * (reach + reach / 3) * 2 * image_hw[0] / frame.resized_hw[0]
     [by_canvas], [by_image] = canvas.areas, image.areas
     unsure = 0.15 * coarse * length + 1
     assert by_canvas == pytest.approx(by_image, abs=unsure)
@@ -111,7 +111,7 @@ def test_nothing_has_no_pixels():
 @given(st.integers(0, 10_000), st.tuples(st.integers(1, 40), st.integers(1, 40)), st.floats(0.1, 0.9))
 def test_the_pixels_inside_exact_outlines_are_the_mask(seed, shape_hw, density):
     mask = spots(seed, shape_hw, density)
-    [parts] = polygons([mask], most_change=None)
+    [parts] = polygons([mask], max_area_change=None)
     np.testing.assert_array_equal(whole(filled([parts], shape_hw)[0], shape_hw), mask.pixels)
 
 
@@ -119,7 +119,7 @@ def test_the_pixels_inside_exact_outlines_are_the_mask(seed, shape_hw, density):
 def test_the_pixels_inside_cut_corners_are_the_mask_too(seed, shape_hw):
     """No pixel's centre changes sides."""
     mask = spots(seed, shape_hw)
-    [parts] = polygons([mask], most_change=0)
+    [parts] = polygons([mask], max_area_change=0)
     np.testing.assert_array_equal(whole(filled([parts], shape_hw)[0], shape_hw), mask.pixels)
 
 
@@ -128,14 +128,14 @@ def test_a_part_in_a_hole_of_another_is_filled_and_the_hole_is_not():
     pixels[2:7, 2:7] = False
     pixels[4, 4] = True
     mask = Mask(3, 5, pixels)
-    [parts] = polygons([mask], most_change=None)
+    [parts] = polygons([mask], max_area_change=None)
     again = filled([parts], (20, 20))[0]
     assert (again.left, again.top) == (3, 5)
     np.testing.assert_array_equal(again.pixels, pixels)
 
 
 def test_outlines_beyond_the_image_are_cut_at_its_border():
-    [parts] = polygons([Mask(-4, -4, np.ones((30, 8), bool))], most_change=None)
+    [parts] = polygons([Mask(-4, -4, np.ones((30, 8), bool))], max_area_change=None)
     mask = filled([parts], (10, 10))[0]
     assert (mask.left, mask.top, mask.pixels.shape, mask.area) == (0, 0, (10, 4), 40)
     assert filled([[[ring + 50 for ring in part] for part in parts]], (10, 10))[0].area == 0
@@ -148,8 +148,8 @@ def test_masks_of_a_canvas_cover_the_same_in_the_image(seed, image_hw):
     y, x = np.mgrid[:64, :96]
     pixels = np.hypot(x - rng.uniform(30, 60), y - rng.uniform(20, 44)) < rng.uniform(6, 16)
     [mask] = segments([Mask(0, 0, pixels)], frame).in_image(image_hw)
-    rows = ((np.arange(image_hw[0]) + 0.5) * frame.inner_hw[0] / image_hw[0] + frame.top).astype(int)
-    columns = ((np.arange(image_hw[1]) + 0.5) * frame.inner_hw[1] / image_hw[1] + frame.left).astype(int)
+    rows = ((np.arange(image_hw[0]) + 0.5) * frame.resized_hw[0] / image_hw[0] + frame.top).astype(int)
+    columns = ((np.arange(image_hw[1]) + 0.5) * frame.resized_hw[1] / image_hw[1] + frame.left).astype(int)
     expected = pixels[np.ix_(rows, columns)]
     differing = np.count_nonzero(whole(mask, image_hw) ^ expected)
     assert differing <= 0.1 * expected.sum() + 4  # stairs on one side, a line on the other
