@@ -95,7 +95,9 @@ def test_the_contract_s_event_is_one_and_asks_for_its_image(contract):
     posted = json.loads(CODE.findall(section(contract, "Events in"))[0])
     event = envelope.parse(posted["headers"], json.dumps(posted["body"]).encode())
     assert isinstance(event.payload, ObjectFinalized)
-    config = Config(gcs_bucket="acme-models", error_topic="e", upload_bucket=event.payload.bucket, results_bucket="r")
+    config = Config(
+        gcs_bucket="acme-models", error_topic="e", upload_bucket=event.payload.bucket, results_bucket="r"
+    )
     request = parse(event, config)
     assert (request.tenant_id, request.image.generation) == ("tenant-001", event.payload.generation)
     assert event.occurred_at is not None
