@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from local.text_table import format_table
+
 _DIGITS: Final = {"": 2, "ms": 1, "MB": 0, "times": 0}
 
 
@@ -57,13 +59,5 @@ class Table:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of cells: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            f"{cell:>{width}}" if index else f"{cell:<{width}}"
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "\n".join(f"  {line.rstrip()}" for line in lines)
+    """Return the rows as an indented table: the first column to the left, the others to the right."""
+    return format_table(rows, "<" + ">" * (len(rows[0]) - 1), indent="  ")

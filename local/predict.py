@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from local.folder_store import FolderStore
+from local.text_table import format_table
 from shared import events
 from shared.config import Config
 from shared.errors import (
@@ -160,9 +161,7 @@ def asked(
 
 def table(done: Sequence[Prediction]) -> str:
     """A line an image: its name, what was found, and milliseconds."""
-    rows = [("image", "found", "ms"), *map(_row, done)]
-    name, found, took = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return "\n".join(f"{row[0]:<{name}}  {row[1]:<{found}}  {row[2]:>{took}}" for row in rows)
+    return format_table([("image", "found", "ms"), *map(_row, done)], "<<>")
 
 
 def found_in(document: Mapping[str, Any]) -> str:

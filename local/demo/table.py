@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from local.demo.answer import Answer
+from local.text_table import format_table
 
 HEADS = ("image", "tenant", "asked by", "model generation", "verdict", "found / there", "matched", "ms")
 RIGHT = {"matched", "ms"}
@@ -11,15 +12,7 @@ NOTHING = "-"
 
 def table(answers: Sequence[Answer]) -> str:
     rows = [HEADS, *(_row(answer) for answer in answers)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if head in RIGHT else cell.ljust(width)
-            for head, cell, width in zip(HEADS, row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join((lines[0], "  ".join("-" * width for width in widths), *lines[1:]))
+    return format_table(rows, "".join(">" if head in RIGHT else "<" for head in HEADS), rule=True)
 
 
 def beds(answers: Sequence[Answer]) -> str:
