@@ -14,7 +14,8 @@ from shared.vision.boxes.merge import merge
 from shared.vision.images.letterbox import Resampling, Size
 from shared.vision.images.pixels import Pixels
 from shared.vision.masks.masks import ensure_mask_pixels_allowed
-from shared.vision.masks.segments import Segments, union
+from shared.vision.masks.overlap import union
+from shared.vision.masks.segments import Segments
 
 
 class SAHISegmentationProcessor:

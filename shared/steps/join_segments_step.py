@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -12,9 +12,10 @@ from shared.config import Config
 from shared.errors import InvalidPipeline
 from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
-from shared.vision.boxes.detections import Detections, Integers
-from shared.vision.masks.masks import Mask, ensure_mask_pixels_allowed
-from shared.vision.masks.segments import Segments, union
+from shared.vision.boxes.detections import Detections
+from shared.vision.masks.masks import ensure_mask_pixels_allowed
+from shared.vision.masks.overlap import group_overlapping, union
+from shared.vision.masks.segments import Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,28 +65,3 @@ class JoinSegmentsStep:
         return replace(
             ctx, segments=segments, segment_index=None if ctx.segment_index is None else now[ctx.segment_index]
         )
-
-
-def group_overlapping(masks: Sequence[Mask], class_ids: Integers, threshold: float) -> Integers:
-    """For each of n masks the first one that it is one with, itself if there is none before it (n,)."""
-    firsts = np.arange(len(masks))
-    for index, mask in enumerate(masks):
-        for other in range(index):
-            apart = class_ids[index] == class_ids[other] and firsts[index] != firsts[other]
-            if apart and mask_ios(mask, masks[other]) >= threshold:
-                low, high = sorted((firsts[index], firsts[other]))
-                firsts[firsts == high] = low
-    return firsts
-
-
-def mask_ios(one: Mask, other: Mask) -> float:
-    """Of the pixels of the smaller of two masks, how many the other has too: intersection over the smaller."""
-    (height, width), (rows, columns) = one.pixels.shape, other.pixels.shape
-    left, top = max(one.left, other.left), max(one.top, other.top)
-    right = min(one.left + width, other.left + columns)
-    bottom = min(one.top + height, other.top + rows)
-    if left >= right or top >= bottom:
-        return 0.0
-    mine, theirs = (mask.cropped(left, top, right, bottom).pixels for mask in (one, other))
-    common = np.count_nonzero(mine & theirs)
-    return common / min(one.area, other.area) if common else 0.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.config import Config
 from shared.errors import InvalidPipeline
@@ -19,12 +18,9 @@ from shared.processors.duration import ensure_enough_time
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.slices import SliceOptions
 from shared.vision.boxes.detections import Detections, Integers
-from shared.vision.images.pixels import Pixels, rgb_view, with_padding_byte
-from shared.vision.masks.masks import Mask
-from shared.vision.masks.segments import union
-
-_GREY: Final = 114
-_SAME: Final = 0.5  # of the smaller box: seen from two segments, it is one object
+from shared.vision.boxes.duplicates import deduplicate
+from shared.vision.masks.masks import mask_out
+from shared.vision.masks.overlap import adjacent_masks, union
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,55 +90,3 @@ class WithinSegmentsStep:
             models={**ctx.models, "detect": processor.model},
             warnings=(*ctx.warnings, *processor.warnings),
         )
-
-
-def mask_out(image: Pixels, mask: Mask) -> Pixels:
-    """The mask's rectangle of the image (h, w, 3), grey where the mask is not."""
-    height, width = mask.pixels.shape
-    crop = with_padding_byte(image[mask.top : mask.top + height, mask.left : mask.left + width]).copy()
-    crop[~mask.pixels] = _GREY
-    return rgb_view(crop)
-
-
-def adjacent_masks(masks: Sequence[Mask], index: int, reach: int) -> list[Mask]:
-    """Of the masks that touch one of them, what lies up to `reach` px beyond its rectangle.
-
-    With them, an object across a border is seen whole from both sides, not as two halves that nothing joins.
-    """
-    mask = masks[index]
-    height, width = mask.pixels.shape
-    left, top, right, bottom = mask.left, mask.top, mask.left + width, mask.top + height
-    grown = np.zeros((height + 2, width + 2), bool)  # by a pixel to each side
-    for y, x in ((0, 1), (1, 0), (1, 1), (1, 2), (2, 1)):
-        grown[y : y + height, x : x + width] |= mask.pixels
-    found = []
-    for place, other in enumerate(masks):
-        near = other.cropped(left - 1, top - 1, right + 1, bottom + 1)
-        if place == index or not near.pixels.size:
-            continue
-        rows, columns = near.pixels.shape
-        y, x = near.top - top + 1, near.left - left + 1
-        if (grown[y : y + rows, x : x + columns] & near.pixels).any():
-            found.append(other.cropped(left - reach, top - reach, right + reach, bottom + reach))
-    return found
-
-
-def deduplicate(found: Detections, segment_index: Integers, *, class_agnostic: bool) -> npt.NDArray[np.intp]:
-    """Indices, strongest first, without those of which a stronger one was seen from another segment (n,)."""
-    order = found.order()
-    x1, y1, x2, y2 = found.boxes_xyxy[order].T.astype(np.float64)
-    areas = (x2 - x1) * (y2 - y1)
-    segment_index = segment_index[order]
-    class_ids = np.zeros_like(segment_index) if class_agnostic else found.class_ids[order]
-    kept = np.ones(len(order), bool)
-    for turn in range(len(order)):
-        if not kept[turn]:
-            continue
-        width = np.minimum(x2, x2[turn]) - np.maximum(x1, x1[turn])
-        height = np.minimum(y2, y2[turn]) - np.maximum(y1, y1[turn])
-        common = np.maximum(width, 0) * np.maximum(height, 0)
-        same = (common > 0) & (common >= _SAME * np.minimum(areas, areas[turn]))
-        same &= (class_ids == class_ids[turn]) & (segment_index != segment_index[turn])
-        same[: turn + 1] = False
-        kept &= ~same
-    return order[kept]

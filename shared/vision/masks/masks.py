@@ -17,11 +17,13 @@ import numpy.typing as npt
 from shared.errors import ImageTooLarge
 from shared.vision.boxes.detections import Floats
 from shared.vision.images.letterbox import Letterbox
+from shared.vision.images.pixels import Pixels, rgb_view, with_padding_byte
 
 Booleans = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
 MAX_PIXELS: Final = 2**29  # of all masks of an image, a byte each
+MASKED_OUT_GREY: Final = 114  # the grey of a letterbox's padding
 
 _BYTE: Final = 255
 _BAND: Final = 1 << 17
@@ -67,6 +69,14 @@ def ensure_mask_pixels_allowed(pixels: int) -> None:
             f"The boxes of the segments have {pixels} px together; masks of up to {MAX_PIXELS} are made: ask for "
             f"fewer (max_detections, confidence_threshold), on the canvas (resolution), or of a smaller image"
         )
+
+
+def mask_out(image: Pixels, mask: Mask) -> Pixels:
+    """Return the mask's rectangle of the image (h, w, 3), with grey where the mask is not."""
+    height, width = mask.pixels.shape
+    crop = with_padding_byte(image[mask.top : mask.top + height, mask.left : mask.left + width]).copy()
+    crop[~mask.pixels] = MASKED_OUT_GREY
+    return rgb_view(crop)
 
 
 def canvas_masks(

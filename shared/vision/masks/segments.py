@@ -111,20 +111,3 @@ def filled(outlines: Sequence[MultiPolygon], image_hw: tuple[int, int]) -> tuple
         Mask(left, top, pixels[end - w * h : end].reshape(h, w))
         for (left, top), (w, h), end in zip(lefts_tops.tolist(), sizes_wh.tolist(), ends.tolist(), strict=True)
     )
-
-
-def union(masks: Sequence[Mask]) -> Mask:
-    """One mask of the pixels of all, which are in one frame."""
-    masks = [mask for mask in masks if mask.pixels.size] or [Mask(0, 0, np.zeros((0, 0), bool))]
-    if len(masks) == 1:
-        return masks[0]
-    left, top = min(mask.left for mask in masks), min(mask.top for mask in masks)
-    right = max(mask.left + mask.pixels.shape[1] for mask in masks)
-    bottom = max(mask.top + mask.pixels.shape[0] for mask in masks)
-    pixels = np.zeros((bottom - top, right - left), bool)
-    for mask in masks:
-        height, width = mask.pixels.shape
-        pixels[mask.top - top : mask.top - top + height, mask.left - left : mask.left - left + width] |= (
-            mask.pixels
-        )
-    return Mask(left, top, pixels)

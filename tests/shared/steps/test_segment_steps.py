@@ -18,7 +18,7 @@ from shared.steps.segment_filter_step import SegmentFilterStep
 from shared.steps.segmentation_step import SegmentationStep
 from shared.steps.size_statistics_step import SizeStatisticsStep
 from shared.steps.step import STEPS
-from shared.steps.within_segments_step import WithinSegmentsStep, deduplicate
+from shared.steps.within_segments_step import WithinSegmentsStep
 from shared.vision.boxes.detections import Detections
 from testing import models
 from testing.scenes import BLUE, GREEN, RED, WHITE, scene
@@ -239,36 +239,6 @@ def test_options_are_those_of_the_detector(segmented):
     assert [box[4] for box in boxes(step.execute(ctx))] == [BLUE]
     with pytest.raises(InvalidPipeline, match="'bed'; it has: plant, tray"):
         WithinSegmentsStep(options=BoxOptions(labels=("bed",))).execute(ctx)
-
-
-@pytest.mark.parametrize(
-    ("objects", "kept"),
-    [
-        ([], []),
-        ([(0, 0, 10, 10, 0.9, 0, 0), (0, 0, 10, 10, 0.8, 0, 1)], [0]),
-        ([(0, 0, 10, 10, 0.8, 0, 0), (0, 0, 10, 10, 0.9, 0, 1)], [1]),
-        ([(0, 0, 10, 10, 0.9, 0, 0), (0, 0, 10, 10, 0.8, 0, 0)], [0, 1]),  # of one segment
-        ([(0, 0, 10, 10, 0.9, 0, 0), (0, 0, 10, 10, 0.8, 1, 1)], [0, 1]),  # of two classes
-        ([(0, 0, 10, 10, 0.9, 0, 0), (10, 0, 20, 10, 0.8, 0, 1)], [0, 1]),  # beside each other
-        ([(0, 0, 10, 10, 0.9, 0, 0), (5, 0, 10, 10, 0.8, 0, 1)], [0]),  # a part
-        ([(0, 0, 10, 10, 0.9, 0, 0), (6, 0, 16, 10, 0.8, 0, 1)], [0, 1]),
-        ([(0, 0, 0, 0, 0.9, 0, 0), (0, 0, 0, 0, 0.8, 0, 1)], [0, 1]),  # without an area
-        # The second falls to the first, and so it takes nobody with it.
-        ([(0, 0, 10, 10, 0.9, 0, 0), (4, 0, 14, 10, 0.8, 0, 1), (8, 0, 18, 10, 0.7, 0, 0)], [0, 2]),
-    ],
-)
-def test_the_stronger_of_two_that_two_segments_saw_is_kept(objects, kept):
-    rows = np.array(objects, np.float32).reshape(-1, 7)
-    found = Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
-    segment_index = rows[:, 6].astype(np.int64)
-    assert deduplicate(found, segment_index, class_agnostic=False).tolist() == kept
-
-
-def test_two_classes_are_one_object_where_that_is_asked_for():
-    found = Detections(
-        np.array([[0, 0, 9, 9]] * 2, np.float32), np.array([0.5, 0.6], np.float32), np.array([0, 1], np.int64)
-    )
-    assert deduplicate(found, np.array([0, 1]), class_agnostic=True).tolist() == [1]
 
 
 # aggregate

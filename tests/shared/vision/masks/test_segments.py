@@ -10,7 +10,7 @@ from shared.vision.boxes.detections import Detections
 from shared.vision.images.letterbox import letterbox
 from shared.vision.masks.masks import Mask, canvas_masks, image_masks
 from shared.vision.masks.polygons import polygons
-from shared.vision.masks.segments import Segments, filled, union
+from shared.vision.masks.segments import Segments, filled
 
 CANVAS_HW = (64, 96)
 
@@ -153,28 +153,6 @@ def test_masks_of_a_canvas_cover_the_same_in_the_image(seed, image_hw):
     expected = pixels[np.ix_(rows, columns)]
     differing = np.count_nonzero(whole(mask, image_hw) ^ expected)
     assert differing <= 0.1 * expected.sum() + 4  # stairs on one side, a line on the other
-
-
-# Unions
-
-
-@pytest.mark.parametrize(
-    ("masks", "left", "top", "rows"),
-    [
-        ([Mask(3, 4, np.ones((1, 1), bool))], 3, 4, [[1]]),
-        ([Mask(1, 1, np.ones((1, 2), bool)), Mask(2, 0, np.ones((2, 1), bool))], 1, 0, [[0, 1], [1, 1]]),
-        ([Mask(0, 0, np.ones((1, 1), bool)), Mask(3, 0, np.ones((1, 1), bool))], 0, 0, [[1, 0, 0, 1]]),
-        ([Mask(9, 9, np.zeros((0, 0), bool)), Mask(3, 0, np.ones((1, 1), bool))], 3, 0, [[1]]),
-    ],
-)
-def test_a_union_has_the_pixels_of_all(masks, left, top, rows):
-    one = union(masks)
-    assert (one.left, one.top) == (left, top)
-    np.testing.assert_array_equal(one.pixels, np.array(rows, bool))
-
-
-def test_a_union_of_empty_masks_is_empty():
-    assert union([Mask(1, 2, np.zeros((0, 3), bool)), Mask(4, 4, np.zeros((0, 0), bool))]).area == 0
 
 
 def test_more_pixels_of_masks_than_there_is_memory_for_are_refused_before_they_are_filled():
