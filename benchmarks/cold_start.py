@@ -47,7 +47,7 @@ def run(cold_rounds: int = COLD_ROUNDS, warm_rounds: int = WARM_ROUNDS) -> Table
     photo = scene()
     up, cold, first = [], [], []
     with Stack(targets=[UPLOAD], environment=environment()) as stack:
-        bucket = stack.storage.bucket(stack.layout.models_bucket)
+        bucket = stack.storage.bucket(stack.names.models_bucket)
         bucket.blob(f"models/{TENANT}/detect.onnx").upload_from_string(detect_model()[0])
         for index in range(cold_rounds):
             stack.kill_function(UPLOAD)
@@ -72,10 +72,10 @@ def run(cold_rounds: int = COLD_ROUNDS, warm_rounds: int = WARM_ROUNDS) -> Table
 
 
 def _uploaded(stack: Stack, name: str, photo: bytes) -> Upload:
-    layout = stack.layout
+    names = stack.names
     began = time.perf_counter()
-    stack.storage.bucket(layout.upload_bucket).blob(f"uploads/{TENANT}/{name}").upload_from_string(photo)
-    result = stack.storage.bucket(layout.results_bucket).blob(f"results/{TENANT}/{name}/result.json")
+    stack.storage.bucket(names.upload_bucket).blob(f"uploads/{TENANT}/{name}").upload_from_string(photo)
+    result = stack.storage.bucket(names.results_bucket).blob(f"results/{TENANT}/{name}/result.json")
     while not result.exists():
         if time.perf_counter() - began > TIMEOUT_S:
             raise TimeoutError(f"no result of {name}; the function's last lines:\n{stack.log_lines(UPLOAD)[-3:]}")

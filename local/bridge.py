@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from local.envelope import Envelope, NotAPushError
+from local.eventarc import CloudEvent, InvalidPushError
 from local.port import LOOPBACK
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class Route:
     """Where a push goes, and as what. `envelope` gives None for a push that is only acknowledged."""
 
-    envelope: Callable[[bytes], Envelope | None]
+    envelope: Callable[[bytes], CloudEvent | None]
     function_url: str
 
 
@@ -59,7 +59,7 @@ class Bridge:
         self.stop()
 
 
-def forward(envelope: Envelope, function_url: str, timeout_s: float) -> int:
+def forward(envelope: CloudEvent, function_url: str, timeout_s: float) -> int:
     """The function's status; 502 where there is no answer."""
     trace_id = secrets.token_hex(16)
     span_id = secrets.token_hex(8)
@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, "no such subscription"
         try:
             envelope = route.envelope(push)
-        except NotAPushError as error:
+        except InvalidPushError as error:
             return 400, str(error)
         if envelope is None:
             return 204, ""

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.leash import Leash
-from local.log import Log
 from local.port import LOOPBACK
+from local.process_group_reaper import ProcessGroupReaper
+from local.process_log import ProcessLog
 from local.server_process import ServerProcess
 
 # Set for something else on a developer's machine, they would change what functions-framework does.
@@ -21,7 +21,7 @@ NOT_FOR_FUNCTIONS = (
 
 
 def function_server(
-    target: str, *, source: Path, environment: Mapping[str, str], folder: Path, leash: Leash
+    target: str, *, source: Path, environment: Mapping[str, str], folder: Path, reaper: ProcessGroupReaper
 ) -> ServerProcess:
     """Without the current folder on sys.path (-P): functions-framework adds the source's folder, last."""
 
@@ -45,8 +45,8 @@ def function_server(
         health_path="/robots.txt",  # answered by functions-framework itself: wakes no function
         environment=function_environment(target, environment),
         folder=source.parent,
-        log=Log(folder / f"{target}.log"),
-        leash=leash,
+        log=ProcessLog(folder / f"{target}.log"),
+        reaper=reaper,
     )
 
 

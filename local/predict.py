@@ -46,7 +46,7 @@ _OF_ONE_IMAGE: Final = (ImageNotFound, ImageTooLarge, InvalidImage, StorageUnava
 _INTERRUPTED: Final = 130
 
 
-class Refused(ValueError):
+class UsageError(ValueError):
     """What was asked for cannot be begun; the sentence is for the person who asked."""
 
 
@@ -86,8 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     status = 0
     try:
         config = Config.from_environment(os.environ | _NOT_THE_CLOUD)
-        images = by_name(arguments.images, out=arguments.out)
-        requests = asked(
+        images = index_by_name(arguments.images, out=arguments.out)
+        requests = build_requests(
             images,
             tenant_id=arguments.tenant,
             pipeline=arguments.pipeline,
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ModelNotFound as error:
         place = arguments.models / error.tenant_id / f"{error.model_type}.onnx"
         return _fail(f"{error}: there is no {place}")
-    except (Refused, ConfigError, TenantVisionError) as error:
+    except (UsageError, ConfigError, TenantVisionError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         status = _INTERRUPTED
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     return status or (1 if failed else 0)
 
 
-def by_name(images: Sequence[Path], *, out: Path) -> dict[str, Path]:
+def index_by_name(images: Sequence[Path], *, out: Path) -> dict[str, Path]:
     """The images by the names their results go under; the same file named twice is one image.
 
     Raises:
@@ -127,13 +127,13 @@ def by_name(images: Sequence[Path], *, out: Path) -> dict[str, Path]:
     for path in images:
         other = named.setdefault(path.name, path)
         if other.resolve() != path.resolve():
-            raise Refused(f"{other} and {path} have the same name, and so would their results: one at a time")
+            raise UsageError(f"{other} and {path} have the same name, and so would their results: one at a time")
         if (out / path.name).is_file():
-            raise Refused(f"{out / path.name} is a file: --out takes a folder other than the images' own")
+            raise UsageError(f"{out / path.name} is a file: --out takes a folder other than the images' own")
     return named
 
 
-def asked(
+def build_requests(
     images: Mapping[str, Path], *, tenant_id: str, pipeline: str | None, options: str | None, config: Config
 ) -> dict[Path, Request]:
     """The requests that messages about these images would be, checked as those are. `options`: a JSON object.
@@ -146,7 +146,7 @@ def asked(
         try:
             body = json.dumps({"options": events.parse_json(options.encode())}).encode()
         except (InvalidEvent, UnicodeEncodeError) as error:
-            raise Refused(f"--options {options!r} is not valid JSON") from error
+            raise UsageError(f"--options {options!r} is not valid JSON") from error
     requests = {}
     for name, path in images.items():
         attributes = {"tenant_id": tenant_id, "image": f"uploads/{tenant_id}/{name}"}
@@ -155,7 +155,7 @@ def asked(
         try:
             requests[path] = events.parse(Event(ImageMessage(attributes, body)), config)
         except InvalidEvent as error:
-            raise Refused(f"{path} of tenant '{tenant_id}': {error}") from error
+            raise UsageError(f"{path} of tenant '{tenant_id}': {error}") from error
     return requests
 
 
@@ -164,7 +164,7 @@ def table(done: Sequence[Prediction]) -> str:
     return format_table([("image", "found", "ms"), *map(_row, done)], "<<>")
 
 
-def found_in(document: Mapping[str, Any]) -> str:
+def describe_result(document: Mapping[str, Any]) -> str:
     """A result in a few words: how many of each label, and what the image as a whole most likely is."""
     words = [f"{count} {label}" for label, count in document["counts"].items()]
     words += [f"{each['label']} {each['confidence']:.0%}" for each in document.get("classification", [])[:1]]
@@ -191,7 +191,7 @@ def _predict(path: Path, request: Request, pipeline: PipelineRunner) -> Predicti
             return Prediction(path, error=str(error))
         timings = summary.timings_ms
     return Prediction(
-        path, found_in(json.loads(outcome.document or b"{}")), timings["total"] - timings.get("model", 0.0)
+        path, describe_result(json.loads(outcome.document or b"{}")), timings["total"] - timings.get("model", 0.0)
     )
 
 

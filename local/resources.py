@@ -8,13 +8,13 @@ from google.api_core.exceptions import AlreadyExists, Conflict, NotFound
 from google.cloud import pubsub_v1, storage
 from google.protobuf.duration_pb2 import Duration
 
-from local.layout import Layout
+from local.resource_names import ResourceNames
 
 TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Delivery:
+class RedeliveryPolicy:
     """How a push subscription delivers again: quick enough to watch (the platform: 10 s to 600 s)."""
 
     ack_deadline_s: int = 60
@@ -24,7 +24,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Push:
+class PushSubscription:
     """A subscription that posts what is published to `topic` to an endpoint."""
 
     subscription: str
@@ -32,20 +32,23 @@ class Push:
     endpoint: str
 
 
-def create_buckets(client: storage.Client, layout: Layout) -> None:
-    for name in layout.buckets:
+def create_buckets(client: storage.Client, names: ResourceNames) -> None:
+    for name in names.buckets:
         with contextlib.suppress(Conflict):
             client.create_bucket(name, timeout=TIMEOUT_S, retry=None)
 
 
-def create_topics(publisher: pubsub_v1.PublisherClient, layout: Layout) -> None:
-    for name in layout.topics:
+def create_topics(publisher: pubsub_v1.PublisherClient, names: ResourceNames) -> None:
+    for name in names.topics:
         with contextlib.suppress(AlreadyExists):
             publisher.create_topic(name=name, timeout=TIMEOUT_S, retry=None)
 
 
 def create_subscriptions(
-    subscriber: pubsub_v1.SubscriberClient, layout: Layout, pushes: Sequence[Push], delivery: Delivery
+    subscriber: pubsub_v1.SubscriberClient,
+    names: ResourceNames,
+    pushes: Sequence[PushSubscription],
+    delivery: RedeliveryPolicy,
 ) -> None:
     """Those that push (where one is of an earlier run it pushes to nobody: replaced), and two to be pulled."""
     remove_pushes(subscriber, pushes)
@@ -61,7 +64,7 @@ def create_subscriptions(
                     "maximum_backoff": _duration(delivery.max_backoff_s),
                 },
                 "dead_letter_policy": {
-                    "dead_letter_topic": layout.dead_letter_topic,
+                    "dead_letter_topic": names.dead_letter_topic,
                     "max_delivery_attempts": delivery.max_delivery_attempts,
                 },
             },
@@ -69,8 +72,8 @@ def create_subscriptions(
             retry=None,
         )
     pulls = (
-        (layout.error_subscription, layout.error_topic),
-        (layout.dead_letter_subscription, layout.dead_letter_topic),
+        (names.error_subscription, names.error_topic),
+        (names.dead_letter_subscription, names.dead_letter_topic),
     )
     for name, topic in pulls:
         with contextlib.suppress(AlreadyExists):
@@ -81,7 +84,7 @@ def create_subscriptions(
             )
 
 
-def remove_pushes(subscriber: pubsub_v1.SubscriberClient, pushes: Sequence[Push]) -> None:
+def remove_pushes(subscriber: pubsub_v1.SubscriberClient, pushes: Sequence[PushSubscription]) -> None:
     for push in pushes:
         with contextlib.suppress(NotFound):
             subscriber.delete_subscription(subscription=push.subscription, timeout=TIMEOUT_S, retry=None)

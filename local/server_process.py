@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from local.leash import Leash
-from local.log import Log
 from local.port import LOOPBACK, Port
+from local.process_group_reaper import ProcessGroupReaper
+from local.process_log import ProcessLog
 
 PORT_IN_USE = ("address already in use", "Address already in use", "Connection in use")
 
@@ -22,7 +22,7 @@ class StackError(RuntimeError):
 
 
 class ServerProcess:
-    """One server with the workers it has, on a leash."""
+    """One server with the workers it has, on a reaper."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class ServerProcess:
         health_path: str,
         environment: Mapping[str, str],
         folder: Path,
-        log: Log,
-        leash: Leash,
+        log: ProcessLog,
+        reaper: ProcessGroupReaper,
     ) -> None:
         self.name = name
         self.log = log
@@ -41,7 +41,7 @@ class ServerProcess:
         self._health_path = health_path
         self._environment = dict(environment)
         self._folder = folder
-        self._leash = leash
+        self._reaper = reaper
         self._port = Port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -67,15 +67,15 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 cwd=self._folder,
-                process_group=self._leash.group,
+                process_group=self._reaper.group,
             )
 
-    def wait_until_it_answers(self, timeout_s: float, moves: int = 0) -> None:
-        """Any HTTP status will do. `moves`: how often it may change its port, if that was taken meanwhile."""
+    def wait_until_ready(self, timeout_s: float, port_retries: int = 0) -> None:
+        """Any HTTP status will do. `port_retries`: how many other ports to try if its own is taken."""
         deadline = time.monotonic() + timeout_s
         while not self._answers():
-            if moves and any(sign in self.log.tail() for sign in PORT_IN_USE):
-                moves -= 1
+            if port_retries and any(sign in self.log.tail() for sign in PORT_IN_USE):
+                port_retries -= 1
                 self._move()
             elif not self.is_alive():
                 code = self._process.returncode if self._process else None

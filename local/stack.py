@@ -1,7 +1,7 @@
 """The cloud in a box: storage, Pub/Sub, the bridge and the functions, up together and gone together.
 
     with Stack() as stack:
-        stack.storage.bucket(stack.layout.upload_bucket).blob("uploads/tenant-001/bed.jpg").upload_from_filename(…)
+        stack.storage.bucket(stack.names.upload_bucket).blob("uploads/tenant-001/bed.jpg").upload_from_filename(…)
 
 It knows what runs and in which order; what each part is, the part says.
 """
@@ -25,9 +25,9 @@ from requests.exceptions import RequestException
 from local import clients, resources
 from local.bridge import Bridge, Route
 from local.function_server import function_server
-from local.layout import Layout
-from local.leash import Leash
-from local.resources import Delivery, Push
+from local.process_group_reaper import ProcessGroupReaper
+from local.resource_names import ResourceNames
+from local.resources import PushSubscription, RedeliveryPolicy
 from local.server_process import ServerProcess, StackError
 from local.storage_server import storage_server
 from local.supervisor import Supervisor
@@ -45,8 +45,8 @@ class Stack:
 
     `environment` is what the functions inherit and where names and emulators are looked up; by default this
     process's own. STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST in it are used instead of emulators of ours.
-    `targets` may leave functions out, for a source that does not have them all. `between` may put something
-    between them and the emulators: it is given the settings of the functions, and gives those they get.
+    `targets` may leave functions out, for a source that does not have them all. `wrap_settings` takes the settings
+    of the functions and returns those they get, so that a proxy can stand between them and the emulators.
     """
 
     def __init__(
@@ -55,20 +55,20 @@ class Stack:
         source: Path = DEFAULT_SOURCE,
         targets: Sequence[str] = TARGETS,
         environment: Mapping[str, str] | None = None,
-        delivery: Delivery | None = None,
-        remove_at_end: Sequence[Path] = (),
-        between: Callable[[dict[str, str]], dict[str, str]] = dict,
+        redelivery: RedeliveryPolicy | None = None,
+        remove_on_exit: Sequence[Path] = (),
+        wrap_settings: Callable[[dict[str, str]], dict[str, str]] = dict,
     ) -> None:
         self._source = source.resolve()
         self._targets = tuple(targets)
         self._environment = dict(os.environ if environment is None else environment)
-        self._delivery = delivery or Delivery()
-        self._remove_at_end = tuple(remove_at_end)
-        self._between = between
+        self._redelivery = redelivery or RedeliveryPolicy()
+        self._remove_on_exit = tuple(remove_on_exit)
+        self._wrap_settings = wrap_settings
         self._exit = ExitStack()
         self._functions: dict[str, ServerProcess] = {}
         self._supervisor: Supervisor | None = None
-        self.layout = Layout.from_environment(self._environment)
+        self.names = ResourceNames.from_environment(self._environment)
         self.storage_url = _http(self._environment.get("STORAGE_EMULATOR_HOST", ""))
         self.pubsub_host = self._environment.get("PUBSUB_EMULATOR_HOST", "")
         self.folder = Path()
@@ -110,15 +110,15 @@ class Stack:
         urls = {UPLOAD: "UPLOAD_URL", MESSAGE: "MESSAGE_URL", REQUEST: "REQUEST_URL"}
         return {
             **self._settings(),
-            "IMAGE_TOPIC": self.layout.image_topic,
-            "ERROR_SUBSCRIPTION": self.layout.error_subscription,
-            "DEAD_LETTER_SUBSCRIPTION": self.layout.dead_letter_subscription,
+            "IMAGE_TOPIC": self.names.image_topic,
+            "ERROR_SUBSCRIPTION": self.names.error_subscription,
+            "DEAD_LETTER_SUBSCRIPTION": self.names.dead_letter_subscription,
             **{urls[target]: self.url(target) for target in self._targets},
         }
 
     @cached_property
     def storage(self) -> storage.Client:
-        return clients.storage_client(self.storage_url, self.layout.project)
+        return clients.storage_client(self.storage_url, self.names.project)
 
     @cached_property
     def publisher(self) -> pubsub_v1.PublisherClient:
@@ -154,7 +154,7 @@ class Stack:
 
     def start_function(self, name: str, timeout_s: float = START_TIMEOUT_S) -> None:
         self._running().wake(name)
-        self._functions[name].wait_until_it_answers(timeout_s)
+        self._functions[name].wait_until_ready(timeout_s)
 
     def restart_function(self, name: str) -> None:
         """A new, cold instance at the same address."""
@@ -168,21 +168,21 @@ class Stack:
         self.folder = Path(tempfile.gettempdir()) / f"tenant-vision-{secrets.token_hex(4)}"
         self._exit.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.folder.mkdir(mode=0o700)
-        leash = Leash()
-        self._exit.callback(leash.close)
-        for path in (self.folder, *self._remove_at_end):
-            leash.remove_at_end(path)
+        reaper = ProcessGroupReaper()
+        self._exit.callback(reaper.close)
+        for path in (self.folder, *self._remove_on_exit):
+            reaper.remove_on_exit(path)
         if not self.pubsub_host:
             server = PubSubServer(port=0)
             self._exit.callback(server.stop)
             server.start()
             self.pubsub_host = server.host_port
         self._exit.callback(self._close_clients)
-        own_storage = [] if self.storage_url else [self._start_storage(leash)]
-        self._start_functions(leash)
+        own_storage = [] if self.storage_url else [self._start_storage(reaper)]
+        self._start_functions(reaper)
         self._create_resources()
         for process in self._functions.values():
-            process.wait_until_it_answers(START_TIMEOUT_S, moves=3)
+            process.wait_until_ready(START_TIMEOUT_S, port_retries=3)
         self._open_the_bridge()
         if not own_storage:
             self._watch_uploads()
@@ -194,34 +194,34 @@ class Stack:
         return {
             "STORAGE_EMULATOR_HOST": self.storage_url,
             "PUBSUB_EMULATOR_HOST": self.pubsub_host,
-            "GOOGLE_CLOUD_PROJECT": self.layout.project,
-            "GCS_BUCKET": self.layout.models_bucket,
-            "UPLOAD_BUCKET": self.layout.upload_bucket,
-            "RESULTS_BUCKET": self.layout.results_bucket,
-            "ERROR_TOPIC": self.layout.error_topic,
+            "GOOGLE_CLOUD_PROJECT": self.names.project,
+            "GCS_BUCKET": self.names.models_bucket,
+            "UPLOAD_BUCKET": self.names.upload_bucket,
+            "RESULTS_BUCKET": self.names.results_bucket,
+            "ERROR_TOPIC": self.names.error_topic,
         }
 
-    def _start_storage(self, leash: Leash) -> ServerProcess:
+    def _start_storage(self, reaper: ProcessGroupReaper) -> ServerProcess:
         process = storage_server(
-            self.layout,
+            self.names,
             pubsub_host=self.pubsub_host,
             environment=self._environment,
             folder=self.folder,
-            leash=leash,
+            reaper=reaper,
         )
         self._exit.callback(_end, [process])
         process.start()
-        process.wait_until_it_answers(START_TIMEOUT_S, moves=3)
+        process.wait_until_ready(START_TIMEOUT_S, port_retries=3)
         self.storage_url = process.url
         return process
 
-    def _start_functions(self, leash: Leash) -> None:
+    def _start_functions(self, reaper: ProcessGroupReaper) -> None:
         if not self._source.is_file():
             raise StackError(f"there is no {self._source}")
-        environment = {**self._environment, **self._between(self._settings())}
+        environment = {**self._environment, **self._wrap_settings(self._settings())}
         self._functions = {
             target: function_server(
-                target, source=self._source, environment=environment, folder=self.folder, leash=leash
+                target, source=self._source, environment=environment, folder=self.folder, reaper=reaper
             )
             for target in self._targets
         }
@@ -231,35 +231,35 @@ class Stack:
 
     def _create_resources(self) -> None:
         try:
-            resources.create_buckets(self.storage, self.layout)
+            resources.create_buckets(self.storage, self.names)
         except (RequestException, GoogleAPICallError) as error:
             raise StackError(f"storage at {self.storage_url} creates no buckets: {error}") from error
         try:
-            resources.create_topics(self.publisher, self.layout)
+            resources.create_topics(self.publisher, self.names)
         except (GoogleAPICallError, RetryError) as error:
             raise StackError(f"Pub/Sub at {self.pubsub_host} creates no topics: {error}") from error
 
     def _watch_uploads(self) -> None:
         watcher = UploadWatcher(
-            self.storage_url, self.layout.upload_bucket, self.publisher, self.layout.upload_topic
+            self.storage_url, self.names.upload_bucket, self.publisher, self.names.upload_topic
         )
         self._exit.callback(watcher.stop)
         watcher.start()
 
     def _open_the_bridge(self) -> None:
         """Each function that is here gets what its subscription is pushed."""
-        here = [trigger for trigger in triggers(self.layout) if trigger.function in self._functions]
+        here = [trigger for trigger in triggers(self.names) if trigger.function in self._functions]
         routes = {f"/{one.function}": Route(one.envelope, self.url(one.function)) for one in here}
-        bridge = Bridge(routes, timeout_s=self._delivery.ack_deadline_s)
+        bridge = Bridge(routes, timeout_s=self._redelivery.ack_deadline_s)
         self._exit.enter_context(bridge)
-        pushes = [Push(one.subscription, one.topic, bridge.url(f"/{one.function}")) for one in here]
+        pushes = [PushSubscription(one.subscription, one.topic, bridge.url(f"/{one.function}")) for one in here]
         self._exit.callback(self._remove_pushes, pushes)
         try:
-            resources.create_subscriptions(self.subscriber, self.layout, pushes, self._delivery)
+            resources.create_subscriptions(self.subscriber, self.names, pushes, self._redelivery)
         except (GoogleAPICallError, RetryError) as error:
             raise StackError(f"Pub/Sub at {self.pubsub_host} creates no subscriptions: {error}") from error
 
-    def _remove_pushes(self, pushes: Sequence[Push]) -> None:
+    def _remove_pushes(self, pushes: Sequence[PushSubscription]) -> None:
         """In a Pub/Sub of others they would push to nobody for ever."""
         with suppress(GoogleAPICallError, RetryError):
             resources.remove_pushes(self.subscriber, pushes)

@@ -6,10 +6,10 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.layout import Layout, short_name
-from local.leash import Leash
-from local.log import Log
 from local.port import LOOPBACK
+from local.process_group_reaper import ProcessGroupReaper
+from local.process_log import ProcessLog
+from local.resource_names import ResourceNames, short_name
 from local.server_process import ServerProcess, StackError
 
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -34,11 +34,16 @@ def binary() -> Path:
 
 
 def storage_server(
-    layout: Layout, *, pubsub_host: str, environment: Mapping[str, str], folder: Path, leash: Leash
+    names: ResourceNames,
+    *,
+    pubsub_host: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    reaper: ProcessGroupReaper,
 ) -> ServerProcess:
     """Publishes OBJECT_FINALIZE of all the upload bucket: an Eventarc trigger knows no prefix either."""
     program = str(binary())
-    project = layout.upload_topic.split("/")[1]
+    project = names.upload_topic.split("/")[1]
 
     def command(port: int) -> list[str]:
         url = f"http://{LOOPBACK}:{port}"
@@ -47,8 +52,8 @@ def storage_server(
             *("-scheme", "http", "-host", LOOPBACK, "-port", str(port)),
             *("-external-url", url, "-public-host", f"{LOOPBACK}:{port}"),
             *("-backend", "memory", "-log-level", "warn"),
-            *("-event.pubsub-project-id", project, "-event.pubsub-topic", short_name(layout.upload_topic)),
-            *("-event.bucket", layout.upload_bucket, "-event.list", "finalize"),
+            *("-event.pubsub-project-id", project, "-event.pubsub-topic", short_name(names.upload_topic)),
+            *("-event.bucket", names.upload_bucket, "-event.list", "finalize"),
         ]
 
     return ServerProcess(
@@ -57,6 +62,6 @@ def storage_server(
         health_path="/_internal/healthcheck",
         environment={**environment, "PUBSUB_EMULATOR_HOST": pubsub_host, "TZ": "UTC"},
         folder=folder,
-        log=Log(folder / "storage.log"),
-        leash=leash,
+        log=ProcessLog(folder / "storage.log"),
+        reaper=reaper,
     )

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from local.envelope import Envelope, message_envelope, upload_envelope
-from local.layout import Layout
+from local.eventarc import CloudEvent, message_event, upload_event
+from local.resource_names import ResourceNames
 
 UPLOAD, MESSAGE, REQUEST = TARGETS = ("process_upload", "process_message", "process_request")
 
@@ -17,12 +17,12 @@ class Trigger:
     function: str
     topic: str
     subscription: str
-    envelope: Callable[[bytes], Envelope | None]
+    envelope: Callable[[bytes], CloudEvent | None]
 
 
-def triggers(layout: Layout) -> list[Trigger]:
-    message = partial(message_envelope, topic=layout.image_topic)
+def triggers(names: ResourceNames) -> list[Trigger]:
+    message = partial(message_event, topic=names.image_topic)
     return [
-        Trigger(UPLOAD, layout.upload_topic, layout.upload_subscription, upload_envelope),
-        Trigger(MESSAGE, layout.image_topic, layout.image_subscription, message),
+        Trigger(UPLOAD, names.upload_topic, names.upload_subscription, upload_event),
+        Trigger(MESSAGE, names.image_topic, names.image_subscription, message),
     ]

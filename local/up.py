@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from local.resources import Delivery
+from local.resources import RedeliveryPolicy
 from local.server_process import StackError
 from local.stack import DEFAULT_SOURCE, Stack
 
@@ -20,12 +20,12 @@ SHOW_EVERY_S = 0.2
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(BaseException):
+class StopRequested(BaseException):
     """A signal asked us to stop; not an Exception, so that nothing on the way takes it for an error."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    usual = Delivery()
+    usual = RedeliveryPolicy()
     parser.add_argument("--env-file", type=Path, help="KEY=VALUE lines go here once everything answers")
     parser.add_argument("--source", type=Path, help="the functions' source (default: this repository's main.py)")
     parser.add_argument("--quiet", action="store_true", help="do not show what the functions log")
@@ -52,7 +52,7 @@ class StopSignals:
     def _stop(self, _number: int, _frame: object) -> NoReturn:
         self.received = True
         self.ignore()
-        raise Stopped
+        raise StopRequested
 
     def ignore(self) -> None:
         for number in STOP_SIGNALS:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     signals = StopSignals()
     try:
         return _run(arguments, signals)
-    except Stopped:
+    except StopRequested:
         return 0
 
 
@@ -72,13 +72,13 @@ def _run(arguments: argparse.Namespace, signals: StopSignals) -> int:
     began = time.monotonic()
     stack = Stack(
         source=arguments.source or DEFAULT_SOURCE,
-        delivery=Delivery(
+        redelivery=RedeliveryPolicy(
             ack_deadline_s=arguments.ack_deadline,
             min_backoff_s=arguments.min_backoff,
             max_backoff_s=arguments.max_backoff,
             max_delivery_attempts=arguments.max_delivery_attempts,
         ),
-        remove_at_end=[env_file] if env_file else [],
+        remove_on_exit=[env_file] if env_file else [],
     )
     try:
         if env_file:

@@ -10,7 +10,7 @@ class Cloud:
     def __init__(self, stack):
         self._stack = stack
         self.name = f"t{uuid.uuid4().hex[:12]}"
-        project = stack.layout.project
+        project = stack.names.project
         self.topic = f"projects/{project}/topics/{self.name}"
         self.subscription = f"projects/{project}/subscriptions/{self.name}"
         self.models, self.uploads, self.results = (

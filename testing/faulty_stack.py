@@ -11,14 +11,14 @@ from contextlib import ExitStack
 
 from google.api_core.exceptions import NotFound
 
-from local.resources import Delivery
+from local.resources import RedeliveryPolicy
 from local.stack import Stack
 from local.trigger import UPLOAD
 from testing.fault_plan import FaultPlan
 from testing.publish_proxy import PublishProxy
 from testing.storage_proxy import StorageProxy
 
-QUICK = Delivery(ack_deadline_s=120, min_backoff_s=0.1, max_backoff_s=0.5, max_delivery_attempts=100)
+QUICK = RedeliveryPolicy(ack_deadline_s=120, min_backoff_s=0.1, max_backoff_s=0.5, max_delivery_attempts=100)
 ACKNOWLEDGED = {"done", "duplicate", "rejected", "ignored"}
 THREADS = 64  # of a function, so that those who wait for something hold up nobody
 
@@ -33,14 +33,16 @@ class FaultyStack:
         self._storage = StorageProxy(self.storage_faults)
         self._publishing = PublishProxy(self.publish_faults)
         environment = dict(os.environ) | {"THREADS": str(THREADS), **settings}
-        self.stack = Stack(targets=targets, environment=environment, delivery=delivery, between=self._between)
+        self.stack = Stack(
+            targets=targets, environment=environment, redelivery=delivery, wrap_settings=self._between
+        )
         self._exit = ExitStack()
 
     def __enter__(self):
         with self._exit:
             for part in (self._storage, self._publishing, self.stack):
                 self._exit.enter_context(part)
-            reading = self.stack.subscriber.subscribe(self.stack.layout.error_subscription, self._read_error)
+            reading = self.stack.subscriber.subscribe(self.stack.names.error_subscription, self._read_error)
             self._exit.callback(_stop, reading)
             self._exit = self._exit.pop_all()
         return self
@@ -65,27 +67,27 @@ class FaultyStack:
     # What a tenant does
 
     def put_model(self, tenant_id, data, model_type="detect"):
-        return self._put(self.stack.layout.models_bucket, f"models/{tenant_id}/{model_type}.onnx", data)
+        return self._put(self.stack.names.models_bucket, f"models/{tenant_id}/{model_type}.onnx", data)
 
     def put_pipelines(self, tenant_id, document):
         data = json.dumps(document).encode()
-        return self._put(self.stack.layout.models_bucket, f"models/{tenant_id}/pipelines.json", data)
+        return self._put(self.stack.names.models_bucket, f"models/{tenant_id}/pipelines.json", data)
 
     def upload(self, tenant_id, path, data):
-        return self._put(self.stack.layout.upload_bucket, f"uploads/{tenant_id}/{path}", data)
+        return self._put(self.stack.names.upload_bucket, f"uploads/{tenant_id}/{path}", data)
 
     def ask(self, tenant_id, path, **attributes):
         """A message that asks for an image."""
         asked = {"tenant_id": tenant_id, "image": path, **attributes}
-        return self.stack.publisher.publish(self.stack.layout.image_topic, b"", **asked).result(timeout=20)
+        return self.stack.publisher.publish(self.stack.names.image_topic, b"", **asked).result(timeout=20)
 
     def notify(self, tenant_id, path, generation):
         """The notification of an upload, once more."""
         return self.stack.publisher.publish(
-            self.stack.layout.upload_topic,
+            self.stack.names.upload_topic,
             b"",
             eventType="OBJECT_FINALIZE",
-            bucketId=self.stack.layout.upload_bucket,
+            bucketId=self.stack.names.upload_bucket,
             objectId=f"uploads/{tenant_id}/{path}",
             objectGeneration=str(generation),
         ).result(timeout=20)
@@ -103,7 +105,7 @@ class FaultyStack:
     def written_for(self, tenant_id, path):
         """The objects of an image's results: their metadata by name."""
         prefix = f"results/{tenant_id}/{path}/"
-        blobs = self.stack.storage.list_blobs(self.stack.layout.results_bucket, prefix=prefix)
+        blobs = self.stack.storage.list_blobs(self.stack.names.results_bucket, prefix=prefix)
         return {blob.name.removeprefix(prefix): dict(blob.metadata or {}) for blob in blobs}
 
     def summaries(self, targets=(UPLOAD,)):
@@ -116,7 +118,7 @@ class FaultyStack:
         return found
 
     def _result(self, tenant_id, path, name):
-        bucket = self.stack.storage.bucket(self.stack.layout.results_bucket)
+        bucket = self.stack.storage.bucket(self.stack.names.results_bucket)
         return bucket.blob(f"results/{tenant_id}/{path}/{name}")
 
     def _put(self, bucket, name, data):

@@ -113,7 +113,7 @@ def soak(plan):
             faults=storage.fired + publishing.fired,
             calls=storage.calls + publishing.calls,
             errors=_errors(cloud),
-            dead_letters=len(cloud.stack.read(cloud.stack.layout.dead_letter_subscription, timeout_s=1)),
+            dead_letters=len(cloud.stack.read(cloud.stack.names.dead_letter_subscription, timeout_s=1)),
             resident=story.resident,
         )
 

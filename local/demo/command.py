@@ -25,7 +25,7 @@ from local.demo.progress import Progress
 from local.demo.story import Story
 from local.server_process import StackError
 from local.stack import Stack
-from local.up import STOP_SIGNALS, Stopped
+from local.up import STOP_SIGNALS, StopRequested
 
 MODELS: Final = Path(__file__).resolve().parents[2] / "samples" / "models"
 INTERRUPTED: Final = 130
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(number, _stop)
     try:
         sentences = demo(FULL, out=arguments.out, models=arguments.models, timeout_s=arguments.timeout)
-    except Stopped:
+    except StopRequested:
         print("\nlocal demo: interrupted, nothing is left running", file=sys.stderr)
         return INTERRUPTED
     except (StackError, DemoError) as error:
@@ -143,7 +143,7 @@ def _stop(_number: int, _frame: object) -> NoReturn:
     """Once. Not by SIG_IGN, which a process started at this moment would inherit, and then not be ended."""
     for number in STOP_SIGNALS:
         signal.signal(number, _go_on_stopping)
-    raise Stopped
+    raise StopRequested
 
 
 def _go_on_stopping(_number: int, _frame: object) -> None:

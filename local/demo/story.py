@@ -61,7 +61,7 @@ class Story:
                 self._upload(tenant_id, path.name)
 
     def _upload(self, tenant_id: str, name: str) -> None:
-        blob = self._stack.storage.bucket(self._stack.layout.models_bucket).blob(f"models/{tenant_id}/{name}")
+        blob = self._stack.storage.bucket(self._stack.names.models_bucket).blob(f"models/{tenant_id}/{name}")
         blob.upload_from_filename(self._models / tenant_id / name, timeout=CALL_TIMEOUT_S)
         kind = Path(name)
         if kind.suffix == ".onnx":
@@ -81,7 +81,7 @@ class Story:
 
     def _send_upload(self, ask: Ask) -> Sent:
         drawing = self._drawings.get((ask.tenant_id, ask.path))
-        bucket = self._stack.layout.upload_bucket
+        bucket = self._stack.names.upload_bucket
         blob = self._stack.storage.bucket(bucket).blob(ask.name)
         blob.upload_from_string(
             drawing.data if drawing else NOT_AN_IMAGE,
@@ -91,14 +91,14 @@ class Story:
         return Sent(f"gs://{bucket}/{ask.name}", image_generation=str(blob.generation))
 
     def _send_message(self, ask: Ask) -> Sent:
-        uri = f"gs://{self._stack.layout.upload_bucket}/{ask.name}"
+        uri = f"gs://{self._stack.names.upload_bucket}/{ask.name}"
         body = json.dumps({"options": dict(ask.options)}).encode() if ask.options else b""
         attributes = {"tenant_id": ask.tenant_id, "image": uri}
         if ask.request_id:
             attributes["request_id"] = ask.request_id
         if ask.pipeline:
             attributes["pipeline"] = ask.pipeline
-        future = self._stack.publisher.publish(self._stack.layout.image_topic, body, **attributes)
+        future = self._stack.publisher.publish(self._stack.names.image_topic, body, **attributes)
         return Sent(uri, event_id=future.result(timeout=CALL_TIMEOUT_S))
 
     def _settled(self, asks: Sequence[Ask]) -> Iterator[Answer]:
@@ -140,7 +140,7 @@ class Story:
         )
 
     def _result(self, name: str) -> bytes | None:
-        blob = self._stack.storage.bucket(self._stack.layout.results_bucket).blob(name)
+        blob = self._stack.storage.bucket(self._stack.names.results_bucket).blob(name)
         try:
             data: bytes = blob.download_as_bytes(timeout=CALL_TIMEOUT_S)
         except NotFound:
@@ -155,7 +155,7 @@ class Story:
             left_s = deadline - time.monotonic()
             if found is not None or left_s <= 0:
                 return found
-            messages = self._stack.read(self._stack.layout.error_subscription, timeout_s=left_s)
+            messages = self._stack.read(self._stack.names.error_subscription, timeout_s=left_s)
             self._errors += [ErrorMessage.parse(message) for message in messages]
 
 

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 from google.api_core.exceptions import NotFound
 
-from local.resources import Delivery
+from local.resources import RedeliveryPolicy
 from local.stack import Stack
 
 TIMEOUT_S = 20
@@ -18,7 +18,9 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def stack():
     """Redelivers quickly and for long: a story about it need not take seconds, on a busy machine neither."""
-    with Stack(delivery=Delivery(min_backoff_s=0.1, max_backoff_s=0.5, max_delivery_attempts=100)) as stack:
+    with Stack(
+        redelivery=RedeliveryPolicy(min_backoff_s=0.1, max_backoff_s=0.5, max_delivery_attempts=100)
+    ) as stack:
         yield stack
 
 
@@ -47,7 +49,7 @@ class Tenant:
         self._stack = stack
 
     def put_model(self, data, model_type="detect"):
-        blob = self._stack.storage.bucket(self._stack.layout.models_bucket).blob(
+        blob = self._stack.storage.bucket(self._stack.names.models_bucket).blob(
             f"models/{self.id}/{model_type}.onnx"
         )
         blob.upload_from_string(data)
@@ -56,17 +58,17 @@ class Tenant:
     def put_pipelines(self, document):
         """`document`: as JSON has it, or the bytes themselves."""
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
-        bucket = self._stack.storage.bucket(self._stack.layout.models_bucket)
+        bucket = self._stack.storage.bucket(self._stack.names.models_bucket)
         bucket.blob(f"models/{self.id}/pipelines.json").upload_from_string(data)
 
     def upload(self, path, data):
-        blob = self._stack.storage.bucket(self._stack.layout.upload_bucket).blob(f"uploads/{self.id}/{path}")
+        blob = self._stack.storage.bucket(self._stack.names.upload_bucket).blob(f"uploads/{self.id}/{path}")
         blob.upload_from_string(data)
         return int(blob.generation)
 
     def publish(self, path, body=b"", **attributes):
         asked = {"tenant_id": self.id, "image": path, **attributes}
-        topic = self._stack.layout.image_topic
+        topic = self._stack.names.image_topic
         return self._stack.publisher.publish(topic, body, **asked).result(timeout=TIMEOUT_S)
 
     def request(self, path, **others):
@@ -75,7 +77,7 @@ class Tenant:
         return _post(self._stack.url("process_request"), {"content-type": "application/json"}, body)
 
     def results(self):
-        return self._stack.storage.bucket(self._stack.layout.results_bucket)
+        return self._stack.storage.bucket(self._stack.names.results_bucket)
 
     def result(self, path):
         """The result document that is there, or None."""
@@ -108,7 +110,7 @@ class Tenant:
         """The next message of this tenant's on the error topic: attributes and data. Others' are dropped."""
 
         def found():
-            for message in self._stack.read(self._stack.layout.error_subscription, timeout_s=1):
+            for message in self._stack.read(self._stack.names.error_subscription, timeout_s=1):
                 if message.attributes.get("tenant_id") == self.id:
                     return dict(message.attributes), json.loads(message.data)
             return None

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from local.resources import Delivery
+from local.resources import RedeliveryPolicy
 from local.stack import Stack
 from testing import models
 from testing.pictures import picture
@@ -45,10 +45,10 @@ def test_the_same_event_delivered_twice_is_done_once(tenant, stack):
     tenant.wait_for_result("a.jpg")
     tenant.wait_for_summaries(1)
     stack.publisher.publish(
-        stack.layout.upload_topic,
+        stack.names.upload_topic,
         b"",
         eventType="OBJECT_FINALIZE",
-        bucketId=stack.layout.upload_bucket,
+        bucketId=stack.names.upload_bucket,
         objectId=f"uploads/{tenant.id}/a.jpg",
         objectGeneration=str(generation),
     ).result(timeout=10)
@@ -61,8 +61,10 @@ def test_the_same_event_delivered_twice_is_done_once(tenant, stack):
 def impatient():
     """A stack of functions that look for a new model at every event, and of a Pub/Sub that gives up soon."""
     environment = dict(os.environ) | {"MODEL_REFRESH_SECONDS": "0"}
-    delivery = Delivery(min_backoff_s=0.05, max_backoff_s=0.1, max_delivery_attempts=5)
-    with Stack(targets=("process_upload", "process_message"), environment=environment, delivery=delivery) as stack:
+    delivery = RedeliveryPolicy(min_backoff_s=0.05, max_backoff_s=0.1, max_delivery_attempts=5)
+    with Stack(
+        targets=("process_upload", "process_message"), environment=environment, redelivery=delivery
+    ) as stack:
         yield stack
 
 
@@ -116,6 +118,6 @@ def test_a_new_pipelines_json_serves_a_warm_instance_and_a_broken_one_does_not(r
 def test_what_no_attempt_can_deliver_ends_among_the_dead_letters(renewer, impatient):
     impatient.kill_function("process_message")
     renewer.publish("a.jpg")
-    letters = impatient.read(impatient.layout.dead_letter_subscription, timeout_s=20)
+    letters = impatient.read(impatient.names.dead_letter_subscription, timeout_s=20)
     impatient.start_function("process_message")
     assert [dict(letter.attributes)["tenant_id"] for letter in letters] == [renewer.id]

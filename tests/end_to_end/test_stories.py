@@ -25,7 +25,7 @@ def test_an_upload_gets_its_result_and_its_picture(tenant, stack, validate):
     generation = tenant.upload("beds/bed 7.jpg", picture((320, 240)))
     result = tenant.wait_for_result("beds/bed 7.jpg")
     validate(result)
-    image = f"gs://{stack.layout.upload_bucket}/uploads/{tenant.id}/beds/bed 7.jpg"
+    image = f"gs://{stack.names.upload_bucket}/uploads/{tenant.id}/beds/bed 7.jpg"
     assert result["image"] == {"uri": image, "generation": generation, "width": 320, "height": 240}
     assert (result["models"]["detect"]["generation"], result["counts"]) == (model, {"plant": 1, "tray": 1})
     data = tenant.results().blob(f"results/{tenant.id}/beds/bed 7.jpg/annotated.jpg").download_as_bytes()
@@ -33,7 +33,7 @@ def test_an_upload_gets_its_result_and_its_picture(tenant, stack, validate):
         assert (annotated.format, annotated.size) == ("JPEG", (320, 240))
     [summary] = tenant.wait_for_summaries(1)
     assert (summary["verdict"], summary["event_id"]) == ("done", result["event_id"])
-    assert summary["logging.googleapis.com/trace"].startswith(f"projects/{stack.layout.project}/traces/")
+    assert summary["logging.googleapis.com/trace"].startswith(f"projects/{stack.names.project}/traces/")
 
 
 def test_a_message_gets_its_result(tenant, validate):
@@ -98,7 +98,7 @@ def test_another_tenant_s_image_is_refused(tenant):
 
 def test_results_wake_nobody(tenant, stack):
     """The results' bucket is another here; with one bucket for all, its names tell."""
-    bucket = stack.storage.bucket(stack.layout.upload_bucket)
+    bucket = stack.storage.bucket(stack.names.upload_bucket)
     for name in (f"results/{tenant.id}/a.jpg/result.json", f"models/{tenant.id}/detect.onnx"):
         bucket.blob(name).upload_from_string(b"{}")
     tenant.put_model(models.detect())

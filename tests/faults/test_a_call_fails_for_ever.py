@@ -82,7 +82,7 @@ def test_an_error_that_cannot_be_published_waits_until_it_can(scenario, campaign
 def test_with_storage_dead_an_event_is_deferred_within_the_handlers_deadline(kind, cloud):
     """Not after the 120 s that the client would go on for: who asks waits for five deadlines at most."""
     fault = cloud.storage_faults.add(Fault("", kind, f"dead-{kind}", times=FOR_EVER))
-    event = {"bucket": cloud.stack.layout.upload_bucket, "name": f"uploads/dead-{kind}/a.jpg", "generation": "1"}
+    event = {"bucket": cloud.stack.names.upload_bucket, "name": f"uploads/dead-{kind}/a.jpg", "generation": "1"}
     headers = {
         "content-type": "application/json",
         "ce-type": "google.cloud.storage.object.v1.finalized",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from local.bridge import Bridge, Route
-from local.envelope import Envelope, NotAPushError
+from local.eventarc import CloudEvent, InvalidPushError
 from local.port import Port
 
 
@@ -41,8 +41,8 @@ def envelope(push):
     if push == b"ignored":
         return None
     if push == b"broken":
-        raise NotAPushError("broken")
-    return Envelope({"ce-id": "1", "content-type": "application/json"}, push)
+        raise InvalidPushError("broken")
+    return CloudEvent({"ce-id": "1", "content-type": "application/json"}, push)
 
 
 def post(url, body):

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from local import clients
-from local.leash import Leash
-from local.log import Log
+from local.process_group_reaper import ProcessGroupReaper
+from local.process_log import ProcessLog
 from local.resources import create_topics
 from local.server_process import ServerProcess
 from local.stack import Stack
@@ -30,22 +30,22 @@ def storage_url(tmp_path_factory):
         return [str(binary()), *(f"-{key}={value}" for key, value in options.items())]
 
     folder = tmp_path_factory.mktemp("given")
-    leash = Leash()
+    reaper = ProcessGroupReaper()
     process = ServerProcess(
         "given storage",
         command,
         health_path="/_internal/healthcheck",
         environment=os.environ,
         folder=folder,
-        log=Log(folder / "log"),
-        leash=leash,
+        log=ProcessLog(folder / "log"),
+        reaper=reaper,
     )
     process.start()
-    process.wait_until_it_answers(10)
+    process.wait_until_ready(10)
     yield process.url
     process.kill()
     process.release_port()
-    leash.close()
+    reaper.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +66,13 @@ def test_both_are_used_twice_in_a_row_and_no_push_goes_on_afterwards(source, sto
             assert stack.env["STORAGE_EMULATOR_HOST"] == storage_url
             assert stack.env["PUBSUB_EMULATOR_HOST"] == pubsub_host
             assert storage_children() == storages
-            stack.storage.bucket(stack.layout.upload_bucket).blob(name).upload_from_string(b"123")
+            stack.storage.bucket(stack.names.upload_bucket).blob(name).upload_from_string(b"123")
             (line,) = eventually(stack, "process_upload")
             assert json.loads(line["body"])["name"] == name
-            assert line["headers"]["Ce-Bucket"] == stack.layout.upload_bucket
+            assert line["headers"]["Ce-Bucket"] == stack.names.upload_bucket
         with clients.subscriber_client(pubsub_host) as subscriber:
             names = {one.name for one in subscriber.list_subscriptions(project="projects/given")}
-        assert names == {stack.layout.error_subscription, stack.layout.dead_letter_subscription}
+        assert names == {stack.names.error_subscription, stack.names.dead_letter_subscription}
 
 
 def storage_children():
@@ -87,16 +87,16 @@ def eventually(stack, name):
 
 
 def test_a_watcher_tells_of_each_generation_once(storage_url, pubsub_host):
-    layout = Stack(environment={"GOOGLE_CLOUD_PROJECT": "watched"}).layout
+    names = Stack(environment={"GOOGLE_CLOUD_PROJECT": "watched"}).names
     publisher = clients.publisher_client(pubsub_host)
-    create_topics(publisher, layout)
-    storage = clients.storage_client(storage_url, layout.project)
-    bucket = storage.create_bucket(layout.upload_bucket)
+    create_topics(publisher, names)
+    storage = clients.storage_client(storage_url, names.project)
+    bucket = storage.create_bucket(names.upload_bucket)
     bucket.blob("old").upload_from_string(b"1")
     with clients.subscriber_client(pubsub_host) as subscriber:
-        subscription = f"projects/{layout.project}/subscriptions/test"
-        subscriber.create_subscription(name=subscription, topic=layout.upload_topic)
-        watcher = UploadWatcher(storage_url, bucket.name, publisher, layout.upload_topic)
+        subscription = f"projects/{names.project}/subscriptions/test"
+        subscriber.create_subscription(name=subscription, topic=names.upload_topic)
+        watcher = UploadWatcher(storage_url, bucket.name, publisher, names.upload_topic)
         watcher.start()
         watcher.stop()  # from here on it looks when it is told to
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from local.__main__ import main
-from local.predict import Prediction, found_in, table
+from local.predict import Prediction, describe_result, table
 from shared.cloud.objects import crc32c
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,7 +289,7 @@ def test_the_table_has_a_line_an_image(done, lines):
     ],
 )
 def test_a_result_in_a_few_words(document, words):
-    assert found_in(document) == words
+    assert describe_result(document) == words
 
 
 def test_neither_googles_clients_nor_a_progress_bar_are_imported():

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from local.resources import Delivery
+from local.resources import RedeliveryPolicy
 from local.server_process import StackError
 from local.stack import Stack
 
 pytestmark = pytest.mark.stack
 
-PATIENT = Delivery(min_backoff_s=0.1, max_backoff_s=0.2, max_delivery_attempts=100)
-IMPATIENT = Delivery(min_backoff_s=0.1, max_backoff_s=0.4, max_delivery_attempts=5)
+PATIENT = RedeliveryPolicy(min_backoff_s=0.1, max_backoff_s=0.2, max_delivery_attempts=100)
+IMPATIENT = RedeliveryPolicy(min_backoff_s=0.1, max_backoff_s=0.4, max_delivery_attempts=5)
 
 
 def environment(**settings):
@@ -35,7 +35,7 @@ def eventually(ask, timeout_s=10.0):
 
 @pytest.fixture(scope="module")
 def stack(source):
-    with Stack(source=source, environment=environment(), delivery=PATIENT) as stack:
+    with Stack(source=source, environment=environment(), redelivery=PATIENT) as stack:
         yield stack
 
 
@@ -53,7 +53,7 @@ def events(stack, name, word):
 
 
 def test_an_object_uploaded_reaches_process_upload_alone(stack):
-    bucket = stack.storage.bucket(stack.layout.upload_bucket)
+    bucket = stack.storage.bucket(stack.names.upload_bucket)
     blob = bucket.blob("uploads/tenant-001/a b/é.jpg")
     blob.upload_from_string(b"12345", content_type="image/jpeg")
     (event,) = eventually(lambda: events(stack, "process_upload", "tenant-001"))
@@ -68,7 +68,7 @@ def test_an_object_uploaded_reaches_process_upload_alone(stack):
 
 
 def test_a_resumable_upload_is_one_event(stack):
-    blob = stack.storage.bucket(stack.layout.upload_bucket).blob("uploads/tenant-001/large")
+    blob = stack.storage.bucket(stack.names.upload_bucket).blob("uploads/tenant-001/large")
     blob.chunk_size = 256 * 1024
     with blob.open("wb") as file:
         file.write(bytes(1_000_000))
@@ -78,21 +78,21 @@ def test_a_resumable_upload_is_one_event(stack):
 
 
 def test_other_buckets_wake_nobody(stack):
-    for name in (stack.layout.models_bucket, stack.layout.results_bucket):
+    for name in (stack.names.models_bucket, stack.names.results_bucket):
         stack.storage.bucket(name).blob("uploads/elsewhere").upload_from_string(b"1")
-    stack.storage.bucket(stack.layout.upload_bucket).blob("uploads/after").upload_from_string(b"1")
+    stack.storage.bucket(stack.names.upload_bucket).blob("uploads/after").upload_from_string(b"1")
     assert eventually(lambda: events(stack, "process_upload", "uploads/after"))
     assert not events(stack, "process_upload", "uploads/elsewhere")
 
 
 def test_a_message_reaches_process_message_alone(stack):
-    message_id = stack.publisher.publish(stack.layout.image_topic, b"", tenant_id="tenant-002").result(timeout=5)
+    message_id = stack.publisher.publish(stack.names.image_topic, b"", tenant_id="tenant-002").result(timeout=5)
     (event,) = eventually(lambda: events(stack, "process_message", "tenant-002"))
     body = json.loads(event["body"])
-    assert event["headers"]["Ce-Source"] == f"//pubsub.googleapis.com/{stack.layout.image_topic}"
+    assert event["headers"]["Ce-Source"] == f"//pubsub.googleapis.com/{stack.names.image_topic}"
     assert event["headers"]["Ce-Id"] == message_id
     assert body["message"]["attributes"] == {"tenant_id": "tenant-002"}
-    assert body["subscription"] == stack.layout.image_subscription
+    assert body["subscription"] == stack.names.image_subscription
     assert not events(stack, "process_upload", "tenant-002")
 
 
@@ -103,17 +103,17 @@ def test_each_function_answers_at_its_own_address(stack):
 
 
 def test_an_error_published_can_be_read_back(stack):
-    stack.publisher.publish(stack.layout.error_topic, b"{}", status="400").result(timeout=5)
-    (message,) = stack.read(stack.layout.error_subscription)
+    stack.publisher.publish(stack.names.error_topic, b"{}", status="400").result(timeout=5)
+    (message,) = stack.read(stack.names.error_subscription)
     assert dict(message.attributes) == {"status": "400"}
-    assert stack.read(stack.layout.error_subscription, timeout_s=0.1) == []
+    assert stack.read(stack.names.error_subscription, timeout_s=0.1) == []
 
 
 def test_a_message_for_a_dead_function_waits_for_it(stack):
     stack.kill_function("process_message")
     with pytest.raises(ConnectionRefusedError):
         post(stack.url("process_message"), "")
-    stack.publisher.publish(stack.layout.image_topic, b"", tenant_id="patient").result(timeout=5)
+    stack.publisher.publish(stack.names.image_topic, b"", tenant_id="patient").result(timeout=5)
     stack.start_function("process_message")
     event = eventually(lambda: events(stack, "process_message", "patient"))[0]
     assert json.loads(event["body"])["deliveryAttempt"] > 1
@@ -143,14 +143,14 @@ def test_503_and_silence_are_delivered_again_later_and_later_then_to_the_dead_le
         source=source,
         targets=["process_message"],
         environment=environment(ANSWER="503"),
-        delivery=IMPATIENT,
+        redelivery=IMPATIENT,
     ) as stack:
-        stack.publisher.publish(stack.layout.image_topic, b"never", tenant_id="t").result(timeout=5)
-        (letter,) = stack.read(stack.layout.dead_letter_subscription)
+        stack.publisher.publish(stack.names.image_topic, b"never", tenant_id="t").result(timeout=5)
+        (letter,) = stack.read(stack.names.dead_letter_subscription)
         attempts = stack.log_lines("process_message")
         stack.kill_function("process_message")
-        stack.publisher.publish(stack.layout.image_topic, b"nobody there", tenant_id="t").result(timeout=5)
-        (dead_letter,) = stack.read(stack.layout.dead_letter_subscription)
+        stack.publisher.publish(stack.names.image_topic, b"nobody there", tenant_id="t").result(timeout=5)
+        (dead_letter,) = stack.read(stack.names.dead_letter_subscription)
     assert letter.data == b"never"
     assert [json.loads(attempt["body"])["deliveryAttempt"] for attempt in attempts] == [1, 2, 3, 4, 5]
     times = [attempt["at"] for attempt in attempts]

@@ -19,12 +19,12 @@ def test_an_upload_and_a_message_each_wake_their_function(monkeypatch):
     monkeypatch.delenv("NO_PROXY", raising=False)
     environment = {key: value for key, value in os.environ.items() if not key.endswith("EMULATOR_HOST")}
     with Stack(environment=environment) as stack:
-        image = stack.storage.bucket(stack.layout.upload_bucket).blob(f"uploads/{WHO}/bed.jpg")
+        image = stack.storage.bucket(stack.names.upload_bucket).blob(f"uploads/{WHO}/bed.jpg")
         image.upload_from_string(b"not quite a picture", content_type="image/jpeg")
         stack.publisher.publish(
-            stack.layout.image_topic, b"", tenant_id=WHO, image=f"uploads/{WHO}/another.jpg", request_id="7"
+            stack.names.image_topic, b"", tenant_id=WHO, image=f"uploads/{WHO}/another.jpg", request_id="7"
         ).result(timeout=5)
-        errors = stack.read(stack.layout.error_subscription, count=2, timeout_s=20)
+        errors = stack.read(stack.names.error_subscription, count=2, timeout_s=20)
         uploaded, asked_for = (one_line(stack, name) for name in ("process_upload", "process_message"))
     assert [message.attributes["tenant_id"] for message in errors] == [WHO, WHO]
     assert (uploaded["verdict"], uploaded["tenant_id"]) == ("rejected", WHO)

@@ -15,8 +15,8 @@ import pytest
 
 from local import up
 from local.bridge import Bridge
-from local.leash import Leash
 from local.port import Port
+from local.process_group_reaper import ProcessGroupReaper
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = [
@@ -91,7 +91,7 @@ def test_it_runs_until_it_is_told_to_stop_and_leaves_nothing(source, tmp_path):
     with running(source, env_file) as (process, variables, children):
         assert sorted(variables) == sorted(PROMISED)
         assert variables["STORAGE_EMULATOR_HOST"].startswith("http://127.0.0.1:")
-        assert len(children) >= 5  # storage, three functions, the leash
+        assert len(children) >= 5  # storage, three functions, the reaper
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=10)
     assert process.returncode == 0
@@ -180,14 +180,14 @@ def test_the_env_file_is_replaced_whole(tmp_path):
 
 
 def test_what_is_on_a_leash_dies_with_it(tmp_path):
-    leash = Leash()
+    reaper = ProcessGroupReaper()
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
-    held, free = (subprocess.Popen(sleeper, process_group=group) for group in (leash.group, 0))
+    held, free = (subprocess.Popen(sleeper, process_group=group) for group in (reaper.group, 0))
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for name in ("folder", "file", "absent"):
-        leash.remove_at_end(tmp_path / name)
-    leash.close()
+        reaper.remove_on_exit(tmp_path / name)
+    reaper.close()
     assert held.wait(timeout=5) == -signal.SIGKILL
     assert free.poll() is None
     assert list(tmp_path.iterdir()) == []

@@ -2,15 +2,15 @@
 
 import pytest
 
-from local.layout import Layout, full_name, short_name
+from local.resource_names import ResourceNames, full_name, short_name
 
 
 def test_by_default_three_buckets_and_everything_in_a_project_of_its_own():
-    layout = Layout.from_environment({})
-    assert layout.project == "tenant-vision-local"
-    assert len(layout.buckets) == 3
-    assert all(name.startswith("projects/tenant-vision-local/topics/") for name in layout.topics)
-    assert layout.error_subscription.startswith("projects/tenant-vision-local/subscriptions/")
+    names = ResourceNames.from_environment({})
+    assert names.project == "tenant-vision-local"
+    assert len(names.buckets) == 3
+    assert all(name.startswith("projects/tenant-vision-local/topics/") for name in names.topics)
+    assert names.error_subscription.startswith("projects/tenant-vision-local/subscriptions/")
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ def test_by_default_three_buckets_and_everything_in_a_project_of_its_own():
     ],
 )
 def test_buckets_that_are_named_are_used(environment, buckets):
-    assert Layout.from_environment(environment).buckets == buckets
+    assert ResourceNames.from_environment(environment).buckets == buckets
 
 
 @pytest.mark.parametrize("name", ["failures", "projects/p/topics/failures"])
 def test_a_topic_may_be_named_short_or_in_full(name):
-    layout = Layout.from_environment({"GOOGLE_CLOUD_PROJECT": "p", "ERROR_TOPIC": name})
-    assert layout.error_topic == "projects/p/topics/failures"
+    names = ResourceNames.from_environment({"GOOGLE_CLOUD_PROJECT": "p", "ERROR_TOPIC": name})
+    assert names.error_topic == "projects/p/topics/failures"
 
 
 def test_short_and_full_names_go_there_and_back():

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from local.envelope import NotAPushError, message_envelope, upload_envelope
+from local.eventarc import InvalidPushError, message_event, upload_event
 
 TOPIC = "projects/p/topics/images"
 
@@ -38,7 +38,7 @@ def notification(name="uploads/t/a.jpg", event_type="OBJECT_FINALIZE", resource=
 
 def test_a_notification_becomes_the_finalized_event():
     resource = {"name": "uploads/t/a.jpg", "bucket": "up", "generation": 1700000000000001, "size": 5}
-    envelope = upload_envelope(notification(resource=resource))
+    envelope = upload_event(notification(resource=resource))
     assert envelope.headers == {
         "content-type": "application/json",
         "ce-specversion": "1.0",
@@ -61,13 +61,13 @@ def test_a_notification_becomes_the_finalized_event():
 
 
 def test_a_notification_without_the_resource_has_what_its_attributes_say():
-    body = json.loads(upload_envelope(notification()).body)
+    body = json.loads(upload_event(notification()).body)
     assert (body["bucket"], body["name"], body["generation"]) == ("up", "uploads/t/a.jpg", "1700000000000001")
 
 
 @pytest.mark.parametrize("event_type", ["OBJECT_DELETE", "OBJECT_METADATA_UPDATE", "OBJECT_ARCHIVE"])
 def test_other_notifications_wake_nobody(event_type):
-    assert upload_envelope(notification(event_type=event_type)) is None
+    assert upload_event(notification(event_type=event_type)) is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_other_notifications_wake_nobody(event_type):
     ],
 )
 def test_a_name_goes_into_a_header_percent_encoded_and_into_the_body_as_it_is(name, subject):
-    envelope = upload_envelope(notification(name))
+    envelope = upload_event(notification(name))
     assert envelope.headers["ce-subject"] == subject
     assert json.loads(envelope.body)["name"] == name
 
@@ -93,7 +93,7 @@ def test_a_message_becomes_the_published_event():
         "publishTime": "2026-01-02T03:04:05.678Z",
         "orderingKey": "k",
     }
-    envelope = message_envelope(push(message, deliveryAttempt=2), TOPIC)
+    envelope = message_event(push(message, deliveryAttempt=2), TOPIC)
     assert envelope.headers == {
         "content-type": "application/json",
         "ce-specversion": "1.0",
@@ -110,12 +110,12 @@ def test_a_message_becomes_the_published_event():
 
 
 def test_an_attribute_only_message_stays_without_data():
-    envelope = message_envelope(push({"messageId": "1", "publishTime": "x", "attributes": {"a": "b"}}), TOPIC)
+    envelope = message_event(push({"messageId": "1", "publishTime": "x", "attributes": {"a": "b"}}), TOPIC)
     assert "data" not in json.loads(envelope.body)["message"]
 
 
 def test_ids_in_snake_case_only_are_understood():
-    envelope = message_envelope(push({"message_id": "1", "publish_time": "x"}), TOPIC)
+    envelope = message_event(push({"message_id": "1", "publish_time": "x"}), TOPIC)
     assert (envelope.headers["ce-id"], envelope.headers["ce-time"]) == ("1", "x")
 
 
@@ -134,8 +134,8 @@ def test_ids_in_snake_case_only_are_understood():
     ],
 )
 def test_what_is_not_a_push_is_refused(body):
-    for envelope in (upload_envelope, lambda push: message_envelope(push, TOPIC)):
-        with pytest.raises(NotAPushError):
+    for envelope in (upload_event, lambda push: message_event(push, TOPIC)):
+        with pytest.raises(InvalidPushError):
             envelope(body)
 
 
@@ -143,5 +143,5 @@ def test_what_is_not_a_push_is_refused(body):
 def test_a_notification_with_a_broken_resource_is_refused(data):
     body = json.loads(notification())
     body["message"]["data"] = data
-    with pytest.raises(NotAPushError):
-        upload_envelope(json.dumps(body).encode())
+    with pytest.raises(InvalidPushError):
+        upload_event(json.dumps(body).encode())

@@ -1,21 +1,21 @@
 """Reading what a process wrote while it may still be writing."""
 
-from local.log import Log
+from local.process_log import ProcessLog
 
 
 def test_a_log_that_is_not_there_yet_is_empty(tmp_path):
-    log = Log(tmp_path / "log")
+    log = ProcessLog(tmp_path / "log")
     assert (log.lines(), log.entries(), log.fresh_lines(), log.tail()) == ([], [], [], "")
 
 
 def test_entries_are_the_lines_that_are_json_objects(tmp_path):
-    log = Log(tmp_path / "log")
+    log = ProcessLog(tmp_path / "log")
     log.path.write_text('starting\n{"severity": "INFO"}\n[1]\n{"cut of', encoding="utf-8")
     assert log.entries() == [{"severity": "INFO"}]
 
 
 def test_fresh_lines_come_whole_and_once(tmp_path):
-    log = Log(tmp_path / "log")
+    log = ProcessLog(tmp_path / "log")
     seen = []
     for piece in ("one\ntw", "o\n", "", "thrée\n"):
         with log.path.open("a", encoding="utf-8") as file:

@@ -17,26 +17,26 @@ NUMBERS_SENT_AS_STRINGS = ("generation", "metageneration", "size")
 PRINTABLE_ASCII = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
 
-class NotAPushError(ValueError):
+class InvalidPushError(ValueError):
     """The body is not what a Pub/Sub push or a storage notification looks like."""
 
 
 @dataclass(frozen=True)
-class Envelope:
+class CloudEvent:
     """A CloudEvent in binary mode."""
 
     headers: dict[str, str]
     body: bytes
 
 
-def upload_envelope(push: bytes) -> Envelope | None:
+def upload_event(push: bytes) -> CloudEvent | None:
     """A storage notification in a push -> the finalized event. None for any other kind of notification."""
     message = _push(push)["message"]
     attributes = message.get("attributes", {})
     try:
         event_type, bucket, name = (attributes[key] for key in ("eventType", "bucketId", "objectId"))
     except KeyError as error:
-        raise NotAPushError(f"a storage notification has the attribute {error}") from error
+        raise InvalidPushError(f"a storage notification has the attribute {error}") from error
     if event_type != "OBJECT_FINALIZE":
         return None
     resource = _resource(message.get("data", ""))
@@ -54,10 +54,10 @@ def upload_envelope(push: bytes) -> Envelope | None:
         time=attributes.get("eventTime") or message["publishTime"],
     )
     headers |= {"ce-subject": _header_value(f"objects/{name}"), "ce-bucket": bucket}
-    return Envelope(headers, json.dumps(resource).encode())
+    return CloudEvent(headers, json.dumps(resource).encode())
 
 
-def message_envelope(push: bytes, topic: str) -> Envelope:
+def message_event(push: bytes, topic: str) -> CloudEvent:
     """A push of a message of `topic` (`projects/P/topics/T`) -> the messagePublished event."""
     body = _push(push)
     message = body["message"]
@@ -68,7 +68,7 @@ def message_envelope(push: bytes, topic: str) -> Envelope:
         source=f"//pubsub.googleapis.com/{topic}",
         time=message["publishTime"],
     )
-    return Envelope(headers, json.dumps(body).encode())
+    return CloudEvent(headers, json.dumps(body).encode())
 
 
 def _push(body: bytes) -> dict[str, Any]:
@@ -76,17 +76,17 @@ def _push(body: bytes) -> dict[str, Any]:
     try:
         push = json.loads(body)
     except ValueError as error:
-        raise NotAPushError(f"a push is JSON: {error}") from error
+        raise InvalidPushError(f"a push is JSON: {error}") from error
     message = push.get("message") if isinstance(push, dict) else None
     if not isinstance(message, dict):
-        raise NotAPushError("a push is an object with a message")
+        raise InvalidPushError("a push is an object with a message")
     for camel, snake in (("messageId", "message_id"), ("publishTime", "publish_time")):
         value = message.get(camel) or message.get(snake)
         if not isinstance(value, str):
-            raise NotAPushError(f"a message has a {camel}")
+            raise InvalidPushError(f"a message has a {camel}")
         message[camel] = value
     if not isinstance(message.get("attributes", {}), dict):
-        raise NotAPushError("attributes are an object")
+        raise InvalidPushError("attributes are an object")
     return dict(push)
 
 
@@ -97,9 +97,9 @@ def _resource(data: str) -> dict[str, Any]:
     try:
         resource = json.loads(base64.b64decode(data, validate=True))
     except (binascii.Error, ValueError, TypeError) as error:
-        raise NotAPushError(f"a notification carries the object's resource: {error}") from error
+        raise InvalidPushError(f"a notification carries the object's resource: {error}") from error
     if not isinstance(resource, dict):
-        raise NotAPushError("an object's resource is an object")
+        raise InvalidPushError("an object's resource is an object")
     return resource
 
 

@@ -7,7 +7,7 @@ DEFAULT_PROJECT = "tenant-vision-local"
 
 
 @dataclass(frozen=True)
-class Layout:
+class ResourceNames:
     """Topics and subscriptions by full name (`projects/P/topics/T`), as the stock clients take them."""
 
     project: str
@@ -33,7 +33,7 @@ class Layout:
         return (self.upload_topic, self.image_topic, self.error_topic, self.dead_letter_topic)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Layout":
+    def from_environment(cls, environment: Mapping[str, str]) -> "ResourceNames":
         """Names that are set are kept; a GCS_BUCKET that is set is the default of the other two."""
         project = environment.get("GOOGLE_CLOUD_PROJECT") or DEFAULT_PROJECT
         models_bucket = environment.get("GCS_BUCKET")

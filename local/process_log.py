@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Log:
+class ProcessLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read_to = 0
