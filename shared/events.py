@@ -72,6 +72,19 @@ class ImageRef:
         return f"gs://{self.bucket}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class ImageVersion:
+    """An image of a tenant in the upload bucket at one known generation."""
+
+    bucket: str
+    name: str
+    generation: int
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.name}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One image, one tenant, one pipeline: every field checked."""

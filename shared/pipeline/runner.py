@@ -1,31 +1,27 @@
-"""The journey of one request: what is already done, read, the steps, write. Knows no envelope and no arrays."""
+"""Takes one request from image to stored result: duplicate check, read, steps, write.
+
+Handles no envelopes and no arrays: decoding and drawing are in `read_image` and in `shared.results.picture`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shared.cloud.objects import ObjectStat
 from shared.cloud.tenant_store import Store, TenantStores
 from shared.config import Config
-from shared.errors import (
-    Ignored,
-    ImageNotFound,
-    ImageTooLarge,
-    ObjectNotFound,
-    StorageUnavailable,
-)
-from shared.events import Request, reject_own_output
+from shared.errors import Ignored, ImageNotFound, ObjectNotFound, StorageUnavailable
+from shared.events import ImageVersion, Request, reject_own_output
 from shared.ml.model_cache import ModelCache
-from shared.names import RESULT_NAME
 from shared.pipeline.definitions import PipelineRegistry, Plan
+from shared.pipeline.read_image import read_image
 from shared.processing_context import ProcessingContext
-from shared.processors.box_processor import min_decode_size
 from shared.results import documents
-from shared.results.picture import render
+from shared.results.picture import render_pictures
 from shared.results.store import (
     ResultStore,
     WorkId,
@@ -34,20 +30,21 @@ from shared.results.store import (
     image_generation_of,
 )
 from shared.runtime.event_record import current_record, stage
-from shared.vision.images import codec
-from shared.vision.images.thumbnails import thumbnail
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
-    """A complete result lies in storage. `duplicate`: it did so before, and its document was not read again."""
+    """A complete result is in storage.
+
+    `duplicate`: It was there before this run, and its document was not read again.
+    """
 
     duplicate: bool
     document: bytes | None = None
 
 
 class PipelineRunner:
-    """Built once an instance; keeps nothing of a request."""
+    """Runs requests through their pipelines; one per instance, without state of any request."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self._stores = TenantStores(
@@ -60,156 +57,134 @@ class PipelineRunner:
         """Process one image, and write its result last.
 
         Raises:
-            TenantVisionError: any of its leaves; nothing is written then, or only the picture.
+            TenantVisionError: Any of its leaves. No result was written then, at most pictures.
         """
         with stage("lookup"):
             plan = self._pipelines.plan(request.tenant_id, request.pipeline, request.options)
-        asked, request = request, self._at_generation(request)
+        image = self._resolve(request)
         results = self._results(request)
         with stage("lookup"):
-            earlier = results.stat()
-            if earlier and self._is_done(request, plan, earlier):
+            existing = results.stat()
+            if existing and self._is_duplicate(request, image, plan, existing):
                 return RunResult(duplicate=True)
+        store = self._stores.of(request.tenant_id)
         try:
-            ctx = self._read(request, plan)
+            ctx = read_image(store, image, plan, self._config, tenant_id=request.tenant_id)
         except ObjectNotFound as error:
-            if asked.image.generation is None:
+            if request.image.generation is None:
                 raise StorageUnavailable("The image was replaced before it was read") from error
-            raise self._gone(request) from error
+            raise _image_missing_error(request) from error
         for step in plan.steps:
             ctx = step.execute(ctx)
-        return self._write(request, plan, ctx, results, earlier)
+        return self._write(request, image, plan, ctx, results=results, existing=existing)
 
     def run_and_read(self, request: Request) -> RunResult:
-        """As `run`, with the document of a duplicate too, which then carries this request's own id."""
+        """Process one image like `run`, and read the document of a duplicate with this request's id in it.
+
+        Raises:
+            TenantVisionError: Any of its leaves, as from `run`.
+        """
         outcome = self.run(request)
         if outcome.document is not None:
             return outcome
-        name = f"{request.result_prefix}/{RESULT_NAME}"
         try:
-            data = self._stores.of(request.tenant_id).read(name).data or b""
+            document = self._results(request).read()
         except ObjectNotFound as error:
-            raise StorageUnavailable("The result was there and is gone") from error
-        return RunResult(outcome.duplicate, documents.with_request_id(data, request.request_id))
+            raise StorageUnavailable("The result was deleted before it was read") from error
+        return RunResult(outcome.duplicate, documents.with_request_id(document, request.request_id))
 
-    def _at_generation(self, request: Request) -> Request:
-        """The request with the generation of its image: the live one where it named none.
+    def _resolve(self, request: Request) -> ImageVersion:
+        """Return the requested version of the image, or its live one if the request names none.
 
         Raises:
-            Ignored: the image is one of our own outputs, as far as its event did not say so before.
+            Ignored: The image is one of our own outputs. Checked only if the event did not tell.
         """
-        if request.image.generation is not None and not request.origin_unknown:
-            return request
+        image = request.image
+        if image.generation is not None and not request.origin_unknown:
+            return ImageVersion(image.bucket, image.name, image.generation)
         with stage("lookup"):
             try:
-                stat = self._stores.of(request.tenant_id).stat(
-                    request.image.name, generation=request.image.generation
-                )
+                stat = self._stores.of(request.tenant_id).stat(image.name, generation=image.generation)
             except ObjectNotFound as error:
-                raise self._gone(request) from error
+                raise _image_missing_error(request) from error
         if request.origin_unknown:
             reject_own_output(stat.metadata)
-        return replace(request, image=replace(request.image, generation=stat.generation))
+        return ImageVersion(image.bucket, image.name, stat.generation)
 
     def _results(self, request: Request) -> ResultStore:
         return ResultStore(self._stores.of(request.tenant_id), request.result_prefix)
 
-    def _is_done(self, request: Request, plan: Plan, earlier: ObjectStat) -> bool:
-        """Whether it is this very work's result.
+    def _is_duplicate(self, request: Request, image: ImageVersion, plan: Plan, existing: ObjectStat) -> bool:
+        """Return whether the existing result has the work id that this request would give it.
 
-        Raises: where it is of something newer, as `Results.write`.
+        Raises:
+            Ignored: The result is of a newer generation of the image.
+            StorageUnavailable: The result is by a newer model than this instance can load.
         """
-        generation = request.image.generation or 0
-        ensure_image_not_older(generation, earlier)
-        if image_generation_of(earlier) != generation:
+        ensure_image_not_older(image.generation, existing)
+        if image_generation_of(existing) != image.generation:
             return False
-        work = self._work(request, plan, self._live_models(request, plan))
-        if outdated := work.newer_models_in(earlier):  # some other instance knew of them before this one
+        work = self._work_id(request, image, plan, self._live_models(request, plan))
+        if outdated := work.newer_models_in(existing):
+            # Another instance has seen a newer model first. Refresh it here, and compare with that generation.
             ModelCache.expire(tenant_id=request.tenant_id, model_types=outdated)
-            work = self._work(request, plan, self._live_models(request, plan))
-        ensure_models_not_older(work, earlier)
-        return work.matches(earlier)
+            work = self._work_id(request, image, plan, self._live_models(request, plan))
+        ensure_models_not_older(work, existing)
+        return work.matches(existing)
 
     def _live_models(self, request: Request, plan: Plan) -> dict[str, int]:
-        """The generations of the models that the steps would be answered by."""
+        """Return the generations of the models that the plan's steps would use now."""
         return {
             model_type: ModelCache.generation(tenant_id=request.tenant_id, model_type=model_type)
             for model_type in plan.model_types
         }
 
-    def _work(self, request: Request, plan: Plan, models: Mapping[str, int]) -> WorkId:
-        """Same image, same steps (with the options they run with), same models: the same work."""
-        image, pipeline = request.image, [request.pipeline, plan.digest]
+    def _work_id(self, request: Request, image: ImageVersion, plan: Plan, models: Mapping[str, int]) -> WorkId:
+        """Hash what determines a result: image version, steps with their options, and model generations."""
+        pipeline = [request.pipeline, plan.digest]
         identity = {"image": [image.uri, image.generation], "pipeline": pipeline, "models": dict(models)}
         sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        return WorkId(image.generation or 0, self._config.gcs_bucket, models, sha256)
-
-    def _read(self, request: Request, plan: Plan) -> ProcessingContext:
-        image, config = request.image, self._config
-        exports = []
-        if (
-            plan.resampling == "fast" and not plan.needs_full_resolution
-        ):  # and a missing model is told before the download
-            exports = [
-                ModelCache.get_model(tenant_id=request.tenant_id, model_type=model_type).export
-                for model_type in plan.model_types
-            ]
-        with stage("download"):
-            stored = self._stores.of(request.tenant_id).read(
-                image.name, generation=image.generation, max_bytes=config.max_image_bytes
-            )
-        if stored.data is None:
-            raise ImageTooLarge(f"The image has more than {config.max_image_bytes} bytes")
-        with stage("decode"):
-            pixels, image_hw = codec.read(
-                stored.data,
-                max_pixels=config.max_image_pixels,
-                least_hw=min_decode_size(exports) if exports else None,
-            )
-        return ProcessingContext(
-            tenant_id=request.tenant_id, image=pixels, original_hw=image_hw, resampling=plan.resampling
-        )
-
-    def _gone(self, request: Request) -> Ignored | ImageNotFound:
-        """An upload that is gone before we came needs no answer; who asked for an image by name does."""
-        if request.by_upload:
-            return Ignored("The image, or this generation of it, is gone")
-        of_generation = f" of generation {request.image.generation}" if request.image.generation else ""
-        return ImageNotFound(f"There is no image {request.image.uri}{of_generation}")
+        return WorkId(image.generation, self._config.gcs_bucket, models, sha256)
 
     def _write(
         self,
         request: Request,
+        image: ImageVersion,
         plan: Plan,
         ctx: ProcessingContext,
+        *,
         results: ResultStore,
-        earlier: ObjectStat | None,
+        existing: ObjectStat | None,
     ) -> RunResult:
         with stage("draw"):
-            pictures = self._pictures(ctx)
-        work = self._work(request, plan, {name: model.source.generation for name, model in ctx.models.items()})
+            pictures = render_pictures(ctx, self._config.thumbnail_sizes)
+        # Not the work id of the duplicate check: a model may have been refreshed since, and the result is
+        # identified by the generations that produced it.
+        models = {model_type: model.source.generation for model_type, model in ctx.models.items()}
+        work = self._work_id(request, image, plan, models)
 
         def document() -> bytes:
             return documents.to_json(
                 documents.result(
                     request,
+                    image,
                     ctx,
-                    generation=work.image_generation,
                     pipeline_digest=plan.digest,
                     created_at=datetime.now(UTC),
                     timings_ms=current_record().timings_ms,
                 )
             )
 
-        data = results.write(work, pictures, document, found=earlier)
+        data = results.write(work, pictures, document, existing=existing)
         if data is None:
             return RunResult(duplicate=True)
         current_record().add_fields(counts=documents.counts(ctx))
         return RunResult(duplicate=False, document=data)
 
-    def _pictures(self, ctx: ProcessingContext) -> dict[str, bytes]:
-        """JPEG files by their names: what was found, and the same at each of the smaller sizes."""
-        picture = render(ctx)
-        sizes = self._config.thumbnail_sizes
-        smaller = {f"thumbnail-{size}.jpg": codec.encode_jpeg(thumbnail(picture, size)) for size in sizes}
-        return {"annotated.jpg": codec.encode_jpeg(picture), **smaller}
+
+def _image_missing_error(request: Request) -> Ignored | ImageNotFound:
+    """Return the error for a missing image: an upload's event is moot then, a caller must be told."""
+    if request.by_upload:
+        return Ignored("The image, or this generation of it, is gone")
+    generation = f" of generation {request.image.generation}" if request.image.generation else ""
+    return ImageNotFound(f"There is no image {request.image.uri}{generation}")

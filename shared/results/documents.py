@@ -1,4 +1,7 @@
-"""What is written for the outside: result documents, error messages, and where results lie. Pure."""
+"""Builds the documents that others read: result documents, error messages and problem details.
+
+Pure functions. The formats are in docs/contract.md, and that of results in `shared/schemas/result.schema.json`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from shared.errors import TenantVisionError
-from shared.events import Request
+from shared.events import ImageVersion, Request
 from shared.processing_context import ProcessingContext, SizeStatistics
 from shared.vision.boxes.detections import Detections, Integers
 from shared.vision.classification import Classification
@@ -18,23 +21,24 @@ from shared.vision.masks.run_lengths import run_lengths
 from shared.vision.masks.segments import Segments
 
 SCHEMA_VERSION: Final = 1
+MAX_ATTRIBUTE_BYTES: Final = 1024  # https://cloud.google.com/pubsub/quotas#resource_limits
 
 
 def result(
     request: Request,
+    image: ImageVersion,
     ctx: ProcessingContext,
     *,
-    generation: int,
     pipeline_digest: str,
     created_at: datetime,
     timings_ms: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The result document, as the schema beside this module's package says. Boxes in px of the upright image."""
+    """Return the result document (`result.schema.json`); boxes and polygons are in px of the upright image."""
     height, width = ctx.image_hw
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "tenant_id": request.tenant_id,
-        "image": {"uri": request.image.uri, "generation": generation, "width": width, "height": height},
+        "image": {"uri": image.uri, "generation": image.generation, "width": width, "height": height},
         "pipeline": request.pipeline,
         "pipeline_digest": pipeline_digest,
         "models": {
@@ -54,7 +58,7 @@ def result(
     if ctx.classification is not None:
         document["classification"] = _classification(ctx, ctx.classification)
     if ctx.sizes is not None:
-        document["sizes"] = [_sizes(each) for each in ctx.sizes]
+        document["sizes"] = [_sizes(sizes) for sizes in ctx.sizes]
     document["counts"] = counts(ctx)
     if ctx.warnings:
         document["warnings"] = list(ctx.warnings)
@@ -67,15 +71,15 @@ def result(
 
 
 def with_request_id(document: bytes, request_id: str | None) -> bytes:
-    """A result that was made for another request, as the answer to this one."""
-    result = json.loads(document)
-    return document if result.get("request_id") == request_id else to_json(result | {"request_id": request_id})
+    """Return a result document with its request id replaced: the answer to a duplicate request."""
+    fields = json.loads(document)
+    return document if fields.get("request_id") == request_id else to_json(fields | {"request_id": request_id})
 
 
 def counts(ctx: ProcessingContext) -> dict[str, int]:
-    """How many of each label were found, in the order of the model's labels; labels not found are left out.
+    """Return the number of objects of each label, in the order of the model's labels.
 
-    Of detections, or of segments where no step looked for detections.
+    Counts detections, or segments if no step has detected. Labels without objects are omitted.
     """
     if ctx.detections is not None:
         return _counts(ctx.labels("detect", ctx.detections.class_ids), ctx.detections.class_ids)
@@ -88,7 +92,13 @@ def counts(ctx: ProcessingContext) -> dict[str, int]:
 def error_message(
     error: TenantVisionError, fields: Mapping[str, Any], *, occurred_at: datetime
 ) -> tuple[dict[str, str], bytes]:
-    """Attributes and data of the message on the error topic. `fields`: what is known of the event."""
+    """Return attributes and data of the message on the error topic.
+
+    Args:
+        error: Why the event failed.
+        fields: The loggable fields of the event.
+        occurred_at: When it failed.
+    """
     known = {name: fields.get(name) for name in _ERROR_FIELDS}
     known["model_type"] = getattr(error, "model_type", None)
     attributes = {"status": str(error.status), "error": error.error}
@@ -98,11 +108,11 @@ def error_message(
         "message": str(error),
         "occurred_at": _timestamp(occurred_at),
     }
-    return _fitting(attributes), to_json(data)
+    return _truncate_values(attributes), to_json(data)
 
 
 def problem(error: TenantVisionError, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to a request over HTTP that failed (RFC 9457, `application/problem+json`)."""
+    """Return the problem details of a failed HTTP request (RFC 9457, `application/problem+json`)."""
     document = {
         "type": f"urn:tenant-vision:error:{error.error}",
         "title": error.error.replace("_", " "),
@@ -116,20 +126,23 @@ def problem(error: TenantVisionError, fields: Mapping[str, Any]) -> dict[str, An
 
 
 def to_json(document: Mapping[str, Any]) -> bytes:
+    """Encode a document as one line of compact UTF-8 JSON."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 _ERROR_FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "event_id", "request_id")
 
 
-def _fitting(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Pub/Sub takes attribute values of at most 1024 bytes; the whole value is in the data."""
-    return {name: value.encode()[:1024].decode(errors="ignore") for name, value in attributes.items()}
+def _truncate_values(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Cut attribute values to Pub/Sub's limit; the message's data has them in full."""
+    return {
+        name: value.encode()[:MAX_ATTRIBUTE_BYTES].decode(errors="ignore") for name, value in attributes.items()
+    }
 
 
 def _counts(labels: tuple[str, ...], class_ids: Integers) -> dict[str, int]:
-    found = Counter(labels[class_id] for class_id in class_ids.tolist())
-    return {label: found[label] for label in labels if found[label]}
+    counter = Counter(labels[class_id] for class_id in class_ids.tolist())
+    return {label: counter[label] for label in labels if counter[label]}
 
 
 def _boxes(detections: Detections, labels: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -149,39 +162,40 @@ def _boxes(detections: Detections, labels: tuple[str, ...]) -> list[dict[str, An
     ]
 
 
-def _ranked(each: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Strongest first, ties by position, both as they are written: rounding makes ties."""
-    return -each["confidence"], each["box"], each["class_id"]
+def _rank(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Sort by descending confidence, then by box and class, all as written: rounding makes ties."""
+    return -entry["confidence"], entry["box"], entry["class_id"]
 
 
 def _detections(ctx: ProcessingContext, detections: Detections) -> list[dict[str, Any]]:
-    found = _boxes(detections, ctx.labels("detect", detections.class_ids))
+    entries = _boxes(detections, ctx.labels("detect", detections.class_ids))
     if ctx.segment_index is not None and ctx.segments is not None:
-        places = {index: place for place, index in enumerate(_segment_order(ctx, ctx.segments))}
-        for each, home in zip(found, ctx.segment_index.tolist(), strict=True):
-            each["segment"] = places.get(home)
-    return sorted(found, key=_ranked)
+        positions = {index: position for position, index in enumerate(_segment_order(ctx, ctx.segments))}
+        for entry, segment_index in zip(entries, ctx.segment_index.tolist(), strict=True):
+            entry["segment"] = positions.get(segment_index)
+    return sorted(entries, key=_rank)
 
 
 def _segment_order(ctx: ProcessingContext, segments: Segments) -> list[int]:
+    """Return the indices of the segments in the order in which they are written."""
     boxes = _boxes(segments.detections, ctx.labels("segment", segments.detections.class_ids))
-    return sorted(range(len(boxes)), key=lambda index: _ranked(boxes[index]))
+    return sorted(range(len(boxes)), key=lambda index: _rank(boxes[index]))
 
 
 def _segments(ctx: ProcessingContext, segments: Segments) -> list[dict[str, Any]]:
-    found = _boxes(segments.detections, ctx.labels("segment", segments.detections.class_ids))
-    for each, area, parts in zip(found, segments.areas.tolist(), segments.polygons(), strict=True):
-        each["area"] = round(area)
-        each["polygons"] = coordinates(parts)
+    entries = _boxes(segments.detections, ctx.labels("segment", segments.detections.class_ids))
+    for entry, area, polygons in zip(entries, segments.areas.tolist(), segments.polygons(), strict=True):
+        entry["area"] = round(area)
+        entry["polygons"] = coordinates(polygons)
     if ctx.run_lengths:
         image_hw = ctx.image_hw
-        for each, mask in zip(found, segments.in_image(image_hw), strict=True):
-            each["run_lengths"] = {"size": list(image_hw), "counts": run_lengths(mask, image_hw)}
+        for entry, mask in zip(entries, segments.in_image(image_hw), strict=True):
+            entry["run_lengths"] = {"size": list(image_hw), "counts": run_lengths(mask, image_hw)}
     if ctx.include_segment_counts and ctx.segment_index is not None and ctx.detections is not None:
         labels = ctx.labels("detect", ctx.detections.class_ids)
-        for index, each in enumerate(found):
-            each["counts"] = _counts(labels, ctx.detections.class_ids[ctx.segment_index == index])
-    return [found[index] for index in _segment_order(ctx, segments)]
+        for index, entry in enumerate(entries):
+            entry["counts"] = _counts(labels, ctx.detections.class_ids[ctx.segment_index == index])
+    return [entries[index] for index in _segment_order(ctx, segments)]
 
 
 def _classification(ctx: ProcessingContext, classification: Classification) -> list[dict[str, Any]]:

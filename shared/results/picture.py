@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -13,11 +14,20 @@ from shared.vision.classification import Classification
 from shared.vision.drawing.annotate import Annotations, annotate
 from shared.vision.drawing.colours import Colour, class_colour, diverging_palette, segment_colour
 from shared.vision.drawing.legend import LegendRow
+from shared.vision.images import codec
 from shared.vision.images.letterbox import downscale_factor
 from shared.vision.images.pixels import Pixels
+from shared.vision.images.thumbnails import thumbnail
 from shared.vision.masks.segments import Segments
 
 _FEW: Final = 8  # labels, of which the card shows those not found too
+
+
+def render_pictures(ctx: ProcessingContext, thumbnail_sizes: Sequence[int]) -> dict[str, bytes]:
+    """Return JPEG files by object name: the annotated picture, and a thumbnail of it for each size."""
+    picture = render(ctx)
+    thumbnails = {f"thumbnail-{size}.jpg": codec.encode_jpeg(thumbnail(picture, size)) for size in thumbnail_sizes}
+    return {"annotated.jpg": codec.encode_jpeg(picture), **thumbnails}
 
 
 def render(ctx: ProcessingContext) -> Pixels:

@@ -1,16 +1,18 @@
-"""What of an image's results lies there already, and how the newer takes the place of the older.
+"""Stores the results of one image by optimistic concurrency: writers never wait, and preconditions find conflicts.
 
-Everything written carries in its object's metadata which work it is of, and is written only over what was seen
-in its place: the pictures first, the result last. If something else lies there by then, we look again:
+Every object carries the work id of its writer in its metadata, and is written with the precondition that the
+generation in its place is still the one that was seen (or that nothing is there). Pictures are written first, the
+result last. A writer whose precondition fails stats the object again and compares:
 
-    newer: of a newer generation of the image, or of a model   we are late, and leave all as it is
-    of the same work                                           somebody else has written it
-    anything else                                              it is written over
+    of a newer image generation, or by a newer model   the writer is late: nothing more is written
+    of the same work                                   another writer has done it: it is kept
+    anything else                                      it is overwritten
 
-If it was the result that changed, the pictures are looked at again before it is; and who has replaced another's
-picture of the same image writes the result in any case, for the other may be about to write its own and must hear
-of it (one of an older image hears of it from any result of ours). So nothing newer is ever replaced by something
-older, and who wrote the last result had put its pictures beside it.
+If the result was the object that changed, the pictures are checked again before it is written. A writer that
+overwrote a concurrent writer's picture of the same image also rewrites result.json, so that the other writer's
+precondition fails and it re-checks. (A writer of an older image is stopped by any newer result.) Therefore an
+older result never replaces a newer one, and the writer of the last result has put its own pictures beside it.
+`tests/shared/results/test_interleavings.py` explores all orders.
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ from shared.names import IMAGE_GENERATION_KEY, MODEL_KEY_PREFIX, RESULT_NAME, WO
 from shared.runtime.event_record import stage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WorkId:
-    """A piece of work: of one generation of an image, by the tenant's models of certain generations.
+    """Identifies a piece of work, as an idempotency key in the metadata of all its objects.
 
-    `models_bucket`: generations of one model can be told older from newer only within it. `digest`: of these and
-    of everything else that makes the result what it is.
+    `models`: generation by model type. Generations of a model are comparable only within `models_bucket`.
+    `digest`: SHA-256 of image version, pipeline and models.
     """
 
     image_generation: int
@@ -40,66 +42,81 @@ class WorkId:
 
     @property
     def metadata(self) -> dict[str, str]:
+        """The metadata of every object that this work writes."""
         models = {
-            MODEL_KEY_PREFIX + name: f"{self.models_bucket}#{number}" for name, number in self.models.items()
+            MODEL_KEY_PREFIX + model_type: f"{self.models_bucket}#{generation}"
+            for model_type, generation in self.models.items()
         }
         return {IMAGE_GENERATION_KEY: str(self.image_generation), WORK_KEY: self.digest} | models
 
-    def matches(self, found: ObjectStat) -> bool:
-        """Whether what was found is of this very work."""
-        return found.metadata.get(WORK_KEY) == self.digest
+    def matches(self, existing: ObjectStat) -> bool:
+        """Return whether an object was written by the same work."""
+        return existing.metadata.get(WORK_KEY) == self.digest
 
-    def newer_models_in(self, found: ObjectStat) -> list[str]:
-        """The models that what was found has newer generations of, if it is of the same image."""
-        if image_generation_of(found) != self.image_generation:
+    def newer_models_in(self, existing: ObjectStat) -> list[str]:
+        """Return the model types of which an object of the same image was made by a newer generation."""
+        if image_generation_of(existing) != self.image_generation:
             return []
         return [
-            name
-            for name, number in self.models.items()
-            if (
-                parse_generation(
-                    found.metadata.get(MODEL_KEY_PREFIX + name, "").removeprefix(f"{self.models_bucket}#")
-                )
-                or 0
-            )
-            > number
+            model_type
+            for model_type, generation in self.models.items()
+            if self._model_generation_of(existing, model_type) > generation
         ]
 
+    def _model_generation_of(self, existing: ObjectStat, model_type: str) -> int:
+        """Return the model's generation in an object's metadata, or 0 if it is missing or of another bucket."""
+        value = existing.metadata.get(MODEL_KEY_PREFIX + model_type, "")
+        return parse_generation(value.removeprefix(f"{self.models_bucket}#")) or 0
 
-def image_generation_of(found: ObjectStat) -> int:
-    """The generation of the image that what was found is of; 0 where it does not say."""
-    return parse_generation(found.metadata.get(IMAGE_GENERATION_KEY)) or 0
+
+def image_generation_of(existing: ObjectStat) -> int:
+    """Return the image generation in an object's metadata, or 0 if there is none."""
+    return parse_generation(existing.metadata.get(IMAGE_GENERATION_KEY)) or 0
 
 
-def ensure_image_not_older(generation: int, found: ObjectStat) -> None:
-    """Raises:
-    Ignored: what was found is of a newer generation of the image, whose own event sees to it.
+def ensure_image_not_older(generation: int, existing: ObjectStat) -> None:
+    """Check that an existing object is not of a newer generation of the image.
+
+    Raises:
+        Ignored: It is. The newer generation has an event of its own.
     """
-    if image_generation_of(found) > generation:
+    if image_generation_of(existing) > generation:
         raise Ignored("A newer generation of the image is done, or about to be")
 
 
-def ensure_models_not_older(work: WorkId, found: ObjectStat) -> None:
-    """Raises:
-    StorageUnavailable: what was found is by a newer model, which will be here when the event comes again.
+def ensure_models_not_older(work: WorkId, existing: ObjectStat) -> None:
+    """Check that an existing object was not made by a newer generation of a model.
+
+    Raises:
+        StorageUnavailable: It was. This instance will have that model when the event is delivered again.
     """
-    if outdated := work.newer_models_in(found):
-        raise StorageUnavailable(f"What is there is by newer models than those here: {', '.join(outdated)}")
+    if outdated := work.newer_models_in(existing):
+        raise StorageUnavailable(
+            f"The existing result is by a newer model than this instance has: {', '.join(outdated)}"
+        )
 
 
 class ResultStore:
-    """Those of one image: `prefix` is their folder."""
+    """Reads and writes the results of one image, which are stored under `prefix`."""
 
     def __init__(self, store: TenantStore, prefix: str) -> None:
         self._store = store
         self._prefix = prefix
 
     def stat(self, name: str = RESULT_NAME) -> ObjectStat | None:
-        """What is known of an object that is there, or None."""
+        """Return the metadata of one of the results, or None if it does not exist."""
         try:
             return self._store.stat(f"{self._prefix}/{name}")
         except ObjectNotFound:
             return None
+
+    def read(self) -> bytes:
+        """Return the result document.
+
+        Raises:
+            ObjectNotFound: There is none.
+        """
+        return self._store.read(f"{self._prefix}/{RESULT_NAME}").data or b""
 
     def write(
         self,
@@ -107,64 +124,78 @@ class ResultStore:
         pictures: Mapping[str, bytes],
         document: Callable[[], bytes],
         *,
-        found: ObjectStat | None,
+        existing: ObjectStat | None,
     ) -> bytes | None:
-        """Write the pictures, then the result, and give it. None: the same work's is there meanwhile.
+        """Write the pictures, then the result.
 
-        `document` makes the result once the pictures are there; `found`: what `look` gave before the work began.
+        Args:
+            work: The identity of what is written.
+            pictures: JPEG files by object name.
+            document: Makes the result document, once the pictures are written.
+            existing: What `stat` returned before the work began.
+
+        Returns:
+            The document, or None if another writer has written the result of the same work meanwhile.
 
         Raises:
-            Ignored: a newer generation of the image is there.
-            StorageUnavailable: a newer model's is there, or storage did not serve.
+            Ignored: There is a result of a newer generation of the image.
+            StorageUnavailable: There is a result by a newer model, or storage failed.
         """
         replaced = False
         while True:
             with stage("write"):
                 for name, data in pictures.items():
-                    replaced |= self._replace_picture(name, data, work, looked_at_first=found is not None)
+                    replaced |= self._write_picture(name, data, work, stat_first=existing is not None)
             data = document()
             with stage("write"):
                 try:
-                    self._write(RESULT_NAME, data, "application/json", work, found)
+                    self._write(RESULT_NAME, data, "application/json", work, existing)
                 except ObjectChanged:
-                    found = self.stat()
+                    existing = self.stat()
                 else:
                     return data
-            if found and found.crc32c == crc32c(data):
-                return data  # written by the very call that was told it came second: its first answer was lost
-            if self._is_there(work, found) and not replaced:
+            if existing and existing.crc32c == crc32c(data):
+                return data  # Our own write: its response was lost, and its retry failed the precondition.
+            if self._is_written(work, existing) and not replaced:
                 return None
 
-    def _replace_picture(self, name: str, data: bytes, work: WorkId, *, looked_at_first: bool) -> bool:
-        """Write a picture; whether it may have taken the place of another's.
+    def _write_picture(self, name: str, data: bytes, work: WorkId, *, stat_first: bool) -> bool:
+        """Write a picture, and return whether it may have replaced a concurrent writer's of the same image.
 
-        Where there is no result there are rarely pictures: then the precondition looks for us.
+        Without `stat_first` the first attempt expects no picture. That saves a call: without a result there are
+        rarely pictures.
         """
-        found, replaced = self.stat(name) if looked_at_first else None, False
-        while not self._is_there(work, found):
-            # Told or not: an answer may be lost, and its write done.
-            replaced |= found is not None and image_generation_of(found) == work.image_generation
+        existing, replaced = self.stat(name) if stat_first else None, False
+        while not self._is_written(work, existing):
+            # Before the write, since a write whose response is lost may have happened.
+            replaced |= existing is not None and image_generation_of(existing) == work.image_generation
             try:
-                self._write(name, data, "image/jpeg", work, found)
+                self._write(name, data, "image/jpeg", work, existing)
             except ObjectChanged:
-                found = self.stat(name)
+                existing = self.stat(name)
             else:
                 break
         return replaced
 
-    def _is_there(self, work: WorkId, found: ObjectStat | None) -> bool:
-        """Whether what was found is of the work already. Raises where it is of newer."""
-        if found is None:
-            return False
-        ensure_image_not_older(work.image_generation, found)
-        ensure_models_not_older(work, found)
-        return work.matches(found)
+    def _is_written(self, work: WorkId, existing: ObjectStat | None) -> bool:
+        """Return whether an object is of this work already.
 
-    def _write(self, name: str, data: bytes, content_type: str, work: WorkId, found: ObjectStat | None) -> None:
+        Raises:
+            Ignored: It is of a newer generation of the image.
+            StorageUnavailable: It is by a newer model.
+        """
+        if existing is None:
+            return False
+        ensure_image_not_older(work.image_generation, existing)
+        ensure_models_not_older(work, existing)
+        return work.matches(existing)
+
+    def _write(self, name: str, data: bytes, content_type: str, work: WorkId, existing: ObjectStat | None) -> None:
+        """Write over what was seen: over that generation, or over nothing."""
         self._store.write(
             f"{self._prefix}/{name}",
             data,
             content_type=content_type,
             metadata=work.metadata,
-            if_generation=found.generation if found else 0,
+            if_generation=existing.generation if existing else 0,
         )

@@ -374,7 +374,7 @@ def test_a_model_that_another_instance_renewed_is_renewed_here_before_its_result
 
 def test_while_a_newer_model_cannot_be_had_its_result_is_left_alone(store, run, by_a_newer_model):
     store.failures["changed", MODEL] = StorageUnavailable("x")
-    with pytest.raises(StorageUnavailable, match="newer models than those here: detect"):
+    with pytest.raises(StorageUnavailable, match="newer model than this instance has: detect"):
         run(by_a_newer_model)
     assert store.data(RESULT) == b"{}"
 

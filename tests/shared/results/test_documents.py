@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import ImageNotFound, InternalError, InvalidEvent, ModelNotFound, StorageUnavailable
-from shared.events import ImageRef, Request
+from shared.events import ImageRef, ImageVersion, Request
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processing_context import ProcessingContext
 from shared.results import documents
@@ -55,8 +55,8 @@ def found(*objects):
 def result(ctx, request=REQUEST):
     return documents.result(
         request,
+        ImageVersion(request.image.bucket, request.image.name, 7),
         ctx,
-        generation=7,
         pipeline_digest="0" * 64,
         created_at=NOW,
         timings_ms={"infer": 1.5, "total": 2.0},

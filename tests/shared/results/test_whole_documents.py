@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shared.config import Config
-from shared.events import ImageRef, Request
+from shared.events import ImageRef, ImageVersion, Request
 from shared.ml.model_cache import ModelCache
 from shared.pipeline.definitions import PipelineRegistry
 from shared.processing_context import ProcessingContext
@@ -80,8 +80,9 @@ def run(validate):
             pipeline="mine",
             event_id="e",
         )
+        image_version = ImageVersion(request.image.bucket, request.image.name, 7)
         document = documents.result(
-            request, ctx, generation=7, pipeline_digest=plan.digest, created_at=NOW, timings_ms={"total": 1.0}
+            request, image_version, ctx, pipeline_digest=plan.digest, created_at=NOW, timings_ms={"total": 1.0}
         )
         document = json.loads(documents.to_json(document))
         validate(document)
