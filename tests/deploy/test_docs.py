@@ -74,7 +74,7 @@ def test_nobody_gets_a_whole_project(grants):
 
 
 def test_every_role_given_is_in_the_table_and_every_role_in_the_table_is_given(grants, root):
-    table = (root / "docs" / "deploy.md").read_text().split("| identity |")[1].split("\n\n")[0]
+    table = (root / "docs" / "deploy.md").read_text().split("| service account |")[1].split("\n\n")[0]
     given = {role.removeprefix("roles/") for _, _, _, role in grants}
     assert {role for role in given if f"`{role}`" in table} == given
 
