@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
+from shared.vision.arrays import Float32Array
+
 
 class Layers:
     """A network of one square image, `images` (1, 3, side, side), its weights random."""
@@ -120,7 +122,7 @@ class Layers:
         data: bytes = model.SerializeToString()
         return data
 
-    def _random(self, *shape: int, inputs: int) -> npt.NDArray[np.float32]:
+    def _random(self, *shape: int, inputs: int) -> Float32Array:
         """Weights with which what goes in comes out as strong as it was."""
         return self._rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / inputs))
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks import planted
 from benchmarks.layers import Layers
 from benchmarks.planted import ANCHORS, CANVAS, CELLS, MASKS
+from shared.vision.arrays import Float32Array, SizeHW
 
 LABELS: Final = ("plant", "weed", "tray", "gap")
 OBJECTS: Final = 30
@@ -26,7 +26,7 @@ _NEGLIGIBLE: Final = 1e-4
 
 
 def detect_model(
-    labels: Sequence[str] = LABELS, *, objects: int = OBJECTS, image_hw: tuple[int, int] = _SQUARE
+    labels: Sequence[str] = LABELS, *, objects: int = OBJECTS, image_hw: SizeHW = _SQUARE
 ) -> tuple[bytes, float]:
     """An ONNX file that finds `objects` boxes in any image of that shape, and its cost in GFLOP."""
     network = Layers(CANVAS)
@@ -38,7 +38,7 @@ def detect_model(
 
 
 def segment_model(
-    labels: Sequence[str] = LABELS, *, objects: int = OBJECTS, image_hw: tuple[int, int] = _SQUARE
+    labels: Sequence[str] = LABELS, *, objects: int = OBJECTS, image_hw: SizeHW = _SQUARE
 ) -> tuple[bytes, float]:
     """As `detect_model`, with a mask in each box."""
     network = Layers(CANVAS)
@@ -67,7 +67,7 @@ def classify_model(labels: Sequence[str] = LABELS) -> tuple[bytes, float]:
     return network.file({"output0": (1, len(labels))}, task="classify", labels=labels), network.flop / 1e9
 
 
-def _planted(network: Layers, found: str, answer: npt.NDArray[np.float32], name: str = "") -> str:
+def _planted(network: Layers, found: str, answer: Float32Array, name: str = "") -> str:
     faint = network.add("Mul", found, network.constant(np.array(_NEGLIGIBLE, np.float32)))
     return network.add("Add", faint, network.constant(answer), name=name)
 

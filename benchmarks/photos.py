@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from samples.scenes import render
+from shared.vision.arrays import Pixels
 from shared.vision.images import codec
-from shared.vision.images.pixels import Pixels
 
 HD: Final = (1280, 720)
 FULL_HD: Final = (1920, 1080)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from shared.vision.arrays import Float32Array, IndexArray, SizeHW
 from shared.vision.images.letterbox import letterbox
 
 CANVAS: Final = 640
@@ -15,10 +15,8 @@ MASKS: Final = 32
 CELLS: Final = 160  # of a prototype, a side
 _ANCHORS_EACH: Final = 6
 
-Floats = npt.NDArray[np.float32]
 
-
-def middles(objects: int, image_hw: tuple[int, int]) -> tuple[Floats, Floats]:
+def middles(objects: int, image_hw: SizeHW) -> tuple[Float32Array, Float32Array]:
     """(n, 2) xy in canvas px of objects on a grid, and (2,) the size of its cells.
 
     They lie where an image of that size does in the canvas, none of them in its padding.
@@ -32,7 +30,7 @@ def middles(objects: int, image_hw: tuple[int, int]) -> tuple[Floats, Floats]:
     return (np.stack((column, row), axis=1) + 0.5) * cell + (place.left, place.top), cell
 
 
-def boxes(classes: int, objects: int, image_hw: tuple[int, int]) -> Floats:
+def boxes(classes: int, objects: int, image_hw: SizeHW) -> Float32Array:
     """(1, 4 + classes, ANCHORS): xywh in canvas px and scores; each object is found by neighbouring anchors."""
     rng = np.random.default_rng(11)
     answer = np.zeros((1, 4 + classes, ANCHORS), np.float32)
@@ -48,7 +46,7 @@ def boxes(classes: int, objects: int, image_hw: tuple[int, int]) -> Floats:
     return answer
 
 
-def coefficients(objects: int) -> Floats:
+def coefficients(objects: int) -> Float32Array:
     """(1, MASKS, ANCHORS): each object is on one of the prototypes, several of them far apart on each."""
     answer = np.zeros((1, MASKS, ANCHORS), np.float32)
     for index in range(objects):
@@ -56,7 +54,7 @@ def coefficients(objects: int) -> Floats:
     return answer
 
 
-def prototypes(objects: int, image_hw: tuple[int, int]) -> Floats:
+def prototypes(objects: int, image_hw: SizeHW) -> Float32Array:
     """(1, MASKS, CELLS, CELLS): above zero in a round thing with a wavy edge in the middle of each object."""
     rng = np.random.default_rng(13)
     planes = np.full((MASKS, CELLS, CELLS), -1, np.float32)
@@ -71,5 +69,5 @@ def prototypes(objects: int, image_hw: tuple[int, int]) -> Floats:
     return planes[None]
 
 
-def anchors_of(index: int, objects: int) -> npt.NDArray[np.intp]:
+def anchors_of(index: int, objects: int) -> IndexArray:
     return index * (ANCHORS // objects) + np.arange(_ANCHORS_EACH)

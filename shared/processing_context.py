@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from shared.ml.onnx_model import OnnxModel
-from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.arrays import Int64Array, Pixels, SizeHW
+from shared.vision.boxes.detections import Detections
 from shared.vision.classification import Classification
-from shared.vision.images.letterbox import Resampling, Size
+from shared.vision.images.letterbox import Resampling
 from shared.vision.masks.segments import Segments
 
 
@@ -32,7 +30,7 @@ class SizeBands:
 
     source: Detections
     names: tuple[str, ...]
-    band_index: Integers
+    band_index: Int64Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,15 +47,15 @@ class ProcessingContext:
     """
 
     tenant_id: str
-    image: npt.NDArray[np.uint8]
-    original_hw: Size | None = None  # of the image, where `image` is smaller
+    image: Pixels
+    original_hw: SizeHW | None = None  # of the image, where `image` is smaller
     resampling: Resampling = "exact"
     worker_id: int = 0
     detections: Detections | None = None
     segments: Segments | None = None
     classification: Classification | None = None
-    tiles: Integers | None = None
-    segment_index: Integers | None = None
+    tiles: Int64Array | None = None
+    segment_index: Int64Array | None = None
     sizes: tuple[SizeStatistics, ...] | None = None
     bands: SizeBands | None = None
     run_lengths: bool = False
@@ -66,10 +64,10 @@ class ProcessingContext:
     warnings: tuple[str, ...] = ()
 
     @property
-    def image_hw(self) -> Size:
+    def image_hw(self) -> SizeHW:
         height, width = self.original_hw or self.image.shape[:2]
         return height, width
 
-    def labels(self, model_type: str, class_ids: Integers) -> tuple[str, ...]:
+    def labels(self, model_type: str, class_ids: Int64Array) -> tuple[str, ...]:
         """The labels of that model, enough for these ids."""
         return self.models[model_type].export.labels_for(class_ids)

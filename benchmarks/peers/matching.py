@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
+from shared.vision.arrays import BoolArray, Float64Array, Int64Array, SizeHW
 
 _FAR: Final = 20.0  # px; further apart it is another object
 
@@ -30,7 +28,7 @@ class Setting:
 class SliceSetting:
     """`slice_hw` px; `kind` and `metric` by sahi's names."""
 
-    slice_hw: tuple[int, int] = (512, 512)
+    slice_hw: SizeHW = (512, 512)
     overlap: float = 0.2
     full_image: bool = True
     kind: str = "GREEDYNMM"
@@ -44,10 +42,10 @@ class SliceSetting:
 class Answer:
     """n objects: `boxes_xyxy` (n, 4) image px, `confidences` (n,), `class_ids` (n,), `masks` n arrays or none."""
 
-    boxes_xyxy: Floats
-    confidences: Floats
-    class_ids: npt.NDArray[np.int64]
-    masks: list[Booleans] | None = None
+    boxes_xyxy: Float64Array
+    confidences: Float64Array
+    class_ids: Int64Array
+    masks: list[BoolArray] | None = None
 
     def in_the_image(self) -> Answer:
         """Without boxes that clipping has left no area: what lies in the padding is nothing of the image."""
@@ -100,7 +98,7 @@ def matches(theirs: Answer, ours: Answer) -> list[tuple[int, int]]:
     return pairs
 
 
-def iou(one: Booleans, other: Booleans) -> float:
+def iou(one: BoolArray, other: BoolArray) -> float:
     """Of two masks (h, w) of one frame; 1 for two empty ones."""
     whole = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / whole if whole else 1.0

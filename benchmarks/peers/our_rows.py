@@ -20,8 +20,8 @@ from shared.processors.sahi_segmentation_processor import SAHISegmentationProces
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import SliceOptions
 from shared.results.picture import render
+from shared.vision.arrays import Pixels
 from shared.vision.images import codec
-from shared.vision.images.pixels import Pixels
 from shared.vision.masks.segments import Segments
 
 Work = Callable[[], object]

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from benchmarks.peers.matching import Answer, Booleans, Setting, SliceSetting
+from benchmarks.peers.matching import Answer, Setting, SliceSetting
 from local.folder_store import FolderStore
 from shared.ml.model_cache import ModelCache
 from shared.ml.onnx_model import OnnxModel
@@ -19,10 +18,10 @@ from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import SliceOptions
+from shared.vision.arrays import BoolArray, Float64Array, Pixels, SizeHW
 from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.merge import MergeKind, OverlapMetric
 from shared.vision.images.codec import decode
-from shared.vision.images.pixels import Pixels
 from shared.vision.masks.masks import Mask
 
 TENANT: Final = "peer"
@@ -51,7 +50,7 @@ class Ours:
         frame_hw = image.shape[:2] if found.canvas is None else found.canvas.canvas_hw
         return _answer(found.detections, [_whole(mask, frame_hw) for mask in found.masks])
 
-    def classify(self, image: Pixels) -> npt.NDArray[np.float64]:
+    def classify(self, image: Pixels) -> Float64Array:
         """(classes,) all scores, by class id."""
         options = ClassifierOptions(top_k=100_000)
         found = ClassifierProcessor(tenant_id=TENANT, options=options).process(image)
@@ -83,13 +82,13 @@ class Ours:
         }
 
 
-def _answer(found: Detections, masks: list[Booleans] | None = None) -> Answer:
+def _answer(found: Detections, masks: list[BoolArray] | None = None) -> Answer:
     return Answer(
         found.boxes_xyxy.astype(np.float64), found.confidences.astype(np.float64), found.class_ids, masks
     )
 
 
-def _whole(mask: Mask, frame_hw: tuple[int, int]) -> Booleans:
+def _whole(mask: Mask, frame_hw: SizeHW) -> BoolArray:
     pixels = np.zeros(frame_hw, bool)
     height, width = mask.pixels.shape
     pixels[mask.top : mask.top + height, mask.left : mask.left + width] = mask.pixels

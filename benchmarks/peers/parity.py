@@ -25,7 +25,7 @@ from benchmarks.peers.theirs import Theirs
 from benchmarks.table import aligned
 from shared.errors import InvalidModel, TenantVisionError
 from shared.ml.output_layout import ModelType
-from shared.vision.images.pixels import Pixels
+from shared.vision.arrays import Pixels
 
 SETTINGS: Final = {
     "0.25 / 0.7": Setting(),

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sahi import AutoDetectionModel
 from sahi.predict import get_sliced_prediction
 from ultralytics import RTDETR, YOLO
 
 from benchmarks.peers.matching import Answer, Setting, SliceSetting
 from shared.ml.output_layout import ModelType
+from shared.vision.arrays import Float64Array, SizeHW
 
 
 class Theirs:
     """`canvas_hw`: what a dynamic model is run at; of any other the file says it."""
 
-    def __init__(self, path: Path, model_type: ModelType, *, is_rtdetr: bool, canvas_hw: tuple[int, int]) -> None:
+    def __init__(self, path: Path, model_type: ModelType, *, is_rtdetr: bool, canvas_hw: SizeHW) -> None:
         self._model = RTDETR(str(path)) if is_rtdetr else YOLO(str(path), task=model_type)
         self._canvas_hw = list(canvas_hw)
         self._sliced: dict[float, Any] = {}
@@ -44,9 +44,9 @@ class Theirs:
         masks = None if result.masks is None else list(result.masks.data.cpu().numpy() > 0)
         return Answer(boxes[:, :4], boxes[:, 4], boxes[:, 5].astype(np.int64), masks)
 
-    def classify(self, image: Path) -> npt.NDArray[np.float64]:
+    def classify(self, image: Path) -> Float64Array:
         """(classes,) all scores, by class id. Raises: as `find`."""
-        scores: npt.NDArray[np.float64] = self._predict(image).probs.data.cpu().numpy().astype(np.float64)
+        scores: Float64Array = self._predict(image).probs.data.cpu().numpy().astype(np.float64)
         return scores
 
     def sliced(self, image: Path, setting: SliceSetting) -> Answer:

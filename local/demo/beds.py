@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-GRID_PX = 800  # the longer side on which areas are compared: as fine as a path between beds has to be
+from shared.vision.arrays import BoolArray, Float32Array, SizeHW
 
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
+GRID_PX = 800  # the longer side on which areas are compared: as fine as a path between beds has to be
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class Bed:
 
 def counted(
     segments: Sequence[Mapping[str, Any]],
-    polygons: Sequence[Floats],
-    boxes_xyxy: Floats,
+    polygons: Sequence[Float32Array],
+    boxes_xyxy: Float32Array,
     *,
     size_wh: tuple[int, int],
 ) -> list[Bed]:
@@ -52,14 +50,14 @@ def counted(
     ]
 
 
-def _home(segment: Bools, beds: Sequence[Bools]) -> int | None:
+def _home(segment: BoolArray, beds: Sequence[BoolArray]) -> int | None:
     """Which bed holds more than half of it."""
     shares = [np.count_nonzero(segment & bed) for bed in beds]
     best = int(np.argmax(shares)) if shares else 0
     return best if shares and 2 * shares[best] > np.count_nonzero(segment) else None
 
 
-def _rings(segment: Mapping[str, Any], scale: float) -> list[list[Floats]]:
+def _rings(segment: Mapping[str, Any], scale: float) -> list[list[Float32Array]]:
     """The parts of a segment, each an outer ring and its holes, as a result document has them."""
     return [
         [np.array(ring, np.float32).reshape(-1, 2) * np.float32(scale) for ring in part]
@@ -67,7 +65,7 @@ def _rings(segment: Mapping[str, Any], scale: float) -> list[list[Floats]]:
     ]
 
 
-def _filled(parts: Sequence[Sequence[Floats]], shape_hw: tuple[int, int]) -> Bools:
+def _filled(parts: Sequence[Sequence[Float32Array]], shape_hw: SizeHW) -> BoolArray:
     picture = Image.new("1", (shape_hw[1], shape_hw[0]))
     pen = ImageDraw.Draw(picture)
     for outer, *holes in parts:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
+
+from shared.vision.arrays import Float32Array
 
 MATCH_IOU = 0.5
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Comparison:
 def compare(
     detections: Sequence[Mapping[str, Any]],
     labels: Sequence[str],
-    boxes_xyxy: Floats,
+    boxes_xyxy: Float32Array,
     *,
     classes: Sequence[str],
 ) -> Comparison:
@@ -65,14 +64,14 @@ def total(comparisons: Iterable[Comparison]) -> Comparison:
     return sum(comparisons, start=Comparison())
 
 
-def ious(box_xyxy: Floats, boxes_xyxy: Floats) -> Floats:
+def ious(box_xyxy: Float32Array, boxes_xyxy: Float32Array) -> Float32Array:
     """(n,) intersection over union of one box with each of (n, 4)."""
     low = np.maximum(box_xyxy[:2], boxes_xyxy[:, :2])
     high = np.minimum(box_xyxy[2:], boxes_xyxy[:, 2:])
     common = np.clip(high - low, 0, None).prod(axis=1)
     area = np.prod(box_xyxy[2:] - box_xyxy[:2])
     areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
-    shares: Floats = common / np.maximum(area + areas - common, np.float32(1e-9))
+    shares: Float32Array = common / np.maximum(area + areas - common, np.float32(1e-9))
     return shares
 
 

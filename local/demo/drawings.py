@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from local.demo.plan import Picture
 from samples.scenes import TENANTS, Scene, render
 from samples.scenes.scene import Pixels
+from shared.vision.arrays import Float32Array
 
 DRAWING_TIMEOUT_S = 90.0
 QUALITY = 90
@@ -31,7 +31,7 @@ class Truth:
 
     classes: tuple[str, ...]  # all labels that it knows
     labels: tuple[str, ...]  # (n,) of each object
-    boxes_xyxy: npt.NDArray[np.float32]  # (n, 4) image px
+    boxes_xyxy: Float32Array  # (n, 4) image px
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Drawing:
     picture: Picture
     data: bytes
     truths: Mapping[str, Truth]
-    polygons: tuple[npt.NDArray[np.float32], ...] = ()  # of each segment, (k, 2) image px
+    polygons: tuple[Float32Array, ...] = ()  # of each segment, (k, 2) image px
 
 
 def draw(picture: Picture) -> Drawing:

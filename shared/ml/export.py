@@ -12,6 +12,7 @@ import numpy.typing as npt
 from shared.errors import InvalidModel
 from shared.ml.export_metadata import Metadata
 from shared.ml.output_layout import FLOATS, Layout, ModelType, TensorInfo, read_layout
+from shared.vision.arrays import SizeHW
 
 _INPUT: Final = "images (batch, 3, height, width)"
 _DEFAULT_CANVAS_HW: Final = (640, 640)
@@ -31,7 +32,7 @@ class Export:
     layout: Layout
     input_name: str
     dtype: str
-    canvas_hw: tuple[int, int]
+    canvas_hw: SizeHW
     dynamic: bool
     batch: int | None
     stride: int

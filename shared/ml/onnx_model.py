@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakSet
 
-import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from shared.errors import DeadlineExceeded, InvalidModel
@@ -19,6 +17,7 @@ from shared.ml.model_checks import FOLDED_BYTES, check_model
 from shared.ml.model_limits import ModelLimits
 from shared.ml.output_layout import ModelType, TensorInfo
 from shared.runtime.machine import available_cpus
+from shared.vision.arrays import FloatArray, SizeHW
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class OnnxModel:
     def in_use(self) -> bool:
         return bool(self._holders)
 
-    def run(self, batch: npt.NDArray[np.floating]) -> list[npt.NDArray[np.floating]]:
+    def run(self, batch: FloatArray) -> list[FloatArray]:
         """Run (B, 3, H, W) in the export's dtype and give its outputs in their order.
 
         Raises:
@@ -122,7 +121,7 @@ class OnnxModel:
         self.export.check(outputs, batch=len(batch))
         return outputs
 
-    def min_runtime_s(self, canvas_hw: tuple[int, int]) -> float:
+    def min_runtime_s(self, canvas_hw: SizeHW) -> float:
         """Seconds that a run takes at least: those of the fastest so far, on a canvas as large or smaller.
 
         Before any, those of reading the weights.

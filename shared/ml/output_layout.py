@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from shared.errors import InvalidModel
 from shared.ml.export_metadata import Metadata
+from shared.vision.arrays import SizeHW
 
 ModelType = Literal["detect", "segment", "classify"]
 LayoutKind = Literal["raw", "v5", "end_to_end", "rtdetr", "rtdetr_raw", "scores"]
@@ -58,7 +59,7 @@ def read_layout(
     model_type: ModelType,
     metadata: Metadata,
     outputs: Sequence[TensorInfo],
-    canvas_hw: tuple[int, int] | None,
+    canvas_hw: SizeHW | None,
 ) -> Layout:
     """Decide the layout; `canvas_hw` None: the input's size is open.
 
@@ -108,7 +109,7 @@ def _read_boxes(  # noqa: PLR0917 - all of them are read from the same file
     first: int,
     prototypes: int | None,
     masks: int,
-    canvas_hw: tuple[int, int] | None,
+    canvas_hw: SizeHW | None,
 ) -> Layout:
     labels, shape = metadata.labels, outputs[first].shape
     kind = _kind(metadata, shape, masks, canvas_hw)
@@ -145,7 +146,7 @@ def _read_boxes(  # noqa: PLR0917 - all of them are read from the same file
     )
 
 
-def _kind(metadata: Metadata, shape: Shape, masks: int, canvas_hw: tuple[int, int] | None) -> LayoutKind:
+def _kind(metadata: Metadata, shape: Shape, masks: int, canvas_hw: SizeHW | None) -> LayoutKind:
     _, rows, columns = shape
     labels = metadata.labels
     if metadata.is_rtdetr:
@@ -171,13 +172,13 @@ def _kind(metadata: Metadata, shape: Shape, masks: int, canvas_hw: tuple[int, in
     return "raw" if rows < columns else "v5"
 
 
-def _anchors(canvas_hw: tuple[int, int]) -> list[int]:
+def _anchors(canvas_hw: SizeHW) -> list[int]:
     """How many boxes YOLOv5 and its variants have on that canvas."""
     height, width = canvas_hw
     return [3 * sum((height // stride) * (width // stride) for stride in strides) for strides in _STRIDES]
 
 
-def _six_columns(metadata: Metadata, boxes: int | None, canvas_hw: tuple[int, int] | None) -> LayoutKind:
+def _six_columns(metadata: Metadata, boxes: int | None, canvas_hw: SizeHW | None) -> LayoutKind:
     """Six columns are end to end, or one class of v5: the number of boxes tells, where it is known."""
     if metadata.task is not None or len(metadata.labels or ("one",)) != 1:
         return "end_to_end"

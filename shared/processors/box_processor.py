@@ -7,18 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.config import Config
 from shared.errors import InvalidModel, InvalidPipeline
 from shared.ml.export import Export
 from shared.processors.base_processor import BaseProcessor
 from shared.runtime.event_record import stage
+from shared.vision.arrays import Float32Array, FloatArray, Pixels, SizeHW
 from shared.vision.boxes import yolo
-from shared.vision.boxes.detections import Detections, Floats
+from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.nms import nms
-from shared.vision.images.letterbox import Letterbox, Resampling, Size, letterbox, minimal_canvas, stretch
-from shared.vision.images.pixels import Pixels
+from shared.vision.images.letterbox import Letterbox, Resampling, letterbox, minimal_canvas, stretch
 
 _USUAL_CONFIDENCE: Final = 0.25
 _USUAL_IOU: Final = 0.7
@@ -57,7 +56,7 @@ class BoxOptions:
             max_detections=int(options.get("max_detections", config.max_detections)),  # 7.0 is an integer in JSON
         )
 
-    def thresholds(self, export: Export) -> Floats:
+    def thresholds(self, export: Export) -> Float32Array:
         """The threshold of each class (`export.classes`,) float32; infinite for those that are not wanted.
 
         Raises:
@@ -80,8 +79,8 @@ class ModelBoxes:
 
     letterbox: Letterbox
     detections: Detections
-    coefficients: Floats
-    prototypes: npt.NDArray[np.floating] | None
+    coefficients: Float32Array
+    prototypes: FloatArray | None
 
 
 class BoxProcessor(BaseProcessor):
@@ -121,11 +120,11 @@ class BoxProcessor(BaseProcessor):
             )
         return tuple(said)
 
-    def min_runtime(self, image_hw: Size) -> tuple[int, float]:
+    def min_runtime(self, image_hw: SizeHW) -> tuple[int, float]:
         """How many runs of the model an image of that size takes, and the least seconds they take together."""
         return 1, self.model.min_runtime_s(fit_to_canvas(self.model.export, image_hw).canvas_hw)
 
-    def boxes(self, image: Pixels, image_hw: tuple[int, int] | None = None) -> ModelBoxes:
+    def boxes(self, image: Pixels, image_hw: SizeHW | None = None) -> ModelBoxes:
         """Run (h, w, 3) uint8 RGB through the model.
 
         `image_hw`: the image's true size, in whose px the answer is, where it was decoded at a reduced scale.
@@ -142,7 +141,7 @@ class BoxProcessor(BaseProcessor):
         with stage("postprocess"):
             return self._decode(place, outputs)
 
-    def _decode(self, place: Letterbox, outputs: list[npt.NDArray[np.floating]]) -> ModelBoxes:
+    def _decode(self, place: Letterbox, outputs: list[FloatArray]) -> ModelBoxes:
         layout = self.model.export.layout
         output = outputs[layout.first][0]
         match layout.kind:
@@ -183,7 +182,7 @@ def class_ids_of(export: Export, label: str) -> list[int]:
     raise InvalidPipeline(f"The model has no label {label[:64]!r}; it has: {names[:300]}")
 
 
-def fit_to_canvas(export: Export, image_hw: tuple[int, int]) -> Letterbox:
+def fit_to_canvas(export: Export, image_hw: SizeHW) -> Letterbox:
     """Where an image of that size lies in the model's canvas."""
     if export.layout.kind in {"rtdetr", "rtdetr_raw"}:
         return stretch(image_hw, export.canvas_hw)
@@ -192,10 +191,10 @@ def fit_to_canvas(export: Export, image_hw: tuple[int, int]) -> Letterbox:
     return letterbox(image_hw, export.canvas_hw)
 
 
-def min_decode_size(exports: Sequence[Export]) -> Callable[[Size], Size]:
+def min_decode_size(exports: Sequence[Export]) -> Callable[[SizeHW], SizeHW]:
     """For the size of an image the smallest one at which these models lose nothing: nobody enlarges it again."""
 
-    def least(image_hw: Size) -> Size:
+    def least(image_hw: SizeHW) -> SizeHW:
         sizes = [
             export.canvas_hw if export.layout.kind == "scores" else fit_to_canvas(export, image_hw).resized_hw
             for export in exports
@@ -205,9 +204,7 @@ def min_decode_size(exports: Sequence[Export]) -> Callable[[Size], Size]:
     return least
 
 
-def to_batch(
-    place: Letterbox, image: Pixels, export: Export, resampling: Resampling = "exact"
-) -> npt.NDArray[np.floating]:
+def to_batch(place: Letterbox, image: Pixels, export: Export, resampling: Resampling = "exact") -> FloatArray:
     """(h, w, 3) uint8 to (B, 3, H, W) in 0 to 1; of a model with a fixed batch the rest stays empty."""
     shape = export.batch or 1, 3, *place.canvas_hw
     batch = np.zeros(shape, np.float32) if shape[0] > 1 else np.empty(shape, np.float32)

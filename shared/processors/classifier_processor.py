@@ -9,8 +9,8 @@ import numpy as np
 from shared.errors import InvalidModel
 from shared.processors.base_processor import BaseProcessor
 from shared.runtime.event_record import stage
+from shared.vision.arrays import Pixels
 from shared.vision.classification import Classification, crop, top_k
-from shared.vision.images.pixels import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

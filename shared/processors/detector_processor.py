@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from shared.processors.box_processor import BoxProcessor
+from shared.vision.arrays import Pixels, SizeHW
 from shared.vision.boxes.detections import Detections
-from shared.vision.images.pixels import Pixels
 
 
 class DetectorProcessor(BoxProcessor):
     model_type = "detect"
 
-    def process(self, image: Pixels, image_hw: tuple[int, int] | None = None) -> Detections:
+    def process(self, image: Pixels, image_hw: SizeHW | None = None) -> Detections:
         """Detect in (h, w, 3) uint8 RGB; boxes in px of that image, clipped to it, strongest first.
 
         `image_hw`: as for `boxes`.

@@ -10,10 +10,10 @@ from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.duration import ensure_enough_time
 from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, min_runtime_s
 from shared.runtime.event_record import stage
-from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.arrays import Int64Array, Pixels, SizeHW
+from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.merge import merge
-from shared.vision.images.letterbox import Resampling, Size
-from shared.vision.images.pixels import Pixels
+from shared.vision.images.letterbox import Resampling
 
 
 class SAHIDetectorProcessor:
@@ -45,7 +45,7 @@ class SAHIDetectorProcessor:
     def warnings(self) -> tuple[str, ...]:
         return self._detector.warnings
 
-    def areas(self, image_hw: tuple[int, int]) -> Integers:
+    def areas(self, image_hw: SizeHW) -> Int64Array:
         """(n, 4) xyxy image px: where it would look.
 
         Raises:
@@ -53,7 +53,7 @@ class SAHIDetectorProcessor:
         """
         return self._slices.areas(image_hw, self.model.export.canvas_hw)
 
-    def min_runtime(self, image_hw: Size) -> tuple[int, float]:
+    def min_runtime(self, image_hw: SizeHW) -> tuple[int, float]:
         """As `BoxProcessor.duration`. Raises: as `areas`."""
         areas = self.areas(image_hw)
         return len(areas), min_runtime_s(areas, lambda area_hw: self._detector.min_runtime(area_hw)[1])

@@ -9,10 +9,10 @@ from shared.processors.duration import ensure_enough_time
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, min_runtime_s
 from shared.runtime.event_record import stage
-from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.arrays import Int64Array, Pixels, SizeHW
+from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.merge import merge
-from shared.vision.images.letterbox import Resampling, Size
-from shared.vision.images.pixels import Pixels
+from shared.vision.images.letterbox import Resampling
 from shared.vision.masks.masks import ensure_mask_pixels_allowed
 from shared.vision.masks.overlap import union
 from shared.vision.masks.segments import Segments
@@ -47,11 +47,11 @@ class SAHISegmentationProcessor:
     def warnings(self) -> tuple[str, ...]:
         return self._segmenter.warnings
 
-    def areas(self, image_hw: tuple[int, int]) -> Integers:
+    def areas(self, image_hw: SizeHW) -> Int64Array:
         """As `SAHIDetectorProcessor.areas`."""
         return self._slices.areas(image_hw, self.model.export.canvas_hw)
 
-    def min_runtime(self, image_hw: Size) -> tuple[int, float]:
+    def min_runtime(self, image_hw: SizeHW) -> tuple[int, float]:
         """As `BoxProcessor.duration`. Raises: as `areas`."""
         areas = self.areas(image_hw)
         return len(areas), min_runtime_s(areas, lambda area_hw: self._segmenter.min_runtime(area_hw)[1])

@@ -11,9 +11,9 @@ import numpy as np
 from shared.config import Config
 from shared.processors.box_processor import BoxOptions, BoxProcessor
 from shared.runtime.event_record import stage
+from shared.vision.arrays import Pixels, SizeHW
 from shared.vision.boxes.detections import Detections
 from shared.vision.images.letterbox import Resampling
-from shared.vision.images.pixels import Pixels
 from shared.vision.masks.masks import canvas_masks, image_masks
 from shared.vision.masks.segments import Segments
 
@@ -48,7 +48,7 @@ class SegmentationProcessor(BoxProcessor):
         )
         self._resolution = (options or SegmentOptions()).resolution
 
-    def process(self, image: Pixels, image_hw: tuple[int, int] | None = None) -> Segments:
+    def process(self, image: Pixels, image_hw: SizeHW | None = None) -> Segments:
         """Segment (h, w, 3) uint8 RGB, strongest first; an object with an empty mask is none.
 
         `image_hw`: as for `boxes`.

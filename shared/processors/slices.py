@@ -15,10 +15,9 @@ from shared.errors import ImageTooLarge
 from shared.runtime import deadline
 from shared.runtime.event_record import stage
 from shared.runtime.machine import available_cpus
-from shared.vision.boxes.detections import Integers
+from shared.vision.arrays import Int64Array, Pixels, SizeHW
 from shared.vision.boxes.merge import MergeKind, OverlapMetric
 from shared.vision.boxes.tiles import tile_count, tiles
-from shared.vision.images.pixels import Pixels
 
 T = TypeVar("T")
 
@@ -35,7 +34,7 @@ class SliceOptions:
     than one tile. Boxes of which `metric` is at least `threshold` are one object.
     """
 
-    slice_hw: tuple[int, int] | None = field(default=None, metadata={"option": "slice_size"})
+    slice_hw: SizeHW | None = field(default=None, metadata={"option": "slice_size"})
     overlap: float = 0.2
     full_image: bool = True
     kind: MergeKind = field(default=MergeKind.GREEDYNMM, metadata={"option": "merge"})
@@ -57,7 +56,7 @@ class SliceOptions:
             threshold=float(options.get("merge_threshold", 0.5)),
         )
 
-    def areas(self, image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Integers:
+    def areas(self, image_hw: SizeHW, canvas_hw: SizeHW) -> Int64Array:
         """(n, 4) xyxy image px: the tiles, then the whole image.
 
         Raises:
@@ -76,7 +75,7 @@ class SliceOptions:
         return grid
 
 
-def min_runtime_s(areas: Integers, of: Callable[[tuple[int, int]], float]) -> float:
+def min_runtime_s(areas: Int64Array, of: Callable[[SizeHW], float]) -> float:
     """Seconds that `areas` take at least, several at a time, if one of a size (h, w) takes `of` it."""
     sizes, counts = np.unique(areas[:, [3, 2]] - areas[:, [1, 0]], axis=0, return_counts=True)
     seconds = [
@@ -85,7 +84,7 @@ def min_runtime_s(areas: Integers, of: Callable[[tuple[int, int]], float]) -> fl
     return float(sum(seconds)) / available_cpus()
 
 
-def each_slice(image: Pixels, areas: Integers, process: Callable[[Pixels], T]) -> list[T]:
+def each_slice(image: Pixels, areas: Int64Array, process: Callable[[Pixels], T]) -> list[T]:
     """What `process` says of each area (n, 4) xyxy of the image, in their order, several at a time."""
     ends_in_s, started = deadline.remaining_s(), time.monotonic()
 

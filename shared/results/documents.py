@@ -14,7 +14,8 @@ from typing import Any, Final
 from shared.errors import TenantVisionError
 from shared.events import ImageVersion, Request
 from shared.processing_context import ProcessingContext, SizeStatistics
-from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.arrays import Int64Array
+from shared.vision.boxes.detections import Detections
 from shared.vision.classification import Classification
 from shared.vision.masks.polygons import coordinates
 from shared.vision.masks.run_lengths import run_lengths
@@ -140,7 +141,7 @@ def _truncate_values(attributes: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _counts(labels: tuple[str, ...], class_ids: Integers) -> dict[str, int]:
+def _counts(labels: tuple[str, ...], class_ids: Int64Array) -> dict[str, int]:
     counter = Counter(labels[class_id] for class_id in class_ids.tolist())
     return {label: counter[label] for label in labels if counter[label]}
 

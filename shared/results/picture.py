@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.processing_context import ProcessingContext
+from shared.vision.arrays import IndexArray, Pixels
 from shared.vision.boxes.detections import Detections
 from shared.vision.classification import Classification
 from shared.vision.drawing.annotate import Annotations, annotate
@@ -16,7 +16,6 @@ from shared.vision.drawing.colours import Colour, class_colour, diverging_palett
 from shared.vision.drawing.legend import LegendRow
 from shared.vision.images import codec
 from shared.vision.images.letterbox import downscale_factor
-from shared.vision.images.pixels import Pixels
 from shared.vision.images.thumbnails import thumbnail
 from shared.vision.masks.segments import Segments
 
@@ -86,9 +85,7 @@ def _segments(ctx: ProcessingContext, found: Segments | None) -> Annotations:
     )
 
 
-def _band_colours(
-    ctx: ProcessingContext, found: Detections | None, order: npt.NDArray[np.intp]
-) -> list[Colour] | None:
+def _band_colours(ctx: ProcessingContext, found: Detections | None, order: IndexArray) -> list[Colour] | None:
     """Of objects that were measured: those of their size bands."""
     if ctx.bands is None or ctx.bands.source is not found:
         return None

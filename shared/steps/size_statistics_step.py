@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from shared.config import Config
 from shared.errors import InvalidPipeline
 from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext, SizeBands, SizeStatistics
-from shared.vision.boxes.detections import Integers
+from shared.vision.arrays import Float64Array, IndexArray, Int64Array
 
 BANDS: Final[tuple[tuple[str, float | None], ...]] = (("small", -1.0), ("medium", 1.0), ("large", None))
 _EQUAL: Final = 1e-4  # of the mean: boxes of one size differ by as much in single precision
@@ -67,7 +66,7 @@ class SizeStatisticsStep:
         names = tuple(name for name, _ in self.bands)
         return replace(ctx, sizes=tuple(sizes), bands=SizeBands(source=found, names=names, band_index=of_objects))
 
-    def _bands(self, areas: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    def _bands(self, areas: Float64Array) -> IndexArray:
         """(n,) the band of each of these areas, which are of one label."""
         mean, deviation = areas.mean(), areas.std()
         differ = deviation > _EQUAL * mean
@@ -75,7 +74,7 @@ class SizeStatisticsStep:
         limits = [limit for _, limit in self.bands if limit is not None]
         return np.searchsorted(limits, scores, side="right")
 
-    def _sizes(self, label: str, areas: npt.NDArray[np.float64], bands: Integers) -> SizeStatistics:
+    def _sizes(self, label: str, areas: Float64Array, bands: Int64Array) -> SizeStatistics:
         counts = np.bincount(bands, minlength=len(self.bands)).tolist()
         return SizeStatistics(
             label=label,

@@ -17,7 +17,8 @@ from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.duration import ensure_enough_time
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.slices import SliceOptions
-from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.arrays import Int64Array
+from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.duplicates import deduplicate
 from shared.vision.masks.masks import mask_out
 from shared.vision.masks.overlap import adjacent_masks, union
@@ -59,8 +60,8 @@ class WithinSegmentsStep:
                 tenant_id=ctx.tenant_id, options=self.options, slices=self.slices, resampling=ctx.resampling
             )
         parts: list[Detections] = []
-        segment_index: list[Integers] = []
-        tiles: list[Integers] = []
+        segment_index: list[Int64Array] = []
+        tiles: list[Int64Array] = []
         masks = ctx.segments.in_image(ctx.image_hw)
         durations = [
             processor.min_runtime(mask.pixels.shape) for mask in masks if mask.area

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from shared.vision.boxes.detections import Floats, Integers
-from shared.vision.images.pixels import Pixels, with_padding_byte
+from shared.vision.arrays import Float32Array, FloatArray, Int64Array, Pixels, SizeHW
+from shared.vision.images.pixels import with_padding_byte
 
 _LONGEST: Final = 16  # times its short side, of an image as it is resampled
 
@@ -19,11 +18,11 @@ _LONGEST: Final = 16  # times its short side, of an image as it is resampled
 class Classification:
     """k classes, strongest first: `confidences` (k,) float32, `class_ids` (k,) int64."""
 
-    confidences: Floats
-    class_ids: Integers
+    confidences: Float32Array
+    class_ids: Int64Array
 
 
-def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
+def crop(image: Pixels, size_hw: SizeHW) -> Float32Array:
     """(h, w, 3) uint8 to (3, H, W) in 0 to 1, as models of this family are validated.
 
     To a square: the short side is resampled to it, antialiased, the long one in proportion (rounded down), and
@@ -49,7 +48,7 @@ def crop(image: Pixels, size_hw: tuple[int, int]) -> Floats:
     return planes.astype(np.float32) / np.float32(255)
 
 
-def top_k(scores: npt.NDArray[np.floating], *, count: int, threshold: float) -> Classification:
+def top_k(scores: FloatArray, *, count: int, threshold: float) -> Classification:
     """The `count` best of (classes,) scores that are at least `threshold`; ties by class id."""
     confidences = scores.astype(np.float32)
     order = np.argsort(-confidences, kind="stable")[:count]

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
+from shared.vision.arrays import BoolArray, Float32Array, IndexArray, Int64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """n objects: `boxes_xyxy` (n, 4) float32 px, `confidences` (n,) float32, `class_ids` (n,) int64."""
 
-    boxes_xyxy: Floats
-    confidences: Floats
-    class_ids: Integers
+    boxes_xyxy: Float32Array
+    confidences: Float32Array
+    class_ids: Int64Array
 
     @classmethod
     def empty(cls) -> Detections:
@@ -27,15 +25,15 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
 
-    def __getitem__(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Detections:
+    def __getitem__(self, index: IndexArray | BoolArray | slice) -> Detections:
         return Detections(self.boxes_xyxy[index], self.confidences[index], self.class_ids[index])
 
     @property
-    def centres(self) -> Floats:
+    def centres(self) -> Float32Array:
         """(n, 2) x, y."""
         return (self.boxes_xyxy[:, :2] + self.boxes_xyxy[:, 2:]) * np.float32(0.5)
 
-    def order(self) -> npt.NDArray[np.intp]:
+    def order(self) -> IndexArray:
         """Indices, strongest first; ties by x1, y1, x2, y2, then class: the same objects in the same order."""
         x1, y1, x2, y2 = self.boxes_xyxy.T
         return np.lexsort((self.class_ids, y2, x2, y1, x1, -self.confidences))

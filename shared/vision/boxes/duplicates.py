@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.arrays import IndexArray, Int64Array
+from shared.vision.boxes.detections import Detections
 
 MIN_DUPLICATE_IOS: Final = 0.5
 
 
-def deduplicate(detections: Detections, segment_index: Integers, *, class_agnostic: bool) -> npt.NDArray[np.intp]:
+def deduplicate(detections: Detections, segment_index: Int64Array, *, class_agnostic: bool) -> IndexArray:
     """Suppress each box that overlaps a stronger one of its class from another segment (greedy NMS).
 
     Boxes overlap if their intersection is at least half of the smaller box (IoS). Boxes of one segment never

@@ -23,13 +23,12 @@ from itertools import accumulate, chain, pairwise
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from shared.vision.boxes.detections import Detections, Integers
+from shared.vision.arrays import BoolArray, Float64Array, Int64Array
+from shared.vision.boxes.detections import Detections
 
-Columns = npt.NDArray[np.float64]  # (5, n): x1, y1, x2, y2 and the area
-Bools = npt.NDArray[np.bool_]
-Pairs = tuple[Integers, Integers]  # (m,), (m,)
+Columns = Float64Array  # (5, n): x1, y1, x2, y2 and the area
+Pairs = tuple[Int64Array, Int64Array]  # (m,), (m,)
 
 _MOST_PAIRS: Final = 8_000_000  # near each other; with more, one row at a time: memory stays bounded
 _CHUNK: Final = 1 << 16  # pairs at a time: what is between stays in the cache
@@ -51,7 +50,7 @@ class Merged:
     """The merged `detections`, and in `groups` the indices of the inputs each is made of, its keeper first."""
 
     detections: Detections
-    groups: list[Integers]
+    groups: list[Int64Array]
 
 
 def merge(
@@ -88,7 +87,7 @@ def merge(
     return Merged(merged[again], _split(order, [groups[index] for index in again.tolist()]))
 
 
-def _split(order: Integers, groups: list[list[int]]) -> list[Integers]:
+def _split(order: Int64Array, groups: list[list[int]]) -> list[Int64Array]:
     """Turns to indices, group by group: as views of one array, which is much cheaper than many arrays."""
     indices = order[np.fromiter(chain.from_iterable(groups), np.int64)]
     return [indices[start:stop] for start, stop in pairwise(accumulate(map(len, groups), initial=0))]
@@ -101,12 +100,12 @@ def _columns(detections: Detections) -> Columns:
 
 def _claims(
     boxes: Columns,
-    classes: Integers,
+    classes: Int64Array,
     kind: MergeKind,
     metric: OverlapMetric,
     threshold: float,
     *,
-    places: Integers,
+    places: Int64Array,
 ) -> dict[int, list[int]]:
     """The keepers, in the order of their turns, each with the boxes claimed for it, in the order of the claims.
 
@@ -133,7 +132,7 @@ def _claims_by_pairs(
     metric: OverlapMetric,
     threshold: float,
     *,
-    places: Integers,
+    places: Int64Array,
 ) -> dict[int, list[int]]:
     """The claims, from the pairs of boxes that are near each other."""
     count = boxes.shape[1]
@@ -159,12 +158,12 @@ def _claims_by_pairs(
 
 def _claims_by_rows(
     boxes: Columns,
-    classes: Integers,
+    classes: Int64Array,
     kind: MergeKind,
     metric: OverlapMetric,
     threshold: float,
     *,
-    places: Integers,
+    places: Int64Array,
 ) -> dict[int, list[int]]:
     """The same claims where too many boxes are near each other: each against those that nobody has claimed yet."""
     owners = np.arange(boxes.shape[1])
@@ -185,13 +184,13 @@ def _claims_by_rows(
     return claims
 
 
-def _match(one: Columns, other: Columns, metric: OverlapMetric, threshold: float) -> Bools:
+def _match(one: Columns, other: Columns, metric: OverlapMetric, threshold: float) -> BoolArray:
     """Which of the pairs match: boxes with an area, (5, m) each."""
     width = np.minimum(one[2], other[2]) - np.maximum(one[0], other[0])
     height = np.minimum(one[3], other[3]) - np.maximum(one[1], other[1])
     common = np.maximum(width, 0) * np.maximum(height, 0)
     whole = one[4] + other[4] - common if metric is OverlapMetric.IOU else np.minimum(one[4], other[4])
-    matched: Bools = common / whole >= threshold
+    matched: BoolArray = common / whole >= threshold
     return matched
 
 
@@ -219,7 +218,7 @@ def _grown(
     return [x1, y1, x2, y2], group
 
 
-def _neighbours(boxes: Columns, classes: Integers) -> Iterator[Pairs] | None:
+def _neighbours(boxes: Columns, classes: Int64Array) -> Iterator[Pairs] | None:
     """Pairs of one class, each once, among them all that overlap; None if there are too many to look at.
 
     A sweep: the plane is cut into strips as high as a box is on average, so that there are at most three times
@@ -248,7 +247,7 @@ def _neighbours(boxes: Columns, classes: Integers) -> Iterator[Pairs] | None:
     return _swept(box[order], below[order] == 0, following)
 
 
-def _swept(box: Integers, begins: Bools, following: Integers) -> Iterator[Pairs]:
+def _swept(box: Int64Array, begins: BoolArray, following: Int64Array) -> Iterator[Pairs]:
     """Pairs of each (strip, box) with the `following` ones behind it of which one begins in the strip."""
     until = np.cumsum(following)
     cuts = np.searchsorted(until, np.arange(_CHUNK, until[-1], _CHUNK)).tolist()

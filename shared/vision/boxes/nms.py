@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from shared.vision.boxes.detections import Detections, Floats
+from shared.vision.arrays import BoolArray, Float32Array, IndexArray
+from shared.vision.boxes.detections import Detections
 
 MAX_CANDIDATES: Final = 30_000
 _BLOCK: Final = 64
@@ -17,7 +17,7 @@ _CLASS_OFFSET: Final = 7680.0  # further apart than any canvas is wide: classes 
 
 def nms(
     candidates: Detections, *, iou_threshold: float, max_detections: int, class_agnostic: bool = False
-) -> npt.NDArray[np.intp]:
+) -> IndexArray:
     """Suppress each box that overlaps a stronger one of its class by more than `iou_threshold`.
 
     Frame: any, as long as boxes stay within 7680 px. Gives the indices of the strongest `max_detections` of
@@ -31,7 +31,7 @@ def nms(
     return order[_kept(candidates.boxes_xyxy + offsets[:, None], iou_threshold, max_detections)]
 
 
-def _kept(boxes_xyxy: Floats, iou_threshold: float, most: int) -> npt.NDArray[np.intp]:
+def _kept(boxes_xyxy: Float32Array, iou_threshold: float, most: int) -> IndexArray:
     """Indices of the boxes that survive, of boxes that are sorted strongest first.
 
     A block of the strongest at a time: they settle it among themselves, then with all weaker ones at once.
@@ -59,7 +59,7 @@ def _kept(boxes_xyxy: Floats, iou_threshold: float, most: int) -> npt.NDArray[np
     return np.array(kept[:most], np.intp)
 
 
-def _overlap(first: Floats, second: Floats, iou_threshold: float) -> npt.NDArray[np.bool_]:
+def _overlap(first: Float32Array, second: Float32Array, iou_threshold: float) -> BoolArray:
     """(n, m) which of (4, n) sides x1, y1, x2, y2 overlap which of (4, m) by more than the threshold.
 
     The NaN of two empty boxes is not more.
@@ -71,5 +71,5 @@ def _overlap(first: Floats, second: Floats, iou_threshold: float) -> npt.NDArray
     areas = (second[2] - second[0]) * (second[3] - second[1])
     with np.errstate(invalid="ignore", divide="ignore"):
         iou = common / ((x2 - x1) * (y2 - y1) + areas - common)
-    over: npt.NDArray[np.bool_] = iou > iou_threshold
+    over: BoolArray = iou > iou_threshold
     return over

@@ -6,12 +6,11 @@ The grid is sahi's (`get_slice_bboxes`, with both sizes given), tile for tile an
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
+from shared.vision.arrays import Int64Array, SizeHW
 
 
-def tiles(image_hw: tuple[int, int], slice_hw: tuple[int, int], overlap: float) -> Integers:
+def tiles(image_hw: SizeHW, slice_hw: SizeHW, overlap: float) -> Int64Array:
     """(n, 4) xyxy in image px, row by row from the top left: every pixel of the image is in one tile or more.
 
     Neighbours share `int(overlap * size)` px in each axis, the last two of a row or column share more. An image
@@ -26,7 +25,7 @@ def tiles(image_hw: tuple[int, int], slice_hw: tuple[int, int], overlap: float) 
     return grid.reshape(-1, 4)
 
 
-def tile_count(image_hw: tuple[int, int], slice_hw: tuple[int, int], overlap: float) -> int:
+def tile_count(image_hw: SizeHW, slice_hw: SizeHW, overlap: float) -> int:
     """How many tiles there would be, without making them.
 
     Raises ValueError for an overlap outside [0, 1) and for sizes below one pixel.
@@ -35,7 +34,7 @@ def tile_count(image_hw: tuple[int, int], slice_hw: tuple[int, int], overlap: fl
     return rows * columns
 
 
-def _counts(image_hw: tuple[int, int], slice_hw: tuple[int, int], overlap: float) -> tuple[int, int]:
+def _counts(image_hw: SizeHW, slice_hw: SizeHW, overlap: float) -> tuple[int, int]:
     if not 0 <= overlap < 1:
         raise ValueError(f"tiles overlap by a share of their size, from 0 to less than 1, not by {overlap}")
     if min(*image_hw, *slice_hw) < 1:
@@ -47,7 +46,7 @@ def _counts(image_hw: tuple[int, int], slice_hw: tuple[int, int], overlap: float
     return rows, columns
 
 
-def _spans(length: int, size: int, overlap: float, count: int) -> tuple[Integers, Integers]:
+def _spans(length: int, size: int, overlap: float, count: int) -> tuple[Int64Array, Int64Array]:
     """Where the `count` tiles of one axis begin and end, px."""
     begin = np.minimum(np.arange(count, dtype=np.int64) * _step(size, overlap), max(length - size, 0))
     return begin, np.minimum(begin + size, length)

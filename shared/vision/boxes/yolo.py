@@ -7,15 +7,15 @@ class's threshold, strictly. They give the candidates and the columns that are l
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from shared.vision.boxes.detections import Detections, Floats
+from shared.vision.arrays import Float32Array, FloatArray, SizeHW
+from shared.vision.boxes.detections import Detections
 
-Tensor = npt.NDArray[np.floating]
-Candidates = tuple[Detections, Floats]
+Tensor = FloatArray
+Candidates = tuple[Detections, Float32Array]
 
 
-def decode_raw(output: Tensor, thresholds: Floats) -> Candidates:
+def decode_raw(output: Tensor, thresholds: Float32Array) -> Candidates:
     """`output` (4 + classes + masks, N): centre x, centre y, width, height in canvas px, then scores."""
     classes = len(thresholds)
     scores = output[4 : 4 + classes]
@@ -30,7 +30,7 @@ def decode_raw(output: Tensor, thresholds: Floats) -> Candidates:
     return found, output[4 + classes :, likely].T.astype(np.float32)
 
 
-def decode_v5(output: Tensor, thresholds: Floats) -> Candidates:
+def decode_v5(output: Tensor, thresholds: Float32Array) -> Candidates:
     """`output` (N, 5 + classes + masks): as raw, but a confidence is objectness times score."""
     likely = output[output[:, 4] > thresholds.min(initial=np.inf)].astype(np.float32)
     columns = likely.T.copy()
@@ -38,7 +38,7 @@ def decode_v5(output: Tensor, thresholds: Floats) -> Candidates:
     return decode_raw(np.delete(columns, 4, axis=0), thresholds)
 
 
-def decode_end_to_end(output: Tensor, thresholds: Floats) -> Candidates:
+def decode_end_to_end(output: Tensor, thresholds: Float32Array) -> Candidates:
     """`output` (N, 6 + masks): x1, y1, x2, y2 in canvas px, confidence, class; the rows not used are zeros."""
     rows = output.astype(np.float32)
     rows = rows[rows[:, 4] > thresholds.min(initial=np.inf)]
@@ -49,14 +49,14 @@ def decode_end_to_end(output: Tensor, thresholds: Floats) -> Candidates:
     return Detections(rows[:, :4], rows[:, 4], class_ids[chosen]), rows[:, 6:]
 
 
-def decode_rtdetr(output: Tensor, thresholds: Floats, canvas_hw: tuple[int, int]) -> Candidates:
+def decode_rtdetr(output: Tensor, thresholds: Float32Array, canvas_hw: SizeHW) -> Candidates:
     """`output` (N, 6): centre x, centre y, width, height in 0 to 1 of the canvas, confidence, class."""
     rows = output.astype(np.float32)
     rows[:, :4] = _on_canvas(rows[:, :4], canvas_hw)
     return decode_end_to_end(rows, thresholds)
 
 
-def decode_rtdetr_raw(output: Tensor, thresholds: Floats, canvas_hw: tuple[int, int]) -> Candidates:
+def decode_rtdetr_raw(output: Tensor, thresholds: Float32Array, canvas_hw: SizeHW) -> Candidates:
     """`output` (N, 4 + classes): the same boxes, then a score a class."""
     columns = output.T.astype(np.float32)
     columns[[0, 2]] *= canvas_hw[1]
@@ -70,6 +70,6 @@ def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
     return np.concatenate((centre - half, centre + half), axis=1)
 
 
-def _on_canvas(boxes: Floats, canvas_hw: tuple[int, int]) -> Floats:
+def _on_canvas(boxes: Float32Array, canvas_hw: SizeHW) -> Float32Array:
     height, width = canvas_hw
     return xywh_to_xyxy(boxes * np.array((width, height, width, height), np.float32))

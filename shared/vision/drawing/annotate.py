@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from shared.vision.boxes.detections import Floats, Integers
+from shared.vision.arrays import Float32Array, Int64Array, PackedPixels, Pixels, SizeHW
 from shared.vision.drawing.colours import Colour
 from shared.vision.drawing.fills import draw_box, draw_tile_grid, fill_masks
 from shared.vision.drawing.labels import (
@@ -23,7 +23,7 @@ from shared.vision.drawing.labels import (
     text_width,
 )
 from shared.vision.drawing.legend import LegendRow, least_covered_corner, legend, overlay
-from shared.vision.images.pixels import PackedPixels, Pixels, as_uint32, rgb_view, with_padding_byte
+from shared.vision.images.pixels import as_uint32, rgb_view, with_padding_byte
 from shared.vision.masks.masks import Mask
 
 _CROWD: Final = 40  # boxes; of more than that, tags would hide what they name, and colours and counts must do
@@ -37,7 +37,7 @@ class Annotations:
     `boxes_xyxy` (n, 4) and `masks` in px of the image; `names`: what a tag may say of each, the longest first.
     """
 
-    boxes_xyxy: Floats
+    boxes_xyxy: Float32Array
     colours: Sequence[Colour]
     names: Sequence[Sequence[str]]
     masks: Sequence[Mask] = ()
@@ -55,7 +55,7 @@ def annotate(
     *,
     objects: Annotations,
     segments: Annotations,
-    tiles: Integers | None = None,
+    tiles: Int64Array | None = None,
     rows: Sequence[LegendRow] = (),
 ) -> Pixels:
     """A picture for a person, of the size of `image` (h, w, 3), which stays as it is.
@@ -91,7 +91,7 @@ def annotate(
     return picture
 
 
-def _unit(shape_hw: tuple[int, int]) -> float:
+def _unit(shape_hw: SizeHW) -> float:
     """What one pixel is on a picture of 1000 px: strokes and letters grow with the picture."""
     return max(*shape_hw, 480) / 1000
 

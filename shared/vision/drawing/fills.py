@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from shared.vision.arrays import BoolArray, PackedPixels
 from shared.vision.drawing.colours import Colour, pack_rgb
-from shared.vision.images.pixels import PackedPixels
-from shared.vision.masks.masks import Booleans, Mask
+from shared.vision.masks.masks import Mask
 
 _BAND: Final = 1 << 17  # px at a time: what is between stays near, and calls are few
 _QUARTER: Final = np.uint32(0x3F3F3F)
@@ -53,14 +53,14 @@ def fill_masks(
 
 
 def _inside(
-    pixels: Booleans,
+    pixels: BoolArray,
     first: int,
     count: int,
     stroke: int,
     *,
     padded: npt.NDArray[np.uint8],
     inner: npt.NDArray[np.uint8],
-) -> Booleans:
+) -> BoolArray:
     """(count, w) which pixels of these rows of a mask have others of it all around, `stroke` px away.
 
     In `padded`, the rows with a margin on each side that is not of the mask, a direction is an offset.

@@ -7,12 +7,11 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from shared.vision.boxes.detections import Floats
+from shared.vision.arrays import BoolArray, Float32Array, PackedPixels, SizeHW
 from shared.vision.drawing.colours import INK, PAPER, Colour, is_light
-from shared.vision.images.pixels import PackedPixels, as_uint32
+from shared.vision.images.pixels import as_uint32
 from shared.vision.masks.masks import Mask
 
 _ASIDE: Final = 0.3  # a tag beside its segment is as bad as one that hides so much of it
@@ -27,7 +26,7 @@ _BELOW: Final = slice(56, 63)
 class OccupiedAreas:
     """The rectangles of a picture that are taken, so that no words cover each other."""
 
-    def __init__(self, shape_hw: tuple[int, int], most: int) -> None:
+    def __init__(self, shape_hw: SizeHW, most: int) -> None:
         self.shape_hw = shape_hw
         self._taken = np.empty((most, 4), np.float32)
         self._count = 0
@@ -36,21 +35,19 @@ class OccupiedAreas:
         self._taken[self._count] = left, top, left + patch_hw[1], top + patch_hw[0]
         self._count += 1
 
-    def free(self, places_xy: Floats, patch_hw: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    def free(self, places_xy: Float32Array, patch_hw: tuple[int, ...]) -> BoolArray:
         """(n,) at which of the places (n, 2) a patch touches nothing taken."""
-        free: npt.NDArray[np.bool_] = np.all(
-            overlap_areas(places_xy, patch_hw, self._taken[: self._count]) <= 0, axis=1
-        )
+        free: BoolArray = np.all(overlap_areas(places_xy, patch_hw, self._taken[: self._count]) <= 0, axis=1)
         return free
 
 
-def overlap_areas(places_xy: Floats, patch_hw: tuple[int, ...], boxes_xyxy: Floats) -> Floats:
+def overlap_areas(places_xy: Float32Array, patch_hw: tuple[int, ...], boxes_xyxy: Float32Array) -> Float32Array:
     """(places, boxes) px of each box under a patch whose left upper corner is at each place."""
     ends = places_xy + np.array(patch_hw[1::-1], np.float32)
     start = np.maximum(places_xy[:, None], boxes_xyxy[None, :, :2])
     stop = np.minimum(ends[:, None], boxes_xyxy[None, :, 2:])
     sides = np.maximum(stop - start, 0)
-    areas: Floats = sides[..., 0] * sides[..., 1]
+    areas: Float32Array = sides[..., 0] * sides[..., 1]
     return areas
 
 
@@ -67,7 +64,7 @@ def place_above_box(
 
 
 def place_on_mask(
-    room: OccupiedAreas, mask: Mask, patch_hw: tuple[int, ...], boxes_xyxy: Floats
+    room: OccupiedAreas, mask: Mask, patch_hw: tuple[int, ...], boxes_xyxy: Float32Array
 ) -> tuple[int, int] | None:
     """Left and top of a tag where it hides the least of boxes and of the mask itself; None: all is taken.
 

@@ -9,10 +9,9 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from shared.vision.boxes.detections import Floats
+from shared.vision.arrays import Float32Array, Pixels, SizeHW
 from shared.vision.drawing.colours import INK, PAPER, Colour
 from shared.vision.drawing.labels import font, overlap_areas, text_width
-from shared.vision.images.pixels import Pixels
 from shared.vision.masks.masks import Mask
 
 _MOST: Final = 12  # rows
@@ -29,7 +28,7 @@ class LegendRow:
     share: float = 0.0
 
 
-def legend(rows: Sequence[LegendRow], room_hw: tuple[int, int], unit: float) -> Pixels | None:
+def legend(rows: Sequence[LegendRow], room_hw: SizeHW, unit: float) -> Pixels | None:
     """(h, w, 4) RGBA, no larger than `room_hw`; None: nothing to say, or no room for a row of it."""
     size = max(12, round(20 * unit))
     step, margin, swatch = round(size * 1.45), max(5, round(9 * unit)), round(size * 0.8)
@@ -62,9 +61,9 @@ def legend(rows: Sequence[LegendRow], room_hw: tuple[int, int], unit: float) -> 
 
 
 def least_covered_corner(
-    shape_hw: tuple[int, int],
+    shape_hw: SizeHW,
     card_hw: tuple[int, ...],
-    boxes_xyxy: Floats,
+    boxes_xyxy: Float32Array,
     masks: Sequence[Mask],
     *,
     margin: int,

@@ -15,10 +15,10 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.vision.arrays import Pixels, SizeHW
 from shared.vision.images.jpeg_scans import has_more_scans
-from shared.vision.images.letterbox import Size
 from shared.vision.images.pixel_budget import PixelBudget
-from shared.vision.images.pixels import Pixels, rgb_view, with_padding_byte
+from shared.vision.images.pixels import rgb_view, with_padding_byte
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
 # How accepted files begin: one that does and cannot be opened is damaged rather than something else.
@@ -59,7 +59,9 @@ def decode(data: bytes, *, max_pixels: int) -> Pixels:
     return read(data, max_pixels=max_pixels)[0]
 
 
-def read(data: bytes, *, max_pixels: int, least_hw: Callable[[Size], Size] | None = None) -> tuple[Pixels, Size]:
+def read(
+    data: bytes, *, max_pixels: int, least_hw: Callable[[SizeHW], SizeHW] | None = None
+) -> tuple[Pixels, SizeHW]:
     """An image file's first frame as (h, w, 3) uint8 RGB, upright (EXIF orientation applied), and its true size.
 
     `least_hw` gives the least size that is needed of an image of a size: a JPEG may then come at a half, a quarter
@@ -102,8 +104,8 @@ def encode_jpeg(image: Pixels, *, quality: int = 85) -> bytes:
 
 
 def _read_opened(
-    image: Image.Image, data: bytes, max_pixels: int, least_hw: Callable[[Size], Size] | None
-) -> tuple[Pixels, Size]:
+    image: Image.Image, data: bytes, max_pixels: int, least_hw: Callable[[SizeHW], SizeHW] | None
+) -> tuple[Pixels, SizeHW]:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}")
@@ -117,7 +119,7 @@ def _read_opened(
         return _decode(image, data, least_hw)
 
 
-def _decode(image: Image.Image, data: bytes, least_hw: Callable[[Size], Size] | None) -> tuple[Pixels, Size]:
+def _decode(image: Image.Image, data: bytes, least_hw: Callable[[SizeHW], SizeHW] | None) -> tuple[Pixels, SizeHW]:
     width, height = image.size
     if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
         orientation = image.getexif().get(_ORIENTATION, 1)
@@ -162,7 +164,7 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return rgb_view(np.ascontiguousarray(turned))
 
 
-def _times(image_hw: Size, least_hw: Size, orientation: int) -> int:
+def _times(image_hw: SizeHW, least_hw: SizeHW, orientation: int) -> int:
     """How many px of an upright JPEG may be one when it is decoded: 8, 4, 2 or 1.
 
     Of an image whose sides are no multiple of that, the last pixel stands for less. Turned around it would be the
@@ -177,7 +179,7 @@ def _times(image_hw: Size, least_hw: Size, orientation: int) -> int:
     return 1
 
 
-def _decode_jpeg(data: bytes, size_hw: Size) -> Pixels | None:
+def _decode_jpeg(data: bytes, size_hw: SizeHW) -> Pixels | None:
     """(h, w, 4), at the least scale that has `size_hw`: Pillow's pixels at a third of the time.
 
     They are written where they stay. None where it finds fault with the file: Pillow forgives more, and knows what

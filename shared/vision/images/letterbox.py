@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from shared.vision.images.pixels import Pixels
+from shared.vision.arrays import Float32Array, Pixels, SizeHW
 from shared.vision.images.resample import block_mean, resize
 
 Resampling = Literal["exact", "fast"]
-Size = tuple[int, int]  # (height, width)
-Floats = npt.NDArray[np.float32]
 
 _GREY: Final = np.float32(114 / 255)
 
@@ -29,13 +26,13 @@ _GREY: Final = np.float32(114 / 255)
 class Letterbox:
     """Where an image lies in a canvas. All sizes are (height, width) in px; left and top in canvas px."""
 
-    image_hw: Size
-    canvas_hw: Size
-    resized_hw: Size  # the image's size in the canvas
+    image_hw: SizeHW
+    canvas_hw: SizeHW
+    resized_hw: SizeHW  # the image's size in the canvas
     top: int
     left: int
 
-    def render_into(self, image: Pixels, out: Floats, resampling: Resampling = "exact") -> None:
+    def render_into(self, image: Pixels, out: Float32Array, resampling: Resampling = "exact") -> None:
         """Resize `image` (h, w, 3) into `out` (3, H, W), in 0 to 1, and pad it with grey.
 
         The image may have been shrunk by a whole number before (see `downscale_factor`).
@@ -50,7 +47,7 @@ class Letterbox:
             image, extent_hw = block_mean(image, (y, x)), (extent_hw[0] / y, extent_hw[1] / x)
         resize(image, out[:, self.top : self.top + height, self.left : self.left + width], extent_hw)
 
-    def to_image_coords(self, boxes_xyxy: Floats) -> Floats:
+    def to_image_coords(self, boxes_xyxy: Float32Array) -> Float32Array:
         """(n, 4) xyxy in canvas px to xyxy in image px, clipped to the image."""
         height, width = self.image_hw
         scale_xy = np.array((self.resized_hw[1] / width, self.resized_hw[0] / height), np.float64)
@@ -60,7 +57,7 @@ class Letterbox:
         return boxes.reshape(-1, 4).astype(np.float32)
 
 
-def letterbox(image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Letterbox:
+def letterbox(image_hw: SizeHW, canvas_hw: SizeHW) -> Letterbox:
     """The largest fit of an image into a canvas, its proportions kept, centred, enlarged if need be."""
     height, width = image_hw
     ratio = min(canvas_hw[0] / height, canvas_hw[1] / width)
@@ -70,18 +67,18 @@ def letterbox(image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Letterbo
     return Letterbox(image_hw, canvas_hw, inner_hw, top, left)
 
 
-def stretch(image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> Letterbox:
+def stretch(image_hw: SizeHW, canvas_hw: SizeHW) -> Letterbox:
     """The whole canvas, whatever becomes of the proportions: how RT-DETR is fed."""
     return Letterbox(image_hw, canvas_hw, canvas_hw, 0, 0)
 
 
-def minimal_canvas(image_hw: tuple[int, int], canvas_hw: tuple[int, int], stride: int = 32) -> tuple[int, int]:
+def minimal_canvas(image_hw: SizeHW, canvas_hw: SizeHW, stride: int = 32) -> SizeHW:
     """The canvas of a dynamic model: `canvas_hw`, less the padding beyond the next multiple of `stride`."""
     inner_hw = letterbox(image_hw, canvas_hw).resized_hw
     height, width = (inner + (full - inner) % stride for inner, full in zip(inner_hw, canvas_hw, strict=True))
     return height, width
 
 
-def downscale_factor(image_hw: Size, image: Pixels) -> int:
+def downscale_factor(image_hw: SizeHW, image: Pixels) -> int:
     """How many px of an image, along each axis, are one of `image` (h, w, 3): 1, 2, 4 or 8."""
     return 1 << round(math.log2(max(image_hw) / max(image.shape[:2])))

@@ -7,10 +7,8 @@ triples. Everyone else sees an ordinary (h, w, 3) array.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
-PackedPixels = npt.NDArray[np.uint32]
+from shared.vision.arrays import PackedPixels, Pixels
 
 
 def rgb_view(with_padding_byte: Pixels) -> Pixels:

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from shared.vision.images.pixels import PackedPixels, Pixels, as_uint32, rgb_view, with_padding_byte
-
-Floats = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.intp]
+from shared.vision.arrays import Float32Array, IndexArray, PackedPixels, Pixels
+from shared.vision.images.pixels import as_uint32, rgb_view, with_padding_byte
 
 _ONE: Final = 2048  # 1.0 in 11-bit fixed point
 _LEVELS: Final = np.float32(255)
@@ -27,7 +24,7 @@ _GREEN: Final = np.uint32(0xFF00)
 _RED_AND_BLUE: Final = np.uint32(0xFF00FF)
 
 
-def resize(image: Pixels, out: Floats, extent_hw: tuple[float, float] | None = None) -> None:
+def resize(image: Pixels, out: Float32Array, extent_hw: tuple[float, float] | None = None) -> None:
     """Resample (h, w, 3) uint8 into the planes of `out` (3, h', w') in 0 to 1.
 
     `extent_hw`: how much of the image, from its top left, is to be seen, if the last pixels are not whole ones.
@@ -61,8 +58,8 @@ def block_mean(image: Pixels, times_hw: tuple[int, int]) -> Pixels:
 class _Taps:
     """For each sample (n,) along an axis: the two positions it lies between, and the weight of the second one."""
 
-    first: Indices
-    second: Indices
+    first: IndexArray
+    second: IndexArray
     weight: PackedPixels
 
 
@@ -76,7 +73,7 @@ def _taps(length: int, target: int, extent: float) -> _Taps:
     return _Taps(first, np.minimum(first + 1, length - 1), weight)
 
 
-def _blend(pixels: PackedPixels, rows: _Taps, columns: _Taps, out: Floats) -> None:
+def _blend(pixels: PackedPixels, rows: _Taps, columns: _Taps, out: Float32Array) -> None:
     """The general case. A row of pixels that several samples lie beside is blended along itself once."""
     height, width = out.shape[1:]
     most = 2 * min(_BAND, height)
@@ -125,7 +122,7 @@ def _blend(pixels: PackedPixels, rows: _Taps, columns: _Taps, out: Floats) -> No
             _write(top, out[channel, band])
 
 
-def _halve(pixels: PackedPixels, out: Floats) -> None:
+def _halve(pixels: PackedPixels, out: Float32Array) -> None:
     """All weights are a half: the sum of four pixels, plus 2, >> 2, of red and blue at once."""
     height, width = out.shape[1:]
     wide, narrow = np.empty((2, _BAND, 2 * width), np.uint32), np.empty((_BAND, width), np.uint32)
@@ -150,7 +147,7 @@ def _halve(pixels: PackedPixels, out: Floats) -> None:
         _write(sums, out[2, band])
 
 
-def _write(levels: PackedPixels, out: Floats) -> None:
+def _write(levels: PackedPixels, out: Float32Array) -> None:
     """0 to 255 as 0 to 1, in two steps: in one, numpy converts in small pieces."""
     out[...] = levels
     out /= _LEVELS  # not times its inverse: that is another number in the last bit, and equals change places

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from shared.vision.images.pixels import Pixels, with_padding_byte
+from shared.vision.arrays import Pixels
+from shared.vision.images.pixels import with_padding_byte
 
 
 def thumbnail(picture: Pixels, long_side: int) -> Pixels:

@@ -15,12 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import ImageTooLarge
-from shared.vision.boxes.detections import Floats
+from shared.vision.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray, Pixels, SizeHW
 from shared.vision.images.letterbox import Letterbox
-from shared.vision.images.pixels import Pixels, rgb_view, with_padding_byte
-
-Booleans = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.intp]
+from shared.vision.images.pixels import rgb_view, with_padding_byte
 
 MAX_PIXELS: Final = 2**29  # of all masks of an image, a byte each
 MASKED_OUT_GREY: Final = 114  # the grey of a letterbox's padding
@@ -35,7 +32,7 @@ class Mask:
 
     left: int
     top: int
-    pixels: Booleans
+    pixels: BoolArray
 
     @property
     def area(self) -> int:
@@ -46,11 +43,11 @@ class Mask:
         """The same pixels in a frame whose origin lies `left`, `top` before this one's: a tile's, in its image."""
         return replace(self, left=self.left + left, top=self.top + top)
 
-    def covers(self, points_xy: Floats) -> Booleans:
+    def covers(self, points_xy: Float32Array) -> BoolArray:
         """(n,) which of the points (n, 2) of the same frame lie on pixels of the object."""
         height, width = self.pixels.shape
         places = np.floor(points_xy).astype(np.intp) - (self.left, self.top)
-        covered: Booleans = np.all((places >= 0) & (places < (width, height)), axis=1)
+        covered: BoolArray = np.all((places >= 0) & (places < (width, height)), axis=1)
         covered[covered] = self.pixels[places[covered, 1], places[covered, 0]]
         return covered
 
@@ -80,10 +77,10 @@ def mask_out(image: Pixels, mask: Mask) -> Pixels:
 
 
 def canvas_masks(
-    coefficients: npt.NDArray[np.floating],
-    prototypes: npt.NDArray[np.floating],
-    boxes_xyxy: Floats,
-    canvas_hw: tuple[int, int],
+    coefficients: FloatArray,
+    prototypes: FloatArray,
+    boxes_xyxy: Float32Array,
+    canvas_hw: SizeHW,
 ) -> list[Mask]:
     """The masks of n objects at the canvas's resolution: what the reference decodes, pixel by pixel.
 
@@ -103,9 +100,9 @@ def canvas_masks(
 
 
 def image_masks(
-    coefficients: npt.NDArray[np.floating],
-    prototypes: npt.NDArray[np.floating],
-    boxes_xyxy: Floats,
+    coefficients: FloatArray,
+    prototypes: FloatArray,
+    boxes_xyxy: Float32Array,
     letterbox: Letterbox,
 ) -> list[Mask]:
     """The masks of n objects at the image's own resolution; arrays and answer as for `canvas_masks`.
@@ -149,9 +146,9 @@ def _pixel(mask: Mask, letterbox: Letterbox) -> Mask | None:
 class _Rows:
     """For each row of pixels of a frame: between which two prototype rows it lies, and as which one there."""
 
-    cell: Indices  # (h,) the prototype row above; -1 above the first
-    place: Indices  # (h,) 0, 1, ... in the cell
-    start: npt.NDArray[np.float64]  # (cells,) how far below its prototype row a cell's first row of pixels lies
+    cell: IndexArray  # (h,) the prototype row above; -1 above the first
+    place: IndexArray  # (h,) 0, 1, ... in the cell
+    start: Float64Array  # (cells,) how far below its prototype row a cell's first row of pixels lies
     step: float  # from one row of pixels to the next, in cells
     most: int  # rows of pixels in a cell
 
@@ -165,7 +162,7 @@ class _Rows:
         return cls(cell, place, (centres - floor)[first], scale, int(place.max()) + 1)
 
 
-def _centres(length: int, scale: float, offset: float) -> npt.NDArray[np.float64]:
+def _centres(length: int, scale: float, offset: float) -> Float64Array:
     """Where the centres of `length` pixels lie, in prototype cells from the centre of the first."""
     return (np.arange(length, dtype=np.float64) + 0.5) * scale + (offset - 0.5)
 
@@ -176,18 +173,18 @@ class _Turns:
 
     xs: slice
     ys: slice
-    outside: Booleans  # (cells, w) the upper prototype row of a cell is not above zero
-    cells: Indices  # (k,) those whose lower row differs from the upper one, in `outside` flattened
-    upper: Floats  # (k,)
-    lower: Floats  # (k,)
+    outside: BoolArray  # (cells, w) the upper prototype row of a cell is not above zero
+    cells: IndexArray  # (k,) those whose lower row differs from the upper one, in `outside` flattened
+    upper: Float32Array  # (k,)
+    lower: Float32Array  # (k,)
 
 
 def _decode(
-    coefficients: npt.NDArray[np.floating],
-    prototypes: npt.NDArray[np.floating],
-    boxes_xyxy: Floats,
+    coefficients: FloatArray,
+    prototypes: FloatArray,
+    boxes_xyxy: Float32Array,
     rows: _Rows,
-    columns: npt.NDArray[np.float64],
+    columns: Float64Array,
 ) -> list[Mask]:
     if not len(boxes_xyxy):
         return []
@@ -214,11 +211,11 @@ def _decode(
 
 
 def _turns(
-    coefficients: npt.NDArray[np.floating],
-    prototypes: npt.NDArray[np.floating],
-    inside: Indices,
+    coefficients: FloatArray,
+    prototypes: FloatArray,
+    inside: IndexArray,
     rows: _Rows,
-    columns: npt.NDArray[np.float64],
+    columns: Float64Array,
 ) -> list[_Turns]:
     """`inside` (n, 4): xyxy of whole pixels. The logits, enlarged along the rows only, and their signs."""
     depth, mask_h, mask_w = prototypes.shape
@@ -279,7 +276,7 @@ def _counts(turns: list[_Turns], rows: _Rows) -> list[npt.NDArray[np.unsignedint
 
 
 def _fill(
-    mask: Booleans, turn: _Turns, count: npt.NDArray[np.unsignedinteger], rows: _Rows, scratch: Booleans
+    mask: BoolArray, turn: _Turns, count: npt.NDArray[np.unsignedinteger], rows: _Rows, scratch: BoolArray
 ) -> None:
     """Write the pixels of one box, a band of cells at a time, so that what is between stays in the cache."""
     cells, width = turn.outside.shape

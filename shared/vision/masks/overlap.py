@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.vision.boxes.detections import Integers
+from shared.vision.arrays import Int64Array
 from shared.vision.masks.masks import Mask
 
 
@@ -42,7 +42,7 @@ def mask_ios(first: Mask, second: Mask) -> float:
     return intersection / min(first.area, second.area) if intersection else 0.0
 
 
-def group_overlapping(masks: Sequence[Mask], class_ids: Integers, threshold: float) -> Integers:
+def group_overlapping(masks: Sequence[Mask], class_ids: Int64Array, threshold: float) -> Int64Array:
     """Group n masks by single linkage: two masks of a class are in one group if their IoS is `threshold` or more.
 
     Groups are the connected components of that relation, so two masks that do not overlap may be in one group

@@ -17,11 +17,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from shared.vision.arrays import BoolArray, Float64Array, IndexArray
 from shared.vision.images.letterbox import Letterbox
 from shared.vision.masks.masks import Mask
 
-Indices = npt.NDArray[np.intp]
-Ring = npt.NDArray[np.float64]  # (k + 1, 2) xy, the last vertex is the first
+Ring = Float64Array  # (k + 1, 2) xy, the last vertex is the first
 MultiPolygon = list[list[Ring]]
 
 DEFAULT_MAX_AREA_CHANGE: Final = 0.02
@@ -90,23 +90,23 @@ class _Edges:
     from its left.
     """
 
-    x1: Indices  # (n,)
-    x2: Indices  # (n,) > x1
-    y: Indices  # (n,)
+    x1: IndexArray  # (n,)
+    x2: IndexArray  # (n,) > x1
+    y: IndexArray  # (n,)
     below: npt.NDArray[np.int8]  # (n,) 1: the mask is below the edge; -1: above
-    tops: Indices  # (masks,) the y where each mask begins
+    tops: IndexArray  # (masks,) the y where each mask begins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rings:
     """Edges in the order in which rings pass along them: from (`tail`, `y`) to (`head`, `y`), then up or down."""
 
-    tail: Indices  # (n,)
-    head: Indices  # (n,)
-    y: Indices  # (n,)
-    starts: Indices  # (rings,) the first edge of each
-    owners: Indices  # (rings,) its mask
-    outers: Indices  # (rings,) a hole's outer ring; an outer ring itself
+    tail: IndexArray  # (n,)
+    head: IndexArray  # (n,)
+    y: IndexArray  # (n,)
+    starts: IndexArray  # (rings,) the first edge of each
+    owners: IndexArray  # (rings,) its mask
+    outers: IndexArray  # (rings,) a hole's outer ring; an outer ring itself
 
 
 def _edges(masks: Sequence[Mask]) -> _Edges:
@@ -190,11 +190,11 @@ def _rings(edges: _Edges) -> _Rings:
     return _Rings(np.where(ahead, x1, x2), np.where(ahead, x2, x1), edges.y[order], starts, owners, outers)
 
 
-def _swap(order: Indices, at: Indices) -> None:
+def _swap(order: IndexArray, at: IndexArray) -> None:
     order[at], order[at + 1] = order[at + 1], order[at]
 
 
-def _followed(by_column: Indices, forward: npt.NDArray[np.bool_]) -> tuple[Indices, Indices]:
+def _followed(by_column: IndexArray, forward: BoolArray) -> tuple[IndexArray, IndexArray]:
     """Edges in the order of rings, and where each ring begins: at its uppermost, leftmost edge."""
     partner = np.empty_like(by_column)
     partner[by_column[0::2]], partner[by_column[1::2]] = by_column[1::2], by_column[0::2]
@@ -212,13 +212,13 @@ def _followed(by_column: Indices, forward: npt.NDArray[np.bool_]) -> tuple[Indic
     return np.array(order, np.intp), np.array(starts, np.intp)
 
 
-def _corners(rings: _Rings) -> tuple[npt.NDArray[np.float64], Indices]:
+def _corners(rings: _Rings) -> tuple[Float64Array, IndexArray]:
     """Every vertex of every ring, closed: (vertices, 2) xy, and where each ring begins and the last one ends."""
     x = np.stack((rings.tail, rings.head), axis=1).ravel()
     return _closed(x, rings.y.repeat(2), 2 * rings.starts)
 
 
-def _closed(x: Indices, y: Indices, starts: Indices) -> tuple[npt.NDArray[np.float64], Indices]:
+def _closed(x: IndexArray, y: IndexArray, starts: IndexArray) -> tuple[Float64Array, IndexArray]:
     ends = np.append(starts[1:], len(x))
     again = np.insert(np.arange(len(x)), ends, starts)
     xy = np.empty((len(again), 2))
@@ -226,7 +226,7 @@ def _closed(x: Indices, y: Indices, starts: Indices) -> tuple[npt.NDArray[np.flo
     return xy, np.append(starts, len(x)) + np.arange(len(starts) + 1)
 
 
-def _outline(rings: _Rings, max_area_change: float) -> tuple[npt.NDArray[np.float64], Indices]:
+def _outline(rings: _Rings, max_area_change: float) -> tuple[Float64Array, IndexArray]:
     """Vertices as those of `_corners`, with corners cut and vertices left out: see `polygons`.
 
     Of an edge stays its middle, if it is a pixel long or a step between two such; its ends, half a pixel short of
@@ -251,7 +251,7 @@ def _outline(rings: _Rings, max_area_change: float) -> tuple[npt.NDArray[np.floa
     xy, starts = _closed(x[kept], y[kept], (np.cumsum(count) - count)[rings.starts])
     xy /= 2
 
-    def totals(of_edges: Indices) -> npt.NDArray[np.float64]:
+    def totals(of_edges: IndexArray) -> Float64Array:
         of_rings = np.add.reduceat(of_edges, rings.starts)
         return np.bincount(rings.owners, of_rings).astype(np.float64)[rings.owners]
 
@@ -259,9 +259,7 @@ def _outline(rings: _Rings, max_area_change: float) -> tuple[npt.NDArray[np.floa
     return _simplified(xy, starts, np.minimum(max_area_change * share, _MOST_TOLERANCE))
 
 
-def _simplified(
-    xy: npt.NDArray[np.float64], starts: Indices, tolerances: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], Indices]:
+def _simplified(xy: Float64Array, starts: IndexArray, tolerances: Float64Array) -> tuple[Float64Array, IndexArray]:
     """Douglas-Peucker on all rings at once, each from the four quarters of its vertices."""
     x, y = np.ascontiguousarray(xy.T)
     anchors = starts[:-1, None] + (np.diff(starts) - 1)[:, None] * np.arange(5) // 4

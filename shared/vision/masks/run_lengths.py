@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from shared.vision.arrays import BoolArray, SizeHW
 from shared.vision.masks.masks import Mask
 
 _SHIFTS: Final = np.arange(0, 70, 5).clip(max=63)  # of the groups of a number
 
 
-def run_lengths(mask: Mask, size_hw: tuple[int, int]) -> list[int]:
+def run_lengths(mask: Mask, size_hw: SizeHW) -> list[int]:
     """Counts of a mask in an image of that size: pixels outside (it may be 0), pixels inside, outside, ...
 
     What lies beyond the image is left out. Nothing of the image's size is made.
@@ -41,10 +41,10 @@ def run_lengths(mask: Mask, size_hw: tuple[int, int]) -> list[int]:
     return numbers
 
 
-def pixels(counts: Sequence[int], size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def pixels(counts: Sequence[int], size_hw: SizeHW) -> BoolArray:
     """The inverse: the whole image, (h, w)."""
     inside = np.arange(len(counts)) % 2 == 1
-    whole: npt.NDArray[np.bool_] = inside.repeat(counts).reshape(size_hw[::-1]).T
+    whole: BoolArray = inside.repeat(counts).reshape(size_hw[::-1]).T
     return whole
 
 

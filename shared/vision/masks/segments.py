@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from shared.vision.arrays import Float64Array, IndexArray, SizeHW
 from shared.vision.boxes.detections import Detections
-from shared.vision.images.letterbox import Letterbox, Size
+from shared.vision.images.letterbox import Letterbox
 from shared.vision.masks.masks import Mask, ensure_mask_pixels_allowed
 from shared.vision.masks.polygons import MultiPolygon, image_polygons, polygons
 
@@ -29,11 +29,11 @@ class Segments:
     def __len__(self) -> int:
         return len(self.masks)
 
-    def __getitem__(self, index: npt.NDArray[np.intp]) -> Segments:
+    def __getitem__(self, index: IndexArray) -> Segments:
         return Segments(self.detections[index], tuple(self.masks[i] for i in index.tolist()), self.canvas)
 
     @property
-    def areas(self) -> npt.NDArray[np.float64]:
+    def areas(self) -> Float64Array:
         """(n,) in px of the image, as `polygons`: without what lies in the canvas's padding."""
         if self.canvas is None:
             return np.array([mask.area for mask in self.masks], np.float64)
@@ -47,7 +47,7 @@ class Segments:
         """The outlines, in image px. Found once: the picture, the result and the steps all ask for them."""
         return self._outlines
 
-    def in_image(self, image_hw: tuple[int, int]) -> tuple[Mask, ...]:
+    def in_image(self, image_hw: SizeHW) -> tuple[Mask, ...]:
         """The masks in image px: those of a canvas are filled in from their outlines, once."""
         if self.canvas is None:
             return self.masks
@@ -55,7 +55,7 @@ class Segments:
             raise ValueError(f"Segments of an image of {self.canvas.image_hw}, not of {image_hw}")
         return self._filled
 
-    def downscaled(self, times: int, size_hw: Size) -> tuple[Mask, ...]:
+    def downscaled(self, times: int, size_hw: SizeHW) -> tuple[Mask, ...]:
         """The masks in a picture of the image, of that size, in which `times` px along each axis are one."""
         outlines = [[[ring / times for ring in part] for part in parts] for parts in self._outlines]
         return filled(outlines, size_hw)
@@ -69,7 +69,7 @@ class Segments:
         return filled(self._outlines, self.canvas.image_hw) if self.canvas else self.masks
 
 
-def filled(outlines: Sequence[MultiPolygon], image_hw: tuple[int, int]) -> tuple[Mask, ...]:
+def filled(outlines: Sequence[MultiPolygon], image_hw: SizeHW) -> tuple[Mask, ...]:
     """The pixels whose centres are inside each mask's outlines in image px, in arrays no larger than these reach.
 
     Along a row of pixels each edge that crosses it changes sides: what lies after an odd number is inside.
