@@ -1,4 +1,4 @@
-"""The entry points that functions-framework serves, one a process."""
+"""Exports the entry points that functions-framework serves, one for each deployed function."""
 
 from functions.entry_points import process_message, process_request, process_upload
 

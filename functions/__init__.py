@@ -1,1 +1,1 @@
-"""Knows the platform: who woke us, and what becomes of a failure."""
+"""The platform side: entry points, envelopes, verdicts and answers."""

@@ -1,10 +1,12 @@
-"""Wires the parts once per instance, and decides what becomes of an event: the one `except` is here."""
+"""Answers events and requests: runs the pipeline, decides the verdict, publishes errors, logs one summary line.
+
+The one `except` that decides what becomes of a failure is in `App._process`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import logging
-import os
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +19,6 @@ from functions import envelope
 from functions.body import drop_body, read_body
 from shared import events
 from shared.cloud.error_topic import ErrorTopic
-from shared.cloud.object_store import ObjectStore
 from shared.config import Config
 from shared.errors import (
     Deferred,
@@ -29,155 +30,143 @@ from shared.errors import (
 )
 from shared.events import Event, ImageMessage, Request
 from shared.ml.model_cache import ModelCache
-from shared.ml.model_limits import ModelLimits
 from shared.pipeline.runner import PipelineRunner, RunResult
 from shared.results import documents
 from shared.runtime import deadline
 from shared.runtime.event_record import EventRecord, event_record
-from shared.runtime.logs import Log, LogHandler, Trace
+from shared.runtime.logs import Trace, report_error
 
-_SEVERITY: Final[Mapping[Verdict, str]] = {
-    "done": "INFO",
-    "duplicate": "INFO",
-    "ignored": "INFO",
-    "rejected": "WARNING",
-    "deferred": "WARNING",
+_LOG: Final = logging.getLogger(__name__)
+_LEVELS: Final[Mapping[Verdict, int]] = {
+    "done": logging.INFO,
+    "duplicate": logging.INFO,
+    "ignored": logging.INFO,
+    "rejected": logging.WARNING,
+    "deferred": logging.WARNING,
 }
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class EventOutcome:
-    """How an event ended. `occurred_at` is when it began to be one, as far as the platform told."""
+    """How an event ended. `occurred_at` is None if the platform did not tell a valid time."""
 
     verdict: Verdict
     error: TenantVisionError | None = None
-    outcome: RunResult | None = None
+    result: RunResult | None = None
     occurred_at: datetime | None = None
 
 
 class App:
-    """One per instance, used by all its threads."""
+    """The controller of one instance, shared by all its threads."""
 
-    def __init__(self, config: Config) -> None:
-        store = ObjectStore(project=config.project or None)
-        ModelCache.configure(
-            store,
-            bucket=config.gcs_bucket,
-            threads=config.ort_threads,
-            refresh_s=config.model_refresh_s,
-            limits=ModelLimits.of(config),
-            cache_bytes=config.model_cache_bytes,
-        )
+    def __init__(self, config: Config, *, pipeline: PipelineRunner, error_topic: ErrorTopic) -> None:
         self._config = config
-        self._log = Log(level=config.log_level, project=config.project)
-        self._errors = ErrorTopic(config.error_topic, project=config.project)
-        self._pipeline = PipelineRunner(store, config)
-        self._events = itertools.count()
-        logging.getLogger("shared").addHandler(LogHandler(self._log))
+        self._pipeline = pipeline
+        self._error_topic = error_topic
+        self._event_numbers = itertools.count()
 
     def answer_event(self, request: flask.Request) -> flask.Response:
-        """Process what an event asks for. 200 acknowledges it, 503 has it delivered again."""
+        """Process the image of an event. Answer 200 to acknowledge it, or 503 to have it delivered again."""
         if request.method != "POST":
-            return _no_event(request)
-        headers = _lower(request)
-        with event_record() as summary, deadline.fail_after(self._config.event_deadline_s):
-            end = self._settle(
-                lambda: envelope.parse(headers, read_body(request)), self._pipeline.run, headers, summary
+            return _method_not_allowed(request)
+        headers = _lowercase_headers(request)
+        with event_record() as record, deadline.fail_after(self._config.event_deadline_s):
+            outcome = self._process(
+                lambda: envelope.parse(headers, read_body(request)), self._pipeline.run, headers, record
             )
-            if isinstance(end.error, Rejected) or self._is_too_old(end):
-                end = self._publish(end, summary)
-            self._write_summary(end, headers, summary)
-        status = 503 if end.verdict == "deferred" else 200
-        return flask.Response(f"{end.verdict}\n", status, mimetype="text/plain")
+            if isinstance(outcome.error, Rejected) or self._is_too_old(outcome):
+                outcome = self._publish(outcome, record)
+            self._log_summary(outcome, headers, record)
+        status = 503 if outcome.verdict == "deferred" else 200
+        return flask.Response(f"{outcome.verdict}\n", status, mimetype="text/plain")
 
     def answer_request(self, request: flask.Request) -> flask.Response:
-        """Process what a caller asks for and answer with the result, or with a problem and its status.
+        """Process the image of an HTTP request. Answer with the result, or with a problem document (RFC 9457).
 
-        The caller is told, so nothing is published.
+        The caller gets the error as the answer, so it is not published.
         """
         if request.method != "POST":
-            return _no_event(request)
-        headers = _lower(request)
-        with event_record() as summary, deadline.fail_after(self._config.event_deadline_s):
-            end = self._settle(
+            return _method_not_allowed(request)
+        headers = _lowercase_headers(request)
+        with event_record() as record, deadline.fail_after(self._config.event_deadline_s):
+            outcome = self._process(
                 lambda: Event(ImageMessage({}, read_body(request)), str(uuid.uuid4())),
                 self._pipeline.run_and_read,
                 headers,
-                summary,
+                record,
             )
-            self._write_summary(end, headers, summary)
-        if end.outcome and end.outcome.document:
-            return flask.Response(end.outcome.document, mimetype="application/json")
-        error = end.error or InternalError()
-        problem = documents.to_json(documents.problem(error, summary.fields))
+            self._log_summary(outcome, headers, record)
+        if outcome.result and outcome.result.document:
+            return flask.Response(outcome.result.document, mimetype="application/json")
+        error = outcome.error or InternalError()
+        problem = documents.to_json(documents.problem(error, record.fields))
         return flask.Response(problem, error.status, mimetype="application/problem+json")
 
-    def _settle(
+    def _process(
         self,
-        opened: Callable[[], Event],
+        parse_event: Callable[[], Event],
         run: Callable[[Request], RunResult],
         headers: Mapping[str, str],
-        summary: EventRecord,
+        record: EventRecord,
     ) -> EventOutcome:
-        """Open an event, process it, and say how it ended."""
+        """Parse an event, run its request, and turn any exception into an outcome."""
         occurred_at = None
         try:
-            event = opened()
+            event = parse_event()
             occurred_at = event.occurred_at
-            summary.add_fields(**events.loggable_fields(event))
+            record.add_fields(**events.loggable_fields(event))
             request = events.parse(event, self._config)
-            summary.add_fields(image=request.image.uri, pipeline=request.pipeline)
+            record.add_fields(image=request.image.uri, pipeline=request.pipeline)
             with deadline.fail_after(self._config.event_deadline_s - self._config.publish_reserve_s):
-                outcome = run(request)
+                result = run(request)
         except TenantVisionError as error:
             return EventOutcome(error.verdict, error, occurred_at=occurred_at)
-        except Exception as error:  # noqa: BLE001 - a bug of ours: told in full to the log, not to the sender
-            self._log.report(error, trace=Trace.from_headers(headers), **summary.fields)
+        except Exception as error:  # noqa: BLE001 - a bug: its cause goes to the log and not to the sender
+            report_error(_LOG, error, record.fields, trace=Trace.from_headers(headers))
             return EventOutcome("rejected", InternalError(), occurred_at=occurred_at)
-        return EventOutcome("duplicate" if outcome.duplicate else "done", outcome=outcome, occurred_at=occurred_at)
+        return EventOutcome("duplicate" if result.duplicate else "done", result=result, occurred_at=occurred_at)
 
-    def _is_too_old(self, end: EventOutcome) -> bool:
-        """Whether waiting longer is no use to whoever sent this."""
-        if not isinstance(end.error, Deferred) or end.occurred_at is None:
+    def _is_too_old(self, outcome: EventOutcome) -> bool:
+        """Return whether a deferred event has exceeded its maximum age, so that it is not delivered again."""
+        if not isinstance(outcome.error, Deferred) or outcome.occurred_at is None:
             return False
-        return (datetime.now(UTC) - end.occurred_at).total_seconds() > self._config.max_event_age_s
+        return (datetime.now(UTC) - outcome.occurred_at).total_seconds() > self._config.max_event_age_s
 
-    def _publish(self, end: EventOutcome, summary: EventRecord) -> EventOutcome:
-        """Tell the error topic; what cannot be told is deferred, not lost."""
-        error = end.error or InternalError()
+    def _publish(self, outcome: EventOutcome, record: EventRecord) -> EventOutcome:
+        """Publish the error of an outcome. The event is then rejected, or deferred if that fails."""
+        error = outcome.error or InternalError()
         try:
-            self._errors.publish(*documents.error_message(error, summary.fields, occurred_at=datetime.now(UTC)))
+            self._error_topic.publish(
+                *documents.error_message(error, record.fields, occurred_at=datetime.now(UTC))
+            )
         except PublishFailed as failure:
-            self._log.report(failure, **summary.fields)
+            report_error(_LOG, failure, record.fields)
             return EventOutcome("deferred", failure)
         return EventOutcome("rejected", error)
 
-    def _write_summary(self, end: EventOutcome, headers: Mapping[str, str], summary: EventRecord) -> None:
-        error = end.error
-        fields: dict[str, object] = {"verdict": end.verdict, "status": 200}
-        message = f"{end.verdict} {summary.fields.get('image', 'an event without an image')}"
+    def _log_summary(self, outcome: EventOutcome, headers: Mapping[str, str], record: EventRecord) -> None:
+        """Log the one summary line of an event."""
+        error = outcome.error
+        ending: dict[str, object] = {"verdict": outcome.verdict, "status": 200}
+        message = f"{outcome.verdict} {record.fields.get('image', 'an event without an image')}"
         if error:
-            fields |= {"status": error.status, "error": error.error, "reason": str(error)}
+            ending |= {"status": error.status, "error": error.error, "reason": str(error)}
             message = f"{message}: {error}"
-        self._log.write(
-            "ERROR" if isinstance(error, InternalError) else _SEVERITY[end.verdict],
-            message,
-            trace=Trace.from_headers(headers),
-            **summary.fields,
-            **fields,
-            cold_start=next(self._events) == 0,
-            timings_ms=summary.timings_ms,
-            cache=asdict(ModelCache.stats()),
-        )
+        fields = {
+            **record.fields,
+            **ending,
+            "cold_start": next(self._event_numbers) == 0,
+            "timings_ms": record.timings_ms,
+            "cache": asdict(ModelCache.stats()),
+        }
+        level = logging.ERROR if isinstance(error, InternalError) else _LEVELS[outcome.verdict]
+        _LOG.log(level, message, extra={"json_fields": fields, "trace": Trace.from_headers(headers)})
 
 
-def _no_event(request: flask.Request) -> flask.Response:
+def _method_not_allowed(request: flask.Request) -> flask.Response:
     drop_body(request)
-    return flask.Response("Only POST carries an event\n", 405, {"Allow": "POST"}, mimetype="text/plain")
+    return flask.Response("method not allowed: expected POST\n", 405, {"Allow": "POST"}, mimetype="text/plain")
 
 
-def _lower(request: flask.Request) -> dict[str, str]:
+def _lowercase_headers(request: flask.Request) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
-
-
-APP: Final = App(Config.from_environment(os.environ))

@@ -1,4 +1,4 @@
-"""Reads what was posted: so many bytes and no more, all of them or an error, and nothing is left behind."""
+"""Reads the body of an HTTP request: completely or with an error, up to a limit, and leaving nothing unread."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ import flask
 
 from shared.errors import IncompleteBody, InvalidEvent
 
-MAX_BODY_BYTES: Final = 16 * 2**20  # a Pub/Sub message is at most 10 MB, a third more in base64
-_STEP: Final = 2**18
-_MAX_UNREAD: Final = 64 * 2**20  # twice what Cloud Run lets through
+MAX_BODY_BYTES: Final = 16 * 2**20  # a Pub/Sub message has at most 10 MB, and base64 adds a third
+_READ_BYTES: Final = 2**18
+_MAX_DRAINED_BYTES: Final = 64 * 2**20  # Cloud Run lets requests of at most 32 MiB through
 
 
 def read_body(request: flask.Request) -> bytes:
-    """The body of a request, however its length was told.
+    """Read the body of a request, with a Content-Length or in chunks.
 
     Raises:
         InvalidEvent: it has more than MAX_BODY_BYTES.
-        IncompleteBody: it broke off before its announced length, or in the middle of a chunk.
+        IncompleteBody: it ended before its Content-Length, or within a chunk.
     """
-    stream = _taken(request)
+    stream = _detach_stream(request)
     body = bytearray()
     try:
-        while len(body) <= MAX_BODY_BYTES and (read := stream.read(_STEP)):
-            body += read
+        while len(body) <= MAX_BODY_BYTES and (data := stream.read(_READ_BYTES)):
+            body += data
         if len(body) > MAX_BODY_BYTES:
-            _pass_over(stream)
-    except Exception as error:  # servers and Werkzeug have no error in common for a sender who goes away
-        raise IncompleteBody("The body broke off") from error
+            _drain(stream)
+    except Exception as error:  # servers and Werkzeug share no exception class for a closed connection
+        raise IncompleteBody("request body ended early") from error
     if len(body) > MAX_BODY_BYTES:
-        raise InvalidEvent(f"The body has more than {MAX_BODY_BYTES} bytes")
+        raise InvalidEvent(f"request body exceeds the limit of {MAX_BODY_BYTES} bytes")
     if request.content_length is not None and len(body) < request.content_length:
-        raise IncompleteBody("The body broke off before its announced length")
+        raise IncompleteBody(f"request body ended early: got {len(body)} of {request.content_length} bytes")
     return bytes(body)
 
 
 def drop_body(request: flask.Request) -> None:
-    """Read the body and keep nothing of it."""
-    with suppress(Exception):  # as above; and it is of no use anyway
-        _pass_over(_taken(request))
+    """Read the body of a request and discard it."""
+    with suppress(Exception):  # the body is not used, so it need not be complete
+        _drain(_detach_stream(request))
 
 
-def _taken(request: flask.Request) -> IO[bytes]:
-    """The body, away from functions-framework: that reads what is left of it, all of it, after the answer."""
+def _detach_stream(request: flask.Request) -> IO[bytes]:
+    """Take the body from the request: functions-framework would read all that is left of it after the answer."""
     stream, request.stream = request.stream, io.BytesIO()
     return stream
 
 
-def _pass_over(stream: IO[bytes]) -> None:
-    """Some senders listen for an answer only when they have sent everything."""
+def _drain(stream: IO[bytes]) -> None:
+    """Read and discard the rest of a body: some HTTP clients read the answer only after they have sent it all."""
     unread = 0
-    while unread < _MAX_UNREAD and (read := stream.read(_STEP)):
-        unread += len(read)
+    while unread < _MAX_DRAINED_BYTES and (data := stream.read(_READ_BYTES)):
+        unread += len(data)

@@ -1,1 +1,1 @@
-"""Knows the problem: tenants, models, images and results."""
+"""The processing of images, independent of the platform: tenants, models, pipelines, images and results."""

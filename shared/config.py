@@ -1,4 +1,4 @@
-"""Reads the environment once into a frozen Config, and refuses a value it cannot use by name."""
+"""Parses the environment into a frozen Config, and names each setting that is missing or invalid."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final
 
 from shared.errors import ConfigError
-from shared.names import PIPELINE_NAME
+from shared.names import PIPELINE_NAME, quoted
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _TOPIC: Final = re.compile(r"(?:projects/[a-z0-9.:-]{4,63}/topics/)?[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 _PROJECT: Final = re.compile(r"[a-z0-9.:-]{4,63}")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-MODEL_DOMAINS: Final = ("ai.onnx", "ai.onnx.ml", "com.microsoft")  # ONNX's own, and what quantising makes
+MODEL_DOMAINS: Final = ("ai.onnx", "ai.onnx.ml", "com.microsoft")  # ONNX's own, and that of quantised models
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 Parse = Callable[[str], Any]
@@ -47,7 +47,7 @@ def _slice(text: str) -> int:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    """Commas or spaces: where settings are listed between commas, spaces are easier."""
+    """Parse sizes separated by commas or spaces: gcloud separates settings by commas, which spaces avoid."""
     values = sorted({int(each) for each in text.replace(",", " ").split()})
     if not values or len(values) > 8 or not 16 <= values[0] <= values[-1] <= 8192:
         raise ValueError(text)
@@ -67,28 +67,28 @@ def _level(text: str) -> str:
     return text.upper()
 
 
-def _setting(name: str, takes: str, parse: Parse, default: Any = MISSING) -> Any:
-    metadata = {"name": name, "takes": takes, "parse": parse}
+def _setting(name: str, accepts: str, parse: Parse, default: Any = MISSING) -> Any:
+    metadata = {"name": name, "accepts": accepts, "parse": parse}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
-_BUCKET_TAKES: Final = "a bucket's name: no gs://, no path"
+_BUCKET_NAME: Final = "a bucket name without gs:// and path"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Every setting, parsed. Field metadata carry the variable's `name`, what it `takes` and its parser.
+    """The parsed settings. A field's metadata hold its variable (`name`), valid values (`accepts`) and `parse`.
 
-    Models, uploads and results lie under fixed prefixes (`models/`, `uploads/`, `results/`), and a bucket's
-    name cannot carry a path: so no setting can make results land where uploads are watched.
+    Models, uploads and results lie under fixed prefixes (`models/`, `uploads/`, `results/`), and a bucket name
+    cannot have a path. So no setting can make the function write results where uploads are watched.
     """
 
-    gcs_bucket: str = _setting("GCS_BUCKET", _BUCKET_TAKES, _matching(_BUCKET))
-    error_topic: str = _setting("ERROR_TOPIC", "a topic: NAME or projects/PROJECT/topics/NAME", _matching(_TOPIC))
-    upload_bucket: str = _setting("UPLOAD_BUCKET", _BUCKET_TAKES, _matching(_BUCKET), "")
-    results_bucket: str = _setting("RESULTS_BUCKET", _BUCKET_TAKES, _matching(_BUCKET), "")
-    project: str = _setting("GOOGLE_CLOUD_PROJECT", "a project's id", _matching(_PROJECT), "")
-    default_pipeline: str = _setting("DEFAULT_PIPELINE", "a pipeline's name", _matching(PIPELINE_NAME), "detect")
+    gcs_bucket: str = _setting("GCS_BUCKET", _BUCKET_NAME, _matching(_BUCKET))
+    error_topic: str = _setting("ERROR_TOPIC", "a topic, NAME or projects/PROJECT/topics/NAME", _matching(_TOPIC))
+    upload_bucket: str = _setting("UPLOAD_BUCKET", _BUCKET_NAME, _matching(_BUCKET), "")
+    results_bucket: str = _setting("RESULTS_BUCKET", _BUCKET_NAME, _matching(_BUCKET), "")
+    project: str = _setting("GOOGLE_CLOUD_PROJECT", "a project id", _matching(_PROJECT), "")
+    default_pipeline: str = _setting("DEFAULT_PIPELINE", "a pipeline name", _matching(PIPELINE_NAME), "detect")
     confidence_threshold: float = _setting("CONFIDENCE_THRESHOLD", "0 to 1", _number(float, 0, 1), 0.25)
     iou_threshold: float = _setting("IOU_THRESHOLD", "0 to 1", _number(float, 0, 1), 0.7)
     max_detections: int = _setting("MAX_DETECTIONS", "1 to 30000", _number(int, 1, 30_000), 300)
@@ -102,17 +102,17 @@ class Config:
         "MODEL_REFRESH_SECONDS", "seconds, 0 to 86400", _number(float, 0, 86_400), 60.0
     )
     model_cache_bytes: int = _setting(
-        "MODEL_CACHE_BYTES", "bytes, 0 (room for all models) to 2**40", _number(int, 0, 2**40), 0
+        "MODEL_CACHE_BYTES", "bytes, 0 (no limit) to 2**40", _number(int, 0, 2**40), 0
     )
     max_model_bytes: int = _setting("MAX_MODEL_BYTES", "bytes, 1 to 2**31", _number(int, 1, 2**31), 512 * 2**20)
     max_run_s: float = _setting("MAX_RUN_SECONDS", "seconds, 0.1 to 3540", _number(float, 0.1, 3540), 60.0)
     model_domains: tuple[str, ...] = _setting(
-        "MODEL_DOMAINS", "operator domains, between commas or spaces", _domains, MODEL_DOMAINS
+        "MODEL_DOMAINS", "operator domains, separated by commas or spaces", _domains, MODEL_DOMAINS
     )
     thumbnail_sizes: tuple[int, ...] = _setting(
-        "THUMBNAIL_SIZES", "up to 8 sizes of 16 to 8192 px, between commas or spaces", _sizes, ()
+        "THUMBNAIL_SIZES", "up to 8 sizes of 16 to 8192 px, separated by commas or spaces", _sizes, ()
     )
-    ort_threads: int = _setting("ORT_THREADS", "0 (the CPUs this process may use) to 256", _number(int, 0, 256), 0)
+    ort_threads: int = _setting("ORT_THREADS", "0 (all CPUs of the instance) to 256", _number(int, 0, 256), 0)
     event_deadline_s: float = _setting(
         "EVENT_DEADLINE_SECONDS", "seconds, 1 to 3540", _number(float, 1, 3540), 480.0
     )
@@ -123,28 +123,28 @@ class Config:
 
     @property
     def publish_reserve_s(self) -> float:
-        """What of an event's time is kept for telling what became of it."""
+        """Seconds of an event's time that are kept for publishing its error."""
         return min(10.0, self.event_deadline_s / 10)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Config:
-        """Parse `environment`; an empty value counts as absent.
+        """Parse `environment`. An empty value counts as absent.
 
         Raises:
-            ConfigError: naming every variable that is missing or not what it takes.
+            ConfigError: it names every setting that is missing or invalid.
         """
         values: dict[str, Any] = {}
         mistakes: list[str] = []
         for each in fields(cls):
-            name, takes = each.metadata["name"], each.metadata["takes"]
+            name, accepts = each.metadata["name"], each.metadata["accepts"]
             text = environment.get(name, "").strip()
             if text:
                 try:
                     values[each.name] = each.metadata["parse"](text)
                 except ValueError:
-                    mistakes.append(f"{name}={text!r} is refused: it takes {takes}")
+                    mistakes.append(f"{name}={quoted(text)} is invalid: expected {accepts}")
             elif each.default is MISSING:
-                mistakes.append(f"{name} is required: it takes {takes}")
+                mistakes.append(f"{name} is required: expected {accepts}")
         if mistakes:
             raise ConfigError("; ".join(mistakes))
         bucket = values["gcs_bucket"]

@@ -1,8 +1,8 @@
-"""What can go wrong, and what becomes of an event when it does. Nothing here knows who catches it.
+"""Defines the errors that end an event, each with its verdict, HTTP status and public name.
 
     TenantVisionError
-    ├── Ignored              409  ignored               not for us: acknowledged, not published
-    ├── Rejected                      trying again cannot help: published with its status, acknowledged
+    ├── Ignored              409  ignored               not to be processed: acknowledged, not published
+    ├── Rejected                      a retry cannot succeed: published with its status, acknowledged
     │   ├── InvalidEvent         400  invalid_event
     │   ├── InvalidPipeline      400  invalid_pipeline
     │   ├── ModelNotFound        400  model_not_found        (also a FileNotFoundError)
@@ -12,16 +12,16 @@
     │   ├── UnsupportedImage     415  unsupported_image
     │   ├── InvalidImage         422  invalid_image
     │   ├── InvalidModel         422  invalid_model
-    │   └── InternalError        500  internal_error         any other exception, as the one `except` calls it
-    └── Deferred                      trying again may help: answered 503, delivered again
+    │   └── InternalError        500  internal_error         any other exception: a bug
+    └── Deferred                      a retry may succeed: answered with 503, delivered again
         ├── IncompleteBody       503  incomplete_body
         ├── StorageUnavailable   503  storage_unavailable
         ├── PublishFailed        503  publish_failed
         └── DeadlineExceeded     504  deadline_exceeded
 
-Beside the tree stand two that never leave the seam they come from: ObjectNotFound and ObjectChanged, which
-the readers of a bucket turn into one of the above; OutsideTenant, which is a bug and handled as any; and
-ConfigError, which ends the process before any event.
+Four errors are not in the tree. ObjectNotFound and ObjectChanged are raised by stores, and their callers turn
+them into one of the above. OutsideTenant is a bug, and is handled like any other exception. ConfigError ends the
+process at start-up, before any event.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Verdict = Literal["done", "duplicate", "ignored", "rejected", "deferred"]
 
 
 class TenantVisionError(Exception):
-    """An end of an event other than `done` and `duplicate`. `str(error)` is a sentence its sender may read."""
+    """Base of the errors that end an event. `str(error)` is a message for the sender: it must hold no secrets."""
 
     verdict: ClassVar[Verdict]
     status: ClassVar[int]
@@ -40,7 +40,7 @@ class TenantVisionError(Exception):
 
 
 class Ignored(TenantVisionError):
-    """The event is not for us; the sentence says why. The status is for a caller who waits for a result."""
+    """The event is not to be processed, and the message says why. Only HTTP callers see the status."""
 
     verdict = "ignored"
     status = 409
@@ -48,21 +48,27 @@ class Ignored(TenantVisionError):
 
 
 class Rejected(TenantVisionError):
+    """A retry cannot succeed: the error is published, and the event is acknowledged."""
+
     verdict = "rejected"
 
 
 class InvalidEvent(Rejected):
+    """The envelope or one of the message's fields is malformed or invalid."""
+
     status = 400
     error = "invalid_event"
 
 
 class InvalidPipeline(Rejected):
+    """The pipeline does not exist, or its definition or the request's options are invalid."""
+
     status = 400
     error = "invalid_pipeline"
 
 
 class ModelNotFound(Rejected, FileNotFoundError):
-    """The tenant has no model of this type. There is no fallback to anybody else's."""
+    """The tenant has no model of this type. There is no fallback to another tenant's model."""
 
     status = 400
     error = "model_not_found"
@@ -74,87 +80,105 @@ class ModelNotFound(Rejected, FileNotFoundError):
 
 
 class TenantMismatch(Rejected):
+    """The image is not in the uploads of the tenant that the message names."""
+
     status = 403
     error = "tenant_mismatch"
 
 
 class ImageNotFound(Rejected, FileNotFoundError):
+    """The requested image, or the requested generation of it, does not exist."""
+
     status = 404
     error = "image_not_found"
 
 
 class ImageTooLarge(Rejected):
+    """The image exceeds a limit of bytes or pixels, or needs more time or memory than an event has."""
+
     status = 413
     error = "image_too_large"
 
 
 class UnsupportedImage(Rejected):
+    """The object is not an image in an accepted format."""
+
     status = 415
     error = "unsupported_image"
 
 
 class InvalidImage(Rejected):
+    """The image is empty, truncated or corrupt."""
+
     status = 422
     error = "invalid_image"
 
 
 class InvalidModel(Rejected):
-    """The file in the tenant's place is not a model that can be served; the sentence says what was found."""
+    """The tenant's model file cannot be served, and the message says why."""
 
     status = 422
     error = "invalid_model"
 
 
 class Deferred(TenantVisionError):
+    """A retry may succeed: the event is answered with 503 and delivered again."""
+
     verdict = "deferred"
 
 
 class IncompleteBody(Deferred):
-    """What was posted broke off. Whoever sent it has no answer, and sends it again."""
+    """The request body ended early. The sender got no answer, and sends it again."""
 
     status = 503
     error = "incomplete_body"
 
 
 class StorageUnavailable(Deferred):
+    """Cloud Storage failed, timed out, denied access or has no such bucket."""
+
     status = 503
     error = "storage_unavailable"
 
 
 class PublishFailed(Deferred):
+    """Pub/Sub did not accept an error message."""
+
     status = 503
     error = "publish_failed"
 
 
 class DeadlineExceeded(Deferred):
+    """The event's time is over."""
+
     status = 504
     error = "deadline_exceeded"
 
 
 class InternalError(Rejected):
-    """A bug of ours. Its sentence says no more than that: the cause is in the log, not with the sender."""
+    """A bug. The message has no details: the cause is written to the log only."""
 
     status = 500
     error = "internal_error"
 
     def __init__(self) -> None:
-        super().__init__("The processor failed on this event; the cause is in its log")
+        super().__init__("internal error: the cause is in the log of the function")
 
 
 class ObjectNotFound(Exception):
-    """Storage answered 404 for this object (or for this generation of it)."""
+    """Storage answered 404 for an object, or for the requested generation of it."""
 
 
 class ObjectChanged(Exception):
-    """Storage answered 412: the object is no longer at the generation the write was made for."""
+    """Storage answered 412: the object is not at the generation that the write's precondition names."""
 
 
 class OutsideTenant(Exception):
-    """Code of ours reached for an object that is not its tenant's, and did not get it. Names neither."""
+    """Code tried to access an object of another tenant, which was denied. The message names neither."""
 
     def __init__(self) -> None:
-        super().__init__("An object was asked for that is not of the tenant it was asked for")
+        super().__init__("access to an object outside the prefixes of the tenant was denied")
 
 
 class ConfigError(ValueError):
-    """A setting is missing or not what it takes. Raised at start-up only."""
+    """A setting is missing or invalid. Raised at start-up only."""

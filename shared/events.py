@@ -1,7 +1,7 @@
-"""Turns an Event, as the envelope gave it, into a Request for one image of one tenant. Pure.
+"""Turns an Event, as the envelope carried it, into a checked Request for one image of one tenant. Pure.
 
-Everything in an event comes from a stranger: nothing of it reaches a path, a cache key or a log line but
-through the checks here.
+Everything in an event is untrusted. Its values reach an object path, a cache key or a log field only if they pass
+the checks here, and error messages quote them shortened and printable.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from shared.config import Config
 from shared.errors import Ignored, InvalidEvent, InvalidPipeline, TenantMismatch
 from shared.names import (
+    GENERATION_RULE,
     MAX_IMAGE_NAME_BYTES,
     PIPELINE_NAME,
     TENANT_ID,
@@ -22,19 +23,26 @@ from shared.names import (
     WORK_KEY,
     is_printable,
     parse_generation,
+    quoted,
     result_prefix,
     uploads_prefix,
 )
 
-FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "request_id")
+MESSAGE_FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "request_id")
 
-_MAX_TEXT: Final = 256
-_MAX_IMAGE: Final = 2048
+Source = Literal["upload", "message"]
+
+_MAX_FIELD_CHARACTERS: Final = 256
+_MAX_IMAGE_CHARACTERS: Final = 2048
+_TENANT_ID_RULE: Final = "1 to 63 of a-z, 0-9 and inner hyphens"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFinalized:
-    """Storage says: this generation of this object is complete. `metadata` None: it says nothing of them."""
+    """A storage notification: this generation of an object is complete.
+
+    `metadata` is None if the notification carries no metadata; an object without any has an empty mapping.
+    """
 
     bucket: str
     name: str
@@ -44,7 +52,7 @@ class ObjectFinalized:
 
 @dataclass(frozen=True, slots=True)
 class ImageMessage:
-    """A publisher asks for an image, by attributes and an optional JSON body."""
+    """A message that requests an image, by attributes and an JSON body, if any. HTTP requests have only a body."""
 
     attributes: Mapping[str, str]
     body: bytes = b""
@@ -52,7 +60,7 @@ class ImageMessage:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What woke us: `what`, and what the platform says about the delivery itself."""
+    """One delivery: its payload, and the id and time that the platform gave it."""
 
     payload: ObjectFinalized | ImageMessage
     event_id: str = ""
@@ -61,7 +69,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """An image of a tenant in the upload bucket. `generation` None: the live one."""
+    """An image of a tenant in the upload bucket. `generation` None means the live generation."""
 
     bucket: str
     name: str
@@ -69,6 +77,7 @@ class ImageRef:
 
     @property
     def uri(self) -> str:
+        """The object's `gs://` URI."""
         return f"gs://{self.bucket}/{self.name}"
 
 
@@ -87,7 +96,11 @@ class ImageVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One image, one tenant, one pipeline: every field checked."""
+    """One image of one tenant to process by one pipeline. Every field is checked.
+
+    `source` tells whether an upload made the request, or a message (HTTP requests count as messages).
+    `origin_unknown` is True if the upload's event had no metadata, so that the image may be one of our outputs.
+    """
 
     tenant_id: str
     image: ImageRef
@@ -95,22 +108,23 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     request_id: str | None = None
     event_id: str = ""
-    by_upload: bool = False
-    origin_unknown: bool = False  # the event does not tell whether the image is one of our own outputs
+    source: Source = "message"
+    origin_unknown: bool = False
 
     @property
     def result_prefix(self) -> str:
-        """Where the image's results lie, without the final slash."""
+        """The prefix of the image's results, without the final slash."""
         return result_prefix(self.tenant_id, self.image.name)
 
 
 def parse(event: Event, config: Config) -> Request:
-    """Check an event and say what it asks for.
+    """Check an event and return the request that it makes.
 
     Raises:
         Ignored: the object is not an upload.
-        InvalidEvent: a field is missing or not what the contract says.
-        TenantMismatch: the object named is not in the named tenant's uploads.
+        InvalidEvent: a field is missing or invalid.
+        InvalidPipeline: the pipeline's name is invalid.
+        TenantMismatch: the image is not in the tenant's uploads.
     """
     if isinstance(event.payload, ObjectFinalized):
         return _parse_upload(event, event.payload, config)
@@ -118,15 +132,17 @@ def parse(event: Event, config: Config) -> Request:
 
 
 def reject_own_output(metadata: Mapping[str, Any]) -> None:
-    """Raises:
-    Ignored: the object's metadata say that we wrote it: somebody copied it here.
+    """Reject an object that is a copy of one of our outputs, by its metadata.
+
+    Raises:
+        Ignored: the metadata have the key that every output has.
     """
     if WORK_KEY in metadata:
-        raise Ignored("The object is a copy of one of our own outputs")
+        raise Ignored(f"object is a copy of an output of this function: its metadata have '{WORK_KEY}'")
 
 
 def loggable_fields(event: Event) -> dict[str, str]:
-    """The fields of an event that are safe to repeat, for logs and errors, however wrong the rest may be."""
+    """Return the valid fields of an event, for logs and errors, even if the event as a whole is invalid."""
     fields: Mapping[str, Any]
     if isinstance(event.payload, ObjectFinalized):
         fields = {
@@ -156,51 +172,54 @@ def loggable_fields(event: Event) -> dict[str, str]:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a stranger's JSON: strict, and refused rather than crashing when it is deep, huge or not UTF-8.
+    """Parse untrusted JSON strictly: UTF-8, no NaN or Infinity, no lone surrogates.
 
     Raises:
-        InvalidEvent: it is not JSON.
+        InvalidEvent: it is not valid JSON, or nested too deeply.
     """
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant)
-        if rb"\ud" in body.lower():  # half of a pair of surrogates is no text: no result could repeat it
+        value = json.loads(body.decode(), parse_constant=_reject_constant)
+        if rb"\ud" in body.lower():  # a lone surrogate cannot be encoded in a result or an error message
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent("The body is not valid JSON") from error
+        raise InvalidEvent("body must be valid JSON in UTF-8") from error
     return value
 
 
 def message_fields(message: ImageMessage) -> dict[str, Any]:
-    """The fields a message carries: its body's, overruled by its attributes.
+    """Return the fields of a message: those of its body, overridden by its attributes.
 
     Raises:
-        InvalidEvent: the body is there and is not a JSON object.
+        InvalidEvent: the body is neither empty nor a JSON object.
     """
     body: Any = parse_json(message.body) if message.body.strip() else {}
     if not isinstance(body, dict):
-        raise InvalidEvent("The body is JSON but not an object")
-    wanted = (*FIELDS, "options")
-    fields = {name: body[name] for name in wanted if body.get(name) is not None}
-    return fields | {name: message.attributes[name] for name in FIELDS if message.attributes.get(name)}
+        raise InvalidEvent(f"body must be a JSON object, got {quoted(body)}")
+    names = (*MESSAGE_FIELDS, "options")
+    fields = {name: body[name] for name in names if body.get(name) is not None}
+    return fields | {name: message.attributes[name] for name in MESSAGE_FIELDS if message.attributes.get(name)}
 
 
 def _parse_upload(event: Event, upload: ObjectFinalized, config: Config) -> Request:
     if upload.bucket != config.upload_bucket:
-        raise Ignored("The object is not in the upload bucket")
+        raise Ignored(f"bucket {quoted(upload.bucket)} is not the upload bucket")
     if not upload.name.startswith(UPLOADS_PREFIX):
-        raise Ignored(f"The object is not under {UPLOADS_PREFIX}")
+        raise Ignored(f"object {quoted(upload.name)} is not under '{UPLOADS_PREFIX}'")
     if upload.name.endswith("/"):
-        raise Ignored("The object is a folder marker")
+        raise Ignored("object is a folder marker: its name ends with '/'")
     reject_own_output(upload.metadata or {})
     tenant_id, slash, path = upload.name.removeprefix(UPLOADS_PREFIX).partition("/")
     if not slash or not TENANT_ID.fullmatch(tenant_id):
-        raise InvalidEvent("An upload belongs under uploads/{tenant_id}/, with a valid tenant id")
+        raise InvalidEvent(
+            f"object name must be 'uploads/{{tenant_id}}/{{path}}' with a tenant_id of {_TENANT_ID_RULE}, "
+            f"got {quoted(upload.name)}"
+        )
     return Request(
         tenant_id=tenant_id,
         image=ImageRef(upload.bucket, _image_name(tenant_id, path), upload.generation),
         pipeline=config.default_pipeline,
         event_id=event.event_id,
-        by_upload=True,
+        source="upload",
         origin_unknown=upload.metadata is None,
     )
 
@@ -208,13 +227,15 @@ def _parse_upload(event: Event, upload: ObjectFinalized, config: Config) -> Requ
 def _parse_message(event: Event, fields: Mapping[str, Any], config: Config) -> Request:
     tenant_id = _text(fields, "tenant_id")
     if not TENANT_ID.fullmatch(tenant_id):
-        raise InvalidEvent("tenant_id is not a valid tenant id: 1 to 63 of a-z, 0-9 and inner hyphens")
+        raise InvalidEvent(f"tenant_id must be {_TENANT_ID_RULE}, got {quoted(tenant_id)}")
     pipeline = _text(fields, "pipeline", config.default_pipeline)
     if not PIPELINE_NAME.fullmatch(pipeline):
-        raise InvalidPipeline("pipeline is not a valid name: a-z, then up to 62 of a-z, 0-9, _ and -")
+        raise InvalidPipeline(
+            f"pipeline must be a name of a-z, then up to 62 of a-z, 0-9, _ and -, got {quoted(pipeline)}"
+        )
     options = fields.get("options", {})
     if not isinstance(options, dict):
-        raise InvalidEvent("options is not a JSON object")
+        raise InvalidEvent(f"options must be a JSON object, got {quoted(options)}")
     return Request(
         tenant_id=tenant_id,
         image=ImageRef(
@@ -230,10 +251,10 @@ def _parse_message(event: Event, fields: Mapping[str, Any], config: Config) -> R
 def _text(fields: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = fields.get(name, default)
     if value is None:
-        raise InvalidEvent(f"{name} is missing")
-    limit = _MAX_IMAGE if name == "image" else _MAX_TEXT
+        raise InvalidEvent(f"{name} is required")
+    limit = _MAX_IMAGE_CHARACTERS if name == "image" else _MAX_FIELD_CHARACTERS
     if not isinstance(value, str) or len(value) > limit or not is_printable(value):
-        raise InvalidEvent(f"{name} is not a text of at most {limit} printable characters")
+        raise InvalidEvent(f"{name} must be a string of at most {limit} printable characters, got {quoted(value)}")
     return value
 
 
@@ -243,40 +264,41 @@ def _generation(fields: Mapping[str, Any]) -> int | None:
         return None
     generation = parse_generation(value)
     if generation is None:
-        raise InvalidEvent("generation is not a generation's number")
+        raise InvalidEvent(f"generation must be {GENERATION_RULE}, got {quoted(value)}")
     return generation
 
 
 def _named_image(tenant_id: str, image: str, config: Config) -> str:
-    """The object a message names: a gs:// URI, an object name under uploads/, or a path below the tenant's."""
+    """Return the object name of an image given as a gs:// URI, an object name, or a path below the prefix."""
+    own_prefix = uploads_prefix(tenant_id)
+    mismatch = f"image is not in the uploads of tenant '{tenant_id}': expected a path under '{own_prefix}'"
     if image.startswith("gs://"):
         bucket, _, name = image.removeprefix("gs://").partition("/")
         if bucket != config.upload_bucket:
-            raise TenantMismatch(f"The image is not in the uploads of tenant '{tenant_id}'")
+            raise TenantMismatch(f"{mismatch} in the upload bucket, got {quoted(image)}")
     elif image.startswith(UPLOADS_PREFIX):
         name = image
     else:
-        name = f"{uploads_prefix(tenant_id)}{image}"
-    own = uploads_prefix(tenant_id)
-    if not name.startswith(own):
-        raise TenantMismatch(f"The image is not in the uploads of tenant '{tenant_id}'")
-    return _image_name(tenant_id, name.removeprefix(own))
+        name = f"{own_prefix}{image}"
+    if not name.startswith(own_prefix):
+        raise TenantMismatch(f"{mismatch}, got {quoted(image)}")
+    return _image_name(tenant_id, name.removeprefix(own_prefix))
 
 
 def _image_name(tenant_id: str, path: str) -> str:
     name = f"{uploads_prefix(tenant_id)}{path}"
     if not path or path.endswith("/"):
-        raise InvalidEvent("The image's name is empty or a folder's")
+        raise InvalidEvent("image must name an object: its path must not be empty or end with '/'")
     if not is_printable(name) or len(name.encode(errors="replace")) > MAX_IMAGE_NAME_BYTES:
-        raise InvalidEvent(f"The image's name has unprintable characters or over {MAX_IMAGE_NAME_BYTES} bytes")
+        raise InvalidEvent(f"object name of the image must be printable, and at most {MAX_IMAGE_NAME_BYTES} bytes")
     if any(part in {".", ".."} for part in path.split("/")):
-        raise InvalidEvent("The image's name has a . or .. part")
+        raise InvalidEvent(f"image must not have '.' or '..' in its path, got {quoted(path)}")
     return name
 
 
 def _is_loggable(text: str) -> bool:
-    return 0 < len(text) <= _MAX_IMAGE and is_printable(text)
+    return 0 < len(text) <= _MAX_IMAGE_CHARACTERS and is_printable(text)
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(name)

@@ -1,10 +1,12 @@
-"""The grammar of names: tenant ids, pipelines, generations, printable text, object paths and metadata keys.
+"""Defines the grammar of names: tenant ids, pipelines, generations, printable text, object paths, metadata keys.
 
-Everything that reaches an object path, a cache key or a log line is checked by these. Pure; knows no request.
+Everything that reaches an object path, a cache key or a log line is checked or escaped by these functions. They
+are pure, and independent of any request.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -13,23 +15,25 @@ PIPELINE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 MAX_GENERATION: Final = 2**63 - 1
+GENERATION_RULE: Final = "an integer from 1 to 2^63-1"
 MAX_OBJECT_NAME_BYTES: Final = 1024  # https://cloud.google.com/storage/docs/objects#naming
-# An image's name must leave room for the longest name that its results add to it.
+# The results of an image are stored below its name, and their longest object name must be a valid one.
 MAX_IMAGE_NAME_BYTES: Final = MAX_OBJECT_NAME_BYTES - len("results//thumbnail-8192.jpg")
 
 UPLOADS_PREFIX: Final = "uploads/"
 RESULT_NAME: Final = "result.json"
 
-# Keys in the metadata of every object under results/: which work it belongs to.
+# Keys in the metadata of every object under results/, which identify the work it belongs to.
 WORK_KEY: Final = "tenant-vision-work"
 IMAGE_GENERATION_KEY: Final = "tenant-vision-image-generation"
 MODEL_KEY_PREFIX: Final = "tenant-vision-model-"
 
 _GENERATION: Final = re.compile(r"[0-9]{1,19}")
+_MAX_QUOTED_CHARACTERS: Final = 64
 
 
 def parse_generation(value: object) -> int | None:
-    """Return the generation of an object (1 to MAX_GENERATION) from a number or its decimal digits, else None."""
+    """Return a generation (1 to MAX_GENERATION) given as a number or its decimal digits. None if it is invalid."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     if isinstance(value, str):
@@ -40,8 +44,24 @@ def parse_generation(value: object) -> int | None:
 
 
 def is_printable(text: str) -> bool:
-    """Return whether the text can stand in a log line and in JSON: no control characters, no half surrogates."""
+    """Return whether the text has no control characters and no lone surrogates: logs and JSON can hold it."""
     return not UNPRINTABLE.search(text)
+
+
+def quoted(value: object) -> str:
+    """Return an untrusted JSON value for an error message: on one line, printable and shortened."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, str):
+        text = repr(value[:_MAX_QUOTED_CHARACTERS])
+        shortened = len(value) > _MAX_QUOTED_CHARACTERS
+    else:
+        text = json.dumps(value)
+        shortened = len(text) > _MAX_QUOTED_CHARACTERS
+        text = text[:_MAX_QUOTED_CHARACTERS]
+    return f"{text}…" if shortened else text
 
 
 def uploads_prefix(tenant_id: str) -> str:

@@ -16,6 +16,7 @@ from shared.ml.model_cache import ModelCache
 from testing.cloud import Cloud
 
 ROOT = Path(__file__).parents[1]
+INSTANCE_MODULES = ("main", "functions.entry_points", "functions.bootstrap")  # their import makes an instance
 
 hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no fault of the code's
 hypothesis.settings.load_profile("steady")
@@ -45,18 +46,20 @@ def serve(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))  # functions-framework adds to it
     for name in [each.metadata["name"] for each in Config.__dataclass_fields__.values()]:
         monkeypatch.delenv(name, raising=False)
-    before = list(logging.getLogger("shared").handlers)
 
     def start(target, settings):
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-        for name in [each for each in sys.modules if each == "main" or each.startswith("functions.")]:
-            del sys.modules[name]  # an instance of its own: the wiring is done at import
-        logging.getLogger("shared").handlers[:] = before
+        for name in INSTANCE_MODULES:
+            sys.modules.pop(name, None)
         return create_app(target, str(ROOT / "main.py")).test_client()
 
     yield start
-    logging.getLogger("shared").handlers[:] = before
+    for name in ("functions", "shared"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
     ModelCache.clear_cache()
 
 

@@ -1,1 +1,1 @@
-"""Thin clients of Cloud Storage and Pub/Sub: Google's errors in our words, at this seam only."""
+"""Thin clients of Cloud Storage and Pub/Sub, which turn their errors into those of `shared.errors`."""

@@ -1,4 +1,4 @@
-"""Publishes error messages and waits until Pub/Sub has them, or the event's time is over."""
+"""Publishes error messages to a Pub/Sub topic, and waits for the acknowledgement within the event deadline."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
     from google.api_core.retry import Retry
     from google.cloud import pubsub_v1
 
-PUBLISH_DEADLINE_S: Final = 30.0
+PUBLISH_TIMEOUT_S: Final = 30.0
 
 
 class ErrorTopic:
-    """The topic errors go to. Pub/Sub's client is imported and made by the first error, not before."""
+    """The error topic. The Pub/Sub client is imported and created by the first `publish`, not before."""
 
-    def __init__(self, topic: str, *, project: str = "", deadline_s: float = PUBLISH_DEADLINE_S) -> None:
+    def __init__(self, topic: str, *, project: str = "", timeout_s: float = PUBLISH_TIMEOUT_S) -> None:
+        """Name the topic: in full, or by its name alone in `project` (the default project if that is empty)."""
         self._topic = topic
         self._project = project
-        self._deadline_s = deadline_s
+        self._timeout_s = timeout_s
         self._client: pubsub_v1.PublisherClient | None = None
         self._lock = threading.Lock()
 
     def publish(self, attributes: Mapping[str, str], data: bytes) -> str:
-        """Publish one message and give its id once Pub/Sub has it.
+        """Publish one message, and return its id once Pub/Sub has acknowledged it.
 
         Raises:
-            PublishFailed: Pub/Sub did not take it within the deadline, or what is left of the event's time, for
-                whatever reason: the caller's event must then be delivered again.
+            PublishFailed: Pub/Sub did not acknowledge the message within the timeout or the event deadline, for
+                whatever reason. The event must then be delivered again.
         """
         try:
-            client, path = self._connected()
-            left = deadline.remaining_s(at_most=self._deadline_s)
-            retry = _retry(left)
-            future = client.publish(path, data, retry=retry, timeout=left, **attributes)
-            return str(future.result(timeout=left))
+            client, path = self._connect()
+            timeout_s = deadline.remaining_s(at_most=self._timeout_s)
+            future = client.publish(path, data, retry=_retry(timeout_s), timeout=timeout_s, **attributes)
+            return str(future.result(timeout=timeout_s))
         except Exception as error:
-            raise PublishFailed("The error could not be published") from error
+            raise PublishFailed("error message could not be published") from error
 
-    def _connected(self) -> tuple[pubsub_v1.PublisherClient, str]:
-        from google.cloud import pubsub_v1  # noqa: PLC0415 - 60 to 110 ms that most instances never need
+    def _connect(self) -> tuple[pubsub_v1.PublisherClient, str]:
+        from google.cloud import pubsub_v1  # noqa: PLC0415 - it takes 60 to 110 ms, and most instances never publish
 
         with self._lock:
             if self._client is None:
@@ -55,15 +55,15 @@ class ErrorTopic:
 
 
 def _retry(timeout_s: float) -> Retry:
-    """As the client's own, which would go on for 600 s, with nobody there to hear of it."""
+    """Return the client's default retry, but with `timeout_s` instead of 600 s."""
     from google.api_core import exceptions as api  # noqa: PLC0415 - as above
     from google.api_core.retry import Retry, if_exception_type  # noqa: PLC0415
 
-    may_pass = if_exception_type(api.ServerError, api.Aborted, api.Cancelled, api.TooManyRequests)
-    return Retry(predicate=may_pass, initial=0.1, maximum=10.0, multiplier=4, timeout=timeout_s)
+    is_transient = if_exception_type(api.ServerError, api.Aborted, api.Cancelled, api.TooManyRequests)
+    return Retry(predicate=is_transient, initial=0.1, maximum=10.0, multiplier=4, timeout=timeout_s)
 
 
 def _default_project() -> str:
-    import google.auth  # noqa: PLC0415 - asks the metadata server; only a short topic name needs it
+    import google.auth  # noqa: PLC0415 - it asks the metadata server, which only a topic without project needs
 
     return str(google.auth.default()[1])

@@ -1,6 +1,6 @@
-"""Reads and writes whole objects in Cloud Storage, each call within the event's time, in our own words.
+"""Reads and writes whole objects in Cloud Storage within the event deadline, and raises this project's errors.
 
-It does not know what the objects are for: which tenant they belong to, or what a missing one means.
+It is independent of what the objects are: their tenants, and what a missing one means.
 """
 
 from __future__ import annotations
@@ -26,44 +26,47 @@ from shared.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 from shared.runtime import deadline
 
 CONNECT_TIMEOUT_S: Final = 10.0
-READ_TIMEOUT_S: Final = 20.0  # without a byte
-CALL_DEADLINE_S: Final = 45.0
-MINIMUM_S: Final = 0.001  # a timeout of 0 is none to some, and refused by others
+READ_IDLE_TIMEOUT_S: Final = 20.0
+CALL_TIMEOUT_S: Final = 45.0
+MIN_ATTEMPT_TIMEOUT_S: Final = 0.001  # libraries reject a timeout of 0, or take it as none
 
 T = TypeVar("T")
 
 
 class ObjectStore:
-    """The storage client behind four verbs. One for all threads; the client is made on first use.
+    """Cloud Storage in four methods. Safe to share between threads; the client is created on first use.
 
-    A call is attempted again for `call_deadline_s`, or for what is left of the event's time if that is less, and
-    no attempt waits longer. Raises DeadlineExceeded where nothing is left.
+    Transient errors are retried for `call_timeout_s`, or until the event deadline if that is earlier. Every method
+    raises DeadlineExceeded if the deadline has passed.
     """
 
-    def __init__(self, *, project: str | None = None, call_deadline_s: float = CALL_DEADLINE_S) -> None:
+    def __init__(self, *, project: str | None = None, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Set the project (the environment's if None) and the timeout of a call with all its attempts."""
         self._project = project
         self._client: storage.Client | None = None
-        self._call_deadline_s = call_deadline_s
+        self._call_timeout_s = call_timeout_s
 
     def stat(self, bucket: str, name: str, *, generation: int | None = None) -> ObjectStat:
         """Read an object's metadata.
 
         Raises:
-            ObjectNotFound: storage answered 404.
-            StorageUnavailable: it did not answer, or not in time, or forbade it, or has no such bucket.
+            ObjectNotFound: there is no such object or generation.
+            StorageUnavailable: storage failed, timed out, denied access or has no such bucket.
         """
         blob = self._blob(bucket, name, generation)
-        with _our_words(bucket, name):
+        with translate_errors(bucket, name):
             self._call(blob.reload)
             return _stat(blob)
 
     def changed(self, bucket: str, name: str, *, generation: int) -> bool:
-        """Whether the live object is of another generation: one conditional read of its metadata.
+        """Return whether the live object is of another generation, by one conditional read of its metadata.
 
-        Raises: as `stat`.
+        Raises:
+            ObjectNotFound: there is no such object.
+            StorageUnavailable: storage failed, timed out, denied access or has no such bucket.
         """
         blob = self._blob(bucket, name)
-        with _our_words(bucket, name):
+        with translate_errors(bucket, name):
             try:
                 self._call(blob.reload, if_generation_not_match=generation)
             except api.NotModified:
@@ -73,29 +76,30 @@ class ObjectStore:
     def read(
         self, bucket: str, name: str, *, generation: int | None = None, max_bytes: int | None = None
     ) -> StoredObject:
-        """Read an object in one request, and check its bytes against the crc32c storage has of them.
+        """Read an object in one request, and verify its bytes by their CRC32C.
 
-        An object of more than `max_bytes` is not read to its end and comes without data.
+        An object of more than `max_bytes` is not read to its end, and is returned without data.
 
         Raises:
-            ObjectNotFound: storage answered 404.
-            StorageUnavailable: as `stat`, or the bytes are not those that were stored.
+            ObjectNotFound: there is no such object or generation.
+            StorageUnavailable: storage failed, timed out, denied access or has no such bucket, or the checksum
+                does not match.
         """
         blob = self._blob(bucket, name, generation)
-        with _our_words(bucket, name):
+        with translate_errors(bucket, name):
             try:
                 data = self._call(_download, blob, max_bytes)
-            except api.RequestRangeNotSatisfiable:  # an empty object has no first byte
+            except api.RequestRangeNotSatisfiable:  # an empty object has no range of bytes
                 data = b""
-            if not blob.generation or not blob.crc32c:  # not in the headers of this answer: ask once more
+            if not blob.generation or not blob.crc32c:  # the response had no such headers
                 self._call(blob.reload)
-            found = int(blob.generation)
+            live_generation = int(blob.generation)
         uri = f"gs://{bucket}/{name}"
         if max_bytes is not None and len(data) > max_bytes:
-            return StoredObject(None, uri, found, blob.crc32c)
+            return StoredObject(None, uri, live_generation, blob.crc32c)
         if crc32c(data) != blob.crc32c:
-            raise StorageUnavailable(f"The bytes of {uri} arrived damaged")
-        return StoredObject(data, uri, found, blob.crc32c)
+            raise StorageUnavailable(f"checksum mismatch: the download of {uri} is damaged")
+        return StoredObject(data, uri, live_generation, blob.crc32c)
 
     def write(
         self,
@@ -107,19 +111,19 @@ class ObjectStore:
         metadata: Mapping[str, str] | None = None,
         if_generation: int | None = None,
     ) -> int:
-        """Write an object and give its generation; storage verifies the bytes by their crc32c.
+        """Write an object and return its generation. Storage verifies the bytes by their CRC32C.
 
-        `if_generation` writes only over that generation (0: only where there is none).
+        With `if_generation` it writes only over that generation (0: only if there is no object).
 
         Raises:
-            ObjectChanged: the object is not at `if_generation`.
-            StorageUnavailable: as `stat`, or there is no such bucket.
+            ObjectChanged: the live object is not of `if_generation`.
+            StorageUnavailable: storage failed, timed out, denied access or has no such bucket.
         """
         blob = self._blob(bucket, name)
         blob.metadata = dict(metadata or {})
         blob.cache_control = "no-cache"
         try:
-            with _our_words(bucket, name):
+            with translate_errors(bucket, name):
                 self._call(
                     blob.upload_from_string,
                     data,
@@ -129,58 +133,62 @@ class ObjectStore:
                 )
                 return int(blob.generation)
         except ObjectNotFound as error:
-            raise StorageUnavailable(f"There is no bucket {bucket} to write to") from error
+            raise StorageUnavailable(f"bucket '{bucket}' not found") from error
 
-    def _call(self, attempt: Callable[..., T], *what: object, **how: object) -> T:
-        """The answer to one of several attempts. Each is told what is left then: the client knows no end."""
-        ends = time.monotonic() + deadline.remaining_s(at_most=self._call_deadline_s)
+    def _call(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """Retry within the event deadline; each attempt gets the remaining time as its timeout."""
+        end = time.monotonic() + deadline.remaining_s(at_most=self._call_timeout_s)
 
-        def once() -> T:
-            left = max(deadline.remaining_s(at_most=ends - time.monotonic()), MINIMUM_S)
-            timeout = min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)
-            return attempt(*what, **how, timeout=timeout, retry=None)
+        def attempt() -> T:
+            remaining = max(deadline.remaining_s(at_most=end - time.monotonic()), MIN_ATTEMPT_TIMEOUT_S)
+            timeout = min(CONNECT_TIMEOUT_S, remaining), min(READ_IDLE_TIMEOUT_S, remaining)
+            return function(*args, **kwargs, timeout=timeout, retry=None)
 
-        answer: T = DEFAULT_RETRY.with_timeout(ends - time.monotonic())(once)()
-        return answer
+        result: T = DEFAULT_RETRY.with_timeout(end - time.monotonic())(attempt)()
+        return result
 
     def _blob(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob:
         if self._client is None:
-            # The client would ask for each bucket's metadata beside the first read, in a thread of its own, for
-            # traces that nobody keeps: a request more, and a right (storage.buckets.get) that we do not need.
+            # Without this the client requests each bucket's metadata in a thread of its own, for OpenTelemetry
+            # traces that are not exported. That would need one more permission (storage.buckets.get).
             os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-            with _our_words(bucket, name):
+            with translate_errors(bucket, name):
                 self._client = storage.Client(project=self._project)
         return self._client.bucket(bucket).blob(name, generation=generation)
 
 
-class _Sink(io.BytesIO):
-    """Takes a body as long as there is time: a timeout counts from one byte to the next, however slow they are."""
+class _DeadlineBuffer(io.BytesIO):
+    """Buffers a download until the event deadline: the client's timeout limits only the pause between bytes."""
 
     def write(self, data: Any, /) -> int:
+        """Append data.
+
+        Raises:
+            DeadlineExceeded: the event deadline has passed.
+        """
         deadline.check()
         return super().write(data)
 
 
-def _download(blob: storage.Blob, max_bytes: int | None, **how: object) -> bytes:
-    sink = _Sink()
-    blob.download_to_file(sink, end=max_bytes, raw_download=True, checksum=None, **how)
-    return sink.getvalue()
+def _download(blob: storage.Blob, max_bytes: int | None, **kwargs: object) -> bytes:
+    buffer = _DeadlineBuffer()
+    blob.download_to_file(buffer, end=max_bytes, raw_download=True, checksum=None, **kwargs)
+    return buffer.getvalue()
 
 
 def _stat(blob: storage.Blob) -> ObjectStat:
     return ObjectStat(int(blob.generation), int(blob.size or 0), blob.crc32c or "", dict(blob.metadata or {}))
 
 
-# What the client stumbles over where an answer is not storage's: a proxy's page, an object without its fields.
-_NOT_STORAGE: Final = (AttributeError, KeyError, TypeError, ValueError)
+# The client raises these for a response that is not storage's: the page of a proxy, an object without its fields.
+_MALFORMED_RESPONSE_ERRORS: Final = (AttributeError, KeyError, TypeError, ValueError)
+
+# Storage answers 404 with this message for a missing bucket, but not in every case.
+_NO_BUCKET_MESSAGE: Final = "The specified bucket does not exist."
 
 
-# Storage does not always tell: the 404 of an object may stand for that of its bucket.
-_NO_BUCKET: Final = "The specified bucket does not exist."
-
-
-def _said(error: api.GoogleAPICallError) -> str:
-    """Storage's own sentence: alone where bytes were asked for, and in JSON everywhere else."""
+def _error_message(error: api.GoogleAPICallError) -> str:
+    """Return storage's own message, which is plain text for a download, and in JSON for all other requests."""
     text = getattr(getattr(error, "response", None), "text", "")
     try:
         return str(json.loads(text)["error"]["message"])
@@ -189,13 +197,19 @@ def _said(error: api.GoogleAPICallError) -> str:
 
 
 @contextmanager
-def _our_words(bucket: str, name: str) -> Generator[None]:
-    """Only a 404 means "not there" and only a 412 means "changed"; everything else may heal with time."""
+def translate_errors(bucket: str, name: str) -> Generator[None]:
+    """Translate the client's errors: 404 to ObjectNotFound, 412 to ObjectChanged, others to StorageUnavailable.
+
+    Raises:
+        ObjectNotFound: the object does not exist.
+        ObjectChanged: the precondition of a write failed.
+        StorageUnavailable: any other error, and a missing bucket: a later attempt may succeed.
+    """
     try:
         yield
     except api.NotFound as error:
-        if _said(error) == _NO_BUCKET:  # a setting is wrong, or a right is missing: that can be mended
-            raise StorageUnavailable(f"There is no bucket {bucket}") from error
+        if _error_message(error) == _NO_BUCKET_MESSAGE:  # a wrong setting, which can be corrected
+            raise StorageUnavailable(f"bucket '{bucket}' not found") from error
         raise ObjectNotFound(f"gs://{bucket}/{name}") from error
     except api.PreconditionFailed as error:
         raise ObjectChanged(f"gs://{bucket}/{name}") from error
@@ -207,6 +221,6 @@ def _our_words(bucket: str, name: str) -> Generator[None]:
         DataCorruption,
         InvalidResponse,
         OSError,
-        *_NOT_STORAGE,
+        *_MALFORMED_RESPONSE_ERRORS,
     ) as error:
-        raise StorageUnavailable(f"Storage did not serve gs://{bucket}/{name}") from error
+        raise StorageUnavailable(f"Cloud Storage request failed for gs://{bucket}/{name}") from error

@@ -1,4 +1,4 @@
-"""What stores of objects answer with, whichever they are: Google's is in `object_store`. Imports no client."""
+"""Defines what object stores return, independently of Google's client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import google_crc32c
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
-    """An object's metadata: size in bytes, crc32c as storage writes it (base64, big-endian)."""
+    """An object's metadata. `size` is in bytes, `crc32c` as storage writes it (base64 of big-endian bytes)."""
 
     generation: int
     size: int
@@ -21,7 +21,7 @@ class ObjectStat:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object's bytes, verified, and the generation they are of. `data` None: over the size asked for."""
+    """The verified bytes of one generation of an object. `data` is None if they exceed the requested maximum."""
 
     data: bytes | None
     uri: str
@@ -30,5 +30,5 @@ class StoredObject:
 
 
 def crc32c(data: bytes) -> str:
-    """The Castagnoli checksum of `data` as storage writes it: base64 of four big-endian bytes."""
+    """Return the CRC32C (Castagnoli) of `data` as storage writes it: base64 of four big-endian bytes."""
     return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()

@@ -1,7 +1,7 @@
-"""A tenant's own part of a store of objects: what is handed to all that works for a tenant.
+"""Limits an object store to one tenant's objects: a capability that is passed to all code that serves a tenant.
 
-It says which buckets hold the three kinds of objects and whose they are; who may ask for which is decided in
-`shared.events`, and this is what holds when that, or anybody after it, is mistaken.
+`shared.events` checks which image a tenant may request. This is defence in depth if that check, or later code, is
+wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.names import MAX_OBJECT_NAME_BYTES, TENANT_ID, is_printable
 
 
 class Store(Protocol):
-    """What is needed of a store of objects; see `shared.cloud.object_store`."""
+    """An object store, as `shared.cloud.object_store.ObjectStore` documents it."""
 
     def stat(self, bucket: str, name: str, *, generation: int | None = None) -> ObjectStat: ...
     def changed(self, bucket: str, name: str, *, generation: int) -> bool: ...
@@ -35,27 +35,35 @@ class Store(Protocol):
 
 
 class TenantStores:
-    """The only holder of a whole store: it gives each tenant's part of it, and nothing else."""
+    """Holds the whole store, and gives out only the part of one tenant."""
 
     def __init__(self, store: Store, *, models: str = "", uploads: str = "", results: str = "") -> None:
-        """`models`, `uploads`, `results`: the buckets of each; what has none cannot be reached."""
+        """Set the buckets of models, uploads and results. A kind without a bucket is not accessible."""
         self._store = store
         self._buckets = {"models": models, "uploads": uploads, "results": results}
 
     def of(self, tenant_id: str) -> TenantStore:
-        """Raises: OutsideTenant: that is no tenant's id."""
+        """Return the part of one tenant.
+
+        Raises:
+            OutsideTenant: `tenant_id` is not a valid tenant id.
+        """
         return TenantStore(self._store, tenant_id, self._buckets)
 
 
 class TenantStore:
-    """Reads `models/{tenant_id}/`, `uploads/{tenant_id}/` and `results/{tenant_id}/`, and writes the last.
+    """Reads `models/{tenant_id}/`, `uploads/{tenant_id}/` and `results/{tenant_id}/`, and writes only the last.
 
-    Objects go by their name alone: its first part says which bucket, so that no other can be named. The verbs
-    answer and raise as those of `shared.cloud.object_store`; a name that is not this tenant's is OutsideTenant,
-    and the store is not asked.
+    Methods take an object's name without a bucket: its first part determines the bucket. They return and raise
+    what those of the store do, but raise OutsideTenant for a name outside the tenant's prefixes.
     """
 
     def __init__(self, store: Store, tenant_id: str, buckets: Mapping[str, str]) -> None:
+        """Bind the store to a tenant. `buckets` are keyed by the first part of object names.
+
+        Raises:
+            OutsideTenant: `tenant_id` is not a valid tenant id.
+        """
         if not TENANT_ID.fullmatch(tenant_id):
             raise OutsideTenant
         self._store = store
@@ -63,12 +71,15 @@ class TenantStore:
         self._buckets = buckets
 
     def stat(self, name: str, *, generation: int | None = None) -> ObjectStat:
+        """Read an object's metadata."""
         return self._store.stat(self._bucket(name), name, generation=generation)
 
     def changed(self, name: str, *, generation: int) -> bool:
+        """Return whether the live object is of another generation."""
         return self._store.changed(self._bucket(name), name, generation=generation)
 
     def read(self, name: str, *, generation: int | None = None, max_bytes: int | None = None) -> StoredObject:
+        """Read an object, or only its generation if it has more than `max_bytes`."""
         return self._store.read(self._bucket(name), name, generation=generation, max_bytes=max_bytes)
 
     def write(
@@ -80,6 +91,7 @@ class TenantStore:
         metadata: Mapping[str, str] | None = None,
         if_generation: int | None = None,
     ) -> int:
+        """Write an object under `results/`, and return its generation."""
         bucket = self._bucket(name)
         if not name.startswith("results/"):
             raise OutsideTenant
@@ -88,9 +100,13 @@ class TenantStore:
         )
 
     def _bucket(self, name: str) -> str:
-        """Where an object of this tenant lies.
+        """Return the bucket of an object of this tenant.
 
-        A store may be folders (`local.folder_store`), where `..` leads out, and a name may be part of a URL.
+        Names with `..` are rejected because a store may map them to files (`local.folder_store`), and unprintable
+        ones because a store may put them in a URL.
+
+        Raises:
+            OutsideTenant: the name is not one of this tenant's objects.
         """
         kind, _, rest = name.partition("/")
         path = rest.removeprefix(f"{self._tenant_id}/")

@@ -184,7 +184,7 @@ class PipelineRunner:
 
 def _image_missing_error(request: Request) -> Ignored | ImageNotFound:
     """Return the error for a missing image: an upload's event is moot then, a caller must be told."""
-    if request.by_upload:
+    if request.source == "upload":
         return Ignored("The image, or this generation of it, is gone")
     generation = f" of generation {request.image.generation}" if request.image.generation else ""
     return ImageNotFound(f"There is no image {request.image.uri}{generation}")

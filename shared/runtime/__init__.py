@@ -1,1 +1,1 @@
-"""The runtime of an event: its deadline, its log record, and the CPUs and memory of the machine."""
+"""Runtime services: event deadline, event record, JSON logs, and the CPUs and memory of the machine."""

@@ -1,6 +1,8 @@
-"""How long the event at hand may still take: asked by every call that waits for somebody. Knows no event.
+"""Keeps the deadline of the current event, which every call that waits consults.
 
-Found through a context variable, like the summary; work handed to other threads takes the context along.
+The deadline is in a context variable. Work in other threads needs a copy of the context
+(`contextvars.copy_context`).
+The names are those of trio: https://trio.readthedocs.io/en/stable/reference-core.html#cancellation-and-timeouts
 """
 
 from __future__ import annotations
@@ -14,39 +16,43 @@ from typing import Final
 
 from shared.errors import DeadlineExceeded
 
-_ENDS: Final[ContextVar[float]] = ContextVar("ends", default=math.inf)
-_WHOLE_S: Final[ContextVar[float]] = ContextVar("whole_s", default=math.inf)
+_DEADLINE: Final[ContextVar[float]] = ContextVar("deadline", default=math.inf)  # in the time of time.monotonic()
+_TOTAL_S: Final[ContextVar[float]] = ContextVar("total_s", default=math.inf)
 
 
 @contextmanager
 def fail_after(seconds: float) -> Generator[None]:
-    """What runs inside has so many seconds, or what is left to it of an outer one if that is less."""
-    ends = _ENDS.set(min(_ENDS.get(), time.monotonic() + seconds))
-    whole = _WHOLE_S.set(min(_WHOLE_S.get(), seconds))
+    """Set the deadline of the code inside to `seconds` from now. An earlier outer deadline stays in force."""
+    deadline = _DEADLINE.set(min(_DEADLINE.get(), time.monotonic() + seconds))
+    total = _TOTAL_S.set(min(_TOTAL_S.get(), seconds))
     try:
         yield
     finally:
-        _ENDS.reset(ends)
-        _WHOLE_S.reset(whole)
+        _DEADLINE.reset(deadline)
+        _TOTAL_S.reset(total)
 
 
 def total_s() -> float:
-    """Seconds that there were in the beginning."""
-    return _WHOLE_S.get()
+    """Return the seconds that the event had at its start, or infinity without a deadline."""
+    return _TOTAL_S.get()
 
 
 def remaining_s(*, at_most: float = math.inf) -> float:
-    """Seconds that are left, or `at_most`; without a deadline there is always time.
+    """Return the seconds until the deadline (infinity without one), but no more than `at_most`.
 
     Raises:
-        DeadlineExceeded: none are left.
+        DeadlineExceeded: the deadline has passed.
     """
-    left = _ENDS.get() - time.monotonic()
-    if left <= 0:
-        raise DeadlineExceeded("The time for this event is over")
-    return min(left, at_most)
+    remaining = _DEADLINE.get() - time.monotonic()
+    if remaining <= 0:
+        raise DeadlineExceeded("event deadline exceeded")
+    return min(remaining, at_most)
 
 
 def check() -> None:
-    """Raises: as `remaining_s`; for the moments between two pieces of work."""
+    """Check that the deadline has not passed.
+
+    Raises:
+        DeadlineExceeded: it has.
+    """
     remaining_s()

@@ -1,8 +1,7 @@
-"""The record of one event as it happens: what is known of it and how long each stage took. Writes nothing.
+"""Records one event as it is processed: the fields known of it, and the time of each stage. Writes nothing.
 
-One Summary a thread of work, found through a context variable, so that a stage deep in a processor can be
-timed without every function in between carrying a stopwatch. Work handed to other threads takes the context
-along (`contextvars.copy_context`).
+The record is in a context variable, so that code at any depth can time a stage without passing a timer through
+every function. Work in other threads needs a copy of the context (`contextvars.copy_context`).
 """
 
 from __future__ import annotations
@@ -12,60 +11,59 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 
 class EventRecord:
-    """Fields and stage timings of one event. Safe to share between the threads that work on it."""
+    """Fields and stage timings of one event. Safe to share between threads."""
 
     def __init__(self) -> None:
+        """Start the time of the event."""
         self.fields: dict[str, Any] = {}
         self._stages_s: dict[str, float] = {}
         self._started = time.perf_counter()
         self._lock = threading.Lock()
 
     @property
-    def elapsed_s(self) -> float:
-        return time.perf_counter() - self._started
-
-    @property
     def timings_ms(self) -> dict[str, float]:
-        """Milliseconds a stage, in the order they first ended, then the total so far."""
+        """Milliseconds of each stage, in the order in which they first ended, then the total so far."""
         with self._lock:
             stages = {name: round(seconds * 1000, 1) for name, seconds in self._stages_s.items()}
-        return stages | {"total": round(self.elapsed_s * 1000, 1)}
+        return stages | {"total": round((time.perf_counter() - self._started) * 1000, 1)}
 
     def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to the time of a stage."""
         with self._lock:
             self._stages_s[stage] = self._stages_s.get(stage, 0.0) + seconds
 
     def add_fields(self, **fields: Any) -> None:
+        """Set fields of the event's summary line and error messages."""
         with self._lock:
             self.fields.update(fields)
 
 
-_current: ContextVar[EventRecord | None] = ContextVar("summary", default=None)
+_CURRENT: Final[ContextVar[EventRecord | None]] = ContextVar("event_record", default=None)
 
 
 @contextmanager
 def event_record() -> Generator[EventRecord]:
-    """Open the record of one event; what runs inside adds to it."""
-    summary = EventRecord()
-    token = _current.set(summary)
+    """Open the record of one event, which is the current record of the code inside."""
+    record = EventRecord()
+    token = _CURRENT.set(record)
     try:
-        yield summary
+        yield record
     finally:
-        _current.reset(token)
+        _CURRENT.reset(token)
 
 
 def current_record() -> EventRecord:
-    """The open record, or a fresh one that nobody reads (a processor used on its own)."""
-    return _current.get() or EventRecord()
+    """Return the current record, or a new one that is discarded if there is none (a processor used on its own)."""
+    return _CURRENT.get() or EventRecord()
 
 
 @contextmanager
 def stage(name: str) -> Generator[None]:
-    """Time a stage of the current event; the same name twice adds up."""
+    """Time a stage of the current event. Times of the same name are summed."""
     started = time.perf_counter()
     try:
         yield

@@ -1,4 +1,9 @@
-"""Writes log lines as Cloud Logging reads them: one JSON object a line on standard output, in one write."""
+"""Formats log records as Cloud Logging reads them: one JSON object a line on standard output, in one write.
+
+All code logs through `logging`. A record may carry more in `extra`, by the names that google-cloud-logging uses:
+`json_fields`, a mapping that is added to the line, and `trace`, the `Trace` of the HTTP request.
+Source: https://cloud.google.com/logging/docs/structured-logging
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,18 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-_SEVERITIES: Final = {"DEBUG": 100, "INFO": 200, "WARNING": 400, "ERROR": 500}
-_REPORTED: Final = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
+_SEVERITIES: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR"})
+_SERVICE: Final = "tenant-vision"
+_REPORTED_ERROR_EVENT: Final = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _CLOUD_TRACE: Final = re.compile(r"([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=([01]))?")
 
 
 class Trace:
-    """The trace and span a request belongs to, from `traceparent` or `X-Cloud-Trace-Context`.
+    """The trace and span of an HTTP request, from `traceparent` or `X-Cloud-Trace-Context`.
 
     Sources: https://www.w3.org/TR/trace-context/ and https://cloud.google.com/trace/docs/trace-context
     """
@@ -29,7 +35,7 @@ class Trace:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Trace | None:
-        """Read the headers (lower-case names); None where neither is there and well formed."""
+        """Parse the headers (lower-case names). Return None if neither is present and well-formed."""
         if match := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
             return cls(match[1], match[2], sampled=bool(int(match[3], 16) & 1))
         if match := _CLOUD_TRACE.fullmatch(headers.get("x-cloud-trace-context", "")):
@@ -38,6 +44,7 @@ class Trace:
         return None
 
     def fields(self, project: str) -> dict[str, Any]:
+        """Return the fields that Cloud Logging links to the trace in `project`."""
         trace = f"projects/{project}/traces/{self.trace_id}" if project else self.trace_id
         return {
             "logging.googleapis.com/trace": trace,
@@ -46,45 +53,67 @@ class Trace:
         }
 
 
-class Log:
-    """Knows the lowest severity worth writing and the project that traces belong to."""
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object on one line.
 
-    def __init__(self, *, level: str = "INFO", project: str = "", service: str = "tenant-vision") -> None:
-        self._least = _SEVERITIES[level]
+    Fields that are None are left out, and `tenant_id` becomes a label too. A record without `json_fields` names
+    its logger.
+    """
+
+    def __init__(self, *, project: str = "") -> None:
+        """Set the project in which traces are looked up."""
+        super().__init__()
         self._project = project
-        self._service = service
 
-    def write(self, severity: str, message: str, *, trace: Trace | None = None, **fields: Any) -> None:
-        """Write one line. Fields that are None are left out; `tenant_id` becomes a label too."""
-        if _SEVERITIES[severity] < self._least:
-            return
-        line: dict[str, Any] = {"severity": severity, "message": message}
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the JSON object of the record, without a line break."""
+        fields: Mapping[str, Any] = getattr(record, "json_fields", {"logger": record.name})
+        trace: Trace | None = getattr(record, "trace", None)
+        line: dict[str, Any] = {
+            "severity": record.levelname if record.levelname in _SEVERITIES else "ERROR",
+            "message": super().format(record),
+        }
         if trace:
             line |= trace.fields(self._project)
         if fields.get("tenant_id"):
             line["logging.googleapis.com/labels"] = {"tenant_id": fields["tenant_id"]}
         line |= {name: value for name, value in fields.items() if value is not None}
         text = json.dumps(line, ensure_ascii=False, default=str)
-        sys.stdout.write(text.encode(errors="backslashreplace").decode() + "\n")  # "\\ud800" alone is no UTF-8
-        sys.stdout.flush()
-
-    def report(self, error: BaseException, *, trace: Trace | None = None, **fields: Any) -> None:
-        """Write an error with its traceback in the form that Error Reporting groups by stack.
-
-        Source: https://cloud.google.com/error-reporting/docs/formatting-error-messages
-        """
-        stack = "".join(traceback.format_exception(error))
-        service = {"serviceContext": {"service": self._service}}
-        self.write("ERROR", stack, trace=trace, **{"@type": _REPORTED}, **service, **fields)
+        return text.encode(errors="backslashreplace").decode()  # UTF-8 cannot encode a lone surrogate
 
 
-class LogHandler(logging.Handler):
-    """Takes what modules say through `logging` to the same lines."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__()
-        self._log = log
+class StandardOutputHandler(logging.Handler):
+    """Writes each record in one write to what `sys.stdout` is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        severity = record.levelname if record.levelname in _SEVERITIES else "ERROR"
-        self._log.write(severity, self.format(record), logger=record.name)
+        """Write one line. An error is raised to the caller, not printed."""
+        sys.stdout.write(f"{self.format(record)}\n")
+        sys.stdout.flush()
+
+
+def configure_logging(loggers: Iterable[str], *, level: str = "INFO", project: str = "") -> None:
+    """Have the named loggers write JSON lines of `level` and above to standard output, and nowhere else."""
+    handler = StandardOutputHandler()
+    handler.setFormatter(JsonFormatter(project=project))
+    for name in loggers:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+def report_error(
+    logger: logging.Logger,
+    error: BaseException,
+    fields: Mapping[str, Any],
+    *,
+    trace: Trace | None = None,
+    service: str = _SERVICE,
+) -> None:
+    """Log an error with its traceback in the form that Error Reporting groups by stack.
+
+    Source: https://cloud.google.com/error-reporting/docs/formatting-error-messages
+    """
+    form = {"@type": _REPORTED_ERROR_EVENT, "serviceContext": {"service": service}}
+    message = "".join(traceback.format_exception(error))
+    logger.error(message, extra={"json_fields": {**form, **fields}, "trace": trace})

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: the container's share, not the host's."""
+"""Tells the CPUs and the memory that this process may use: those of its container, not of the host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def available_cpus() -> int:
-    """CPUs this process may use; ONNX Runtime would take the host's."""
+    """Return the CPUs that this process may use. ONNX Runtime's own default is all CPUs of the host."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup("cpu.max")
     if len(quota) == 2 and quota[0] != "max":
@@ -15,16 +15,19 @@ def available_cpus() -> int:
 
 
 def available_memory() -> int:
-    """Bytes this process may use: the container's, else the machine's."""
+    """Return the bytes of memory that this process may use: the container's limit, or all of the machine's."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _cgroup("memory.max")
     return min(machine, int(limit[0])) if limit and limit[0] != "max" else machine
 
 
 def _cgroup(name: str) -> list[str]:
-    """What the container's cgroup (v2) says; nothing where there is no such limit."""
+    """Return the values of a control of the container's cgroup (v2). Empty if there is no such control.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html
+    """
     try:
-        with open(f"/sys/fs/cgroup/{name}", encoding="ascii") as file:  # noqa: PTH123 - one line, no path to speak of
+        with open(f"/sys/fs/cgroup/{name}", encoding="ascii") as file:  # noqa: PTH123 - a fixed path of the kernel
             return file.read().split()
     except OSError:
         return []

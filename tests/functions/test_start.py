@@ -16,7 +16,7 @@ class NoNetwork(socket.socket):
     def connect(self, *_): raise AssertionError("connects at import")
 socket.socket = NoNetwork
 import main
-from functions.app import APP
+from functions.bootstrap import APP
 from shared.cloud.object_store import ObjectStore
 stores = [vars(APP._pipeline._stores)["_store"]]
 assert [type(each) for each in stores] == [ObjectStore]

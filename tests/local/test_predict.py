@@ -184,14 +184,14 @@ def test_a_folder_or_a_text_is_not_an_image(predict, photos):
     ("words", "tenant", "said"),
     [
         (["--pipeline", "detekt"], "tenant-001", "There is no pipeline 'detekt'; there are: "),
-        (["--pipeline", "../detect"], "tenant-001", "pipeline is not a valid name"),
+        (["--pipeline", "../detect"], "tenant-001", "pipeline must be a name"),
         (["--options", "{reading: fast}"], "tenant-001", "--options '{reading: fast}' is not valid JSON"),
         (["--options", ""], "tenant-001", "--options '' is not valid JSON"),
-        (["--options", '["fast"]'], "tenant-001", "options is not a JSON object"),
+        (["--options", '["fast"]'], "tenant-001", "options must be a JSON object, got an array"),
         (["--options", '{"resampling": "quick"}'], "tenant-001", "options, at resampling: 'quick' is not one of"),
         (["--options", '{"colour": 1}'], "tenant-001", "options: there is no 'colour' here; there are: "),
-        ([], "../tenant-001", "tenant_id is not a valid tenant id"),
-        ([], "Tenant", "tenant_id is not a valid tenant id"),
+        ([], "../tenant-001", "tenant_id must be 1 to 63"),
+        ([], "Tenant", "tenant_id must be 1 to 63"),
     ],
 )
 def test_what_nobody_may_ask_for_ends_the_run(predict, photos, words, tenant, said):
@@ -260,7 +260,7 @@ def test_a_setting_of_no_use_is_refused_by_name(predict, photos, monkeypatch):
     status, _, said = predict(photos / "bed.jpg")
 
     assert status == 1
-    assert "CONFIDENCE_THRESHOLD='high' is refused: it takes 0 to 1" in said
+    assert "CONFIDENCE_THRESHOLD='high' is invalid: expected 0 to 1" in said
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_an_upload_that_tells_no_metadata_may_be_a_copy_of_ours(metadata, may_be
 
 
 def test_a_copy_of_our_own_output_is_ignored():
-    with pytest.raises(Ignored, match="our own"):
+    with pytest.raises(Ignored, match="copy of an output"):
         upload("uploads/t/a.jpg", metadata={"tenant-vision-work": "0"})
 
 
@@ -47,7 +47,7 @@ def test_an_upload_asks_for_itself():
     request = upload("uploads/tenant-001/beds/a.jpg")
     assert (request.tenant_id, request.pipeline, request.event_id) == ("tenant-001", "detect", "e-1")
     assert (request.image.uri, request.image.generation) == ("gs://up/uploads/tenant-001/beds/a.jpg", 7)
-    assert request.by_upload
+    assert request.source == "upload"
     assert request.result_prefix == "results/tenant-001/beds/a.jpg"
 
 
@@ -194,7 +194,7 @@ def test_images_that_are_the_tenant_s_own(image, name):
     request = asking(image=image)
     assert (request.image.bucket, request.image.name) == ("up", f"uploads/tenant-001/{name}")
     assert request.image.generation is None
-    assert not request.by_upload
+    assert request.source == "message"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from functions import envelope
 from shared import errors
 from shared.config import Config
 from shared.errors import TenantVisionError
-from shared.events import FIELDS, ObjectFinalized, parse
+from shared.events import MESSAGE_FIELDS, ObjectFinalized, parse
 
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 CODE = re.compile(r"```json\n(.*?)```", re.DOTALL)
@@ -50,7 +50,7 @@ def section(page, title):
     return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_the_readme_lists_every_setting_its_default_and_what_it_takes(readme):
+def test_the_readme_lists_every_setting_its_default_and_what_it_accepts(readme):
     fallbacks = {"UPLOAD_BUCKET": "GCS_BUCKET", "RESULTS_BUCKET": "GCS_BUCKET"}
     expected = []
     for field in dataclasses.fields(Config):
@@ -60,8 +60,8 @@ def test_the_readme_lists_every_setting_its_default_and_what_it_takes(readme):
             default = f"{default:g}"
         if isinstance(default, tuple):
             default = ",".join(map(str, default))
-        expected.append((name, fallbacks.get(name, str(default)), field.metadata["takes"]))
-    listed = rows(section(readme, "Settings"), "setting", "default", "takes")
+        expected.append((name, fallbacks.get(name, str(default)), field.metadata["accepts"]))
+    listed = rows(section(readme, "Settings"), "setting", "default", "accepts")
     assert sorted(tuple(row[:3]) for row in listed) == sorted(expected)
     assert all(row[3] for row in listed)
 
@@ -88,7 +88,7 @@ def test_the_contract_lists_every_status(contract):
 
 def test_the_contract_lists_every_field_of_a_message(contract):
     listed = rows(section(contract, "Events in"), "attribute", "meaning")
-    assert tuple(row[0] for row in listed) == FIELDS
+    assert tuple(row[0] for row in listed) == MESSAGE_FIELDS
 
 
 def test_the_contract_s_event_is_one_and_asks_for_its_image(contract):

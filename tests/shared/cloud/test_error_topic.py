@@ -31,7 +31,7 @@ def test_a_topic_may_be_named_short(cloud, pubsub):
 
 def test_a_topic_that_is_not_there_fails(cloud, pubsub):
     with pytest.raises(PublishFailed):
-        ErrorTopic(f"{cloud.topic}-gone", deadline_s=5).publish({}, b"{}")
+        ErrorTopic(f"{cloud.topic}-gone", timeout_s=5).publish({}, b"{}")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_topic_that_is_not_there_fails(cloud, pubsub):
 )
 def test_what_pub_sub_takes_from_nobody_fails_at_once(attributes, data, cloud, pubsub):
     with pytest.raises(PublishFailed):
-        ErrorTopic(cloud.topic, deadline_s=5).publish(attributes, data)
+        ErrorTopic(cloud.topic, timeout_s=5).publish(attributes, data)
 
 
 def test_nobody_there_fails_within_the_deadline(cloud, monkeypatch):
@@ -48,7 +48,7 @@ def test_nobody_there_fails_within_the_deadline(cloud, monkeypatch):
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{nobody.number}")
     began = time.monotonic()
     with pytest.raises(PublishFailed) as caught:
-        ErrorTopic(cloud.topic, deadline_s=0.5).publish({}, b"{}")
+        ErrorTopic(cloud.topic, timeout_s=0.5).publish({}, b"{}")
     assert time.monotonic() - began < 4
     assert str(nobody.number) not in str(caught.value)
     nobody.release()

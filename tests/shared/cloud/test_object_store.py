@@ -27,7 +27,7 @@ from testing.faults import Answer
 @pytest.fixture
 def store(emulators, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage_url)
-    return ObjectStore(project="p", call_deadline_s=10)
+    return ObjectStore(project="p", call_timeout_s=10)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def failing(monkeypatch):
 
     def store(url, deadline_s=0.4):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        return ObjectStore(project="p", call_deadline_s=deadline_s)
+        return ObjectStore(project="p", call_timeout_s=deadline_s)
 
     return store
 
@@ -169,7 +169,7 @@ NO_BUCKET = "The specified bucket does not exist."
 )
 @pytest.mark.parametrize("verb", READERS)
 def test_a_bucket_that_is_not_there_is_no_missing_object(verb, body, failing):
-    said = pytest.raises(StorageUnavailable, match="There is no bucket b")
+    said = pytest.raises(StorageUnavailable, match="bucket 'b' not found")
     with faults.storage_that_answers(Answer(404, body)) as (url, _), said:
         VERBS[verb](failing(url))
 
@@ -311,7 +311,7 @@ def test_the_sentence_names_the_object_and_not_the_server(failing):
     answer = Answer(403, b'{"error": {"message": "secret"}}')
     with faults.storage_that_answers(answer) as (url, _), pytest.raises(StorageUnavailable) as caught:
         failing(url).stat("b", "o")
-    assert str(caught.value) == "Storage did not serve gs://b/o"
+    assert str(caught.value) == "Cloud Storage request failed for gs://b/o"
 
 
 def test_without_credentials_and_without_a_project_storage_is_unavailable(monkeypatch, tmp_path):
@@ -319,7 +319,7 @@ def test_without_credentials_and_without_a_project_storage_is_unavailable(monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing.json"))
     with pytest.raises(StorageUnavailable):
-        ObjectStore(call_deadline_s=0.4).stat("b", "o")
+        ObjectStore(call_timeout_s=0.4).stat("b", "o")
 
 
 # No hole in the map from Google's errors to ours
@@ -360,7 +360,7 @@ def test_every_error_of_the_client_s_becomes_one_of_ours(foreign):
     error.args = ("secret",)
     google_s = foreign.__module__ == "google.api_core.exceptions"
     ours = OUR_WORDS.get(foreign.__name__, StorageUnavailable) if google_s else StorageUnavailable
-    with pytest.raises(ours) as caught, object_store._our_words("b", "o"):
+    with pytest.raises(ours) as caught, object_store.translate_errors("b", "o"):
         raise error
     assert type(caught.value) is ours
     assert caught.value.__cause__ is error

@@ -636,7 +636,7 @@ def test_an_event_is_as_cold_as_the_coldest_of_its_models(store):
 @pytest.fixture
 def real(cloud, emulators, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage_url)
-    ModelCache.configure(ObjectStore(project="p", call_deadline_s=10), bucket=cloud.models.name, refresh_s=0.0)
+    ModelCache.configure(ObjectStore(project="p", call_timeout_s=10), bucket=cloud.models.name, refresh_s=0.0)
     yield cloud
     ModelCache.clear_cache()
 
@@ -667,7 +667,7 @@ def test_nothing_is_written_to_disk(real, tmp_path, monkeypatch):
 def test_storage_in_trouble_is_not_a_missing_model(status, monkeypatch):
     with faults.storage_that_answers(faults.Answer(status)) as (url, _):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        ModelCache.configure(ObjectStore(project="p", call_deadline_s=0.1), bucket="b")
+        ModelCache.configure(ObjectStore(project="p", call_timeout_s=0.1), bucket="b")
         with pytest.raises(StorageUnavailable):
             get()
     assert ModelCache.keys() == []
@@ -677,7 +677,7 @@ def test_bytes_damaged_in_transit_are_not_loaded(monkeypatch):
     headers = {"x-goog-generation": "17", "x-goog-hash": "crc32c=AAAAAA=="}
     with faults.storage_that_answers(faults.Answer(body=models.detect(), headers=headers)) as (url, _):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        ModelCache.configure(ObjectStore(project="p", call_deadline_s=1), bucket="b")
+        ModelCache.configure(ObjectStore(project="p", call_timeout_s=1), bucket="b")
         with pytest.raises(StorageUnavailable, match="damaged"):
             get()
     assert ModelCache.keys() == []

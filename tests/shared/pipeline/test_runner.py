@@ -161,16 +161,16 @@ def test_who_asks_and_by_which_event_is_no_other_work(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
     run(request_id="a", event_id="1")
     assert run(request_id="b", event_id="2").duplicate
-    assert run(generation, by_upload=True).duplicate
+    assert run(generation, source="upload").duplicate
 
 
 def test_an_older_generation_than_the_one_done_is_ignored(store, run):
     old = store.put(IMAGE, picture(kind="PNG"))
     store.put(IMAGE, picture(kind="PNG"))
     run()
-    for by_upload in (True, False):
+    for source in ("upload", "message"):
         with pytest.raises(Ignored):
-            run(old, by_upload=by_upload)
+            run(old, source=source)
 
 
 def test_all_that_is_written_is_marked_and_a_marked_image_is_ignored_before_it_is_read(store, run):
@@ -180,27 +180,27 @@ def test_all_that_is_written_is_marked_and_a_marked_image_is_ignored_before_it_i
         stat = store.stat("b", name)
         generation = store.put(IMAGE, store.data(name), stat.metadata)
         reads = store.calls["read", IMAGE]
-        with pytest.raises(Ignored, match="our own"):
-            run(generation, by_upload=True, origin_unknown=True)
+        with pytest.raises(Ignored, match="copy of an output"):
+            run(generation, source="upload", origin_unknown=True)
         assert store.calls["read", IMAGE] == reads
 
 
 def test_an_image_that_might_be_ours_and_is_not_is_done_and_one_that_is_gone_is_ignored(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
-    assert not run(generation, by_upload=True, origin_unknown=True).duplicate
+    assert not run(generation, source="upload", origin_unknown=True).duplicate
     with pytest.raises(Ignored, match="gone"):
-        run(generation - 1, by_upload=True, origin_unknown=True)
+        run(generation - 1, source="upload", origin_unknown=True)
 
 
 def test_the_mark_is_looked_for_only_where_the_event_does_not_tell(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
-    run(generation, by_upload=True)
+    run(generation, source="upload")
     assert store.calls["stat", IMAGE] == 0
 
 
 def test_a_fresh_image_costs_four_calls_and_a_thumbnail_one_more(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
-    run(generation, by_upload=True, settings={"thumbnail_sizes": (64,)})
+    run(generation, source="upload", settings={"thumbnail_sizes": (64,)})
     calls = {f"{verb} {name.rpartition('/')[2]}": count for (verb, name), count in store.calls.items()}
     assert calls.pop("read pipelines.json") == 1, "for all events, like the model"
     assert calls.pop("read detect.onnx") == 1
@@ -226,7 +226,7 @@ def test_a_result_of_unknown_origin_is_replaced(store, run):
     [
         ({"image": "uploads/tenant-001/gone.png"}, ImageNotFound),
         ({"image": "uploads/tenant-001/gone.png", "generation": 5}, ImageNotFound),
-        ({"image": "uploads/tenant-001/gone.png", "generation": 5, "by_upload": True}, Ignored),
+        ({"image": "uploads/tenant-001/gone.png", "generation": 5, "source": "upload"}, Ignored),
         ({"pipeline": "astrology"}, InvalidPipeline),
         ({"options": {"colour": "red"}}, InvalidPipeline),
         ({"tenant_id": "tenant-002", "image": "uploads/tenant-002/a.png"}, ModelNotFound),

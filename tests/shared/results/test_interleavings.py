@@ -73,7 +73,7 @@ class World:
 
     def delivered(self, generation=None, **options):
         """An event that comes until it is acknowledged, whatever it is killed at."""
-        asked = {"tenant_id": "t", "pipeline": "detect", "options": options, "by_upload": True}
+        asked = {"tenant_id": "t", "pipeline": "detect", "options": options, "source": "upload"}
         while True:
             request = Request(image=ImageRef(self.bucket, IMAGE, generation or self.image), **asked)
             try:

@@ -5,129 +5,218 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
-from shared.runtime.logs import Log, LogHandler, Trace
+from shared.runtime.logs import Trace, configure_logging, report_error
 
-ID, SPAN = "5cbe6e3a9a7f4b4e8a0d5c1d2b3f4a5e", "1f2e3d4c5b6a7980"
+TRACE_ID, SPAN_ID = "5cbe6e3a9a7f4b4e8a0d5c1d2b3f4a5e", "1f2e3d4c5b6a7980"
+SAMPLED = Trace(TRACE_ID, SPAN_ID, sampled=True)
+LOGGER = logging.getLogger("tests.of.the.formatter")
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _configured() -> Iterator[None]:
+    configure_logging([LOGGER.name])
+    yield
+    LOGGER.handlers.clear()
+
+
+def write(message: str, level: int = logging.INFO, trace: Trace | None = None, **fields: Any) -> None:
+    """Log a message with fields."""
+    LOGGER.log(level, message, extra={"json_fields": fields, "trace": trace})
+
+
+def written_line(capsys: Capture) -> dict[str, Any]:
+    """Return the one line that was written."""
+    [text] = capsys.readouterr().out.splitlines()
+    line: dict[str, Any] = json.loads(text)
+    return line
 
 
 @pytest.mark.parametrize(
     ("headers", "trace"),
     [
-        ({}, None),
-        ({"traceparent": f"00-{ID}-{SPAN}-01"}, (ID, SPAN, True)),
-        ({"traceparent": f"00-{ID}-{SPAN}-00"}, (ID, SPAN, False)),
-        ({"traceparent": f"00-{ID}-{SPAN}-03"}, (ID, SPAN, True)),
-        ({"traceparent": f"cc-{ID}-{SPAN}-01-what-the-future-adds"}, (ID, SPAN, True)),
-        ({"x-cloud-trace-context": f"{ID}/5;o=1"}, (ID, "0000000000000005", True)),
-        ({"x-cloud-trace-context": f"{ID}/5;o=0"}, (ID, "0000000000000005", False)),
-        ({"x-cloud-trace-context": f"{ID.upper()}/5"}, (ID, "0000000000000005", False)),
-        ({"x-cloud-trace-context": f"{ID}/{2**64 - 1};o=1"}, (ID, "f" * 16, True)),
-        (
-            {"traceparent": f"00-{ID}-{SPAN}-01", "x-cloud-trace-context": f"{'0' * 31}1/5;o=0"},
-            (ID, SPAN, True),
+        pytest.param({}, None, id="no header"),
+        pytest.param(
+            {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}, (TRACE_ID, SPAN_ID, True), id="traceparent, sampled"
         ),
-        ({"traceparent": "broken", "x-cloud-trace-context": f"{ID}/5;o=1"}, (ID, "0000000000000005", True)),
+        pytest.param(
+            {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-00"}, (TRACE_ID, SPAN_ID, False), id="traceparent, unsampled"
+        ),
+        pytest.param(
+            {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-03"}, (TRACE_ID, SPAN_ID, True), id="traceparent, more flags"
+        ),
+        pytest.param(
+            {"traceparent": f"cc-{TRACE_ID}-{SPAN_ID}-01-what-the-future-adds"},
+            (TRACE_ID, SPAN_ID, True),
+            id="traceparent of a later version",
+        ),
+        pytest.param(
+            {"x-cloud-trace-context": f"{TRACE_ID}/5;o=1"},
+            (TRACE_ID, "0000000000000005", True),
+            id="cloud trace, sampled",
+        ),
+        pytest.param(
+            {"x-cloud-trace-context": f"{TRACE_ID}/5;o=0"},
+            (TRACE_ID, "0000000000000005", False),
+            id="cloud trace, unsampled",
+        ),
+        pytest.param(
+            {"x-cloud-trace-context": f"{TRACE_ID.upper()}/5"},
+            (TRACE_ID, "0000000000000005", False),
+            id="cloud trace in upper case",
+        ),
+        pytest.param(
+            {"x-cloud-trace-context": f"{TRACE_ID}/{2**64 - 1};o=1"},
+            (TRACE_ID, "f" * 16, True),
+            id="cloud trace, largest span",
+        ),
+        pytest.param(
+            {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01", "x-cloud-trace-context": f"{'0' * 31}1/5;o=0"},
+            (TRACE_ID, SPAN_ID, True),
+            id="traceparent wins",
+        ),
+        pytest.param(
+            {"traceparent": "broken", "x-cloud-trace-context": f"{TRACE_ID}/5;o=1"},
+            (TRACE_ID, "0000000000000005", True),
+            id="traceparent malformed, cloud trace valid",
+        ),
     ],
 )
-def test_the_trace_that_a_request_belongs_to(headers, trace):
-    found = Trace.from_headers(headers)
-    assert (found and (found.trace_id, found.span_id, found.sampled)) == trace
+def test_trace_is_parsed_from_headers(headers: Mapping[str, str], trace: tuple[str, str, bool] | None) -> None:
+    parsed = Trace.from_headers(headers)
+
+    assert (parsed and (parsed.trace_id, parsed.span_id, parsed.sampled)) == trace
 
 
 @pytest.mark.parametrize(
     "headers",
     [
         {"traceparent": ""},
-        {"traceparent": f"00-{ID}-{SPAN}"},
-        {"traceparent": f"00-{ID.upper()}-{SPAN}-01"},
-        {"traceparent": f"00-{ID[1:]}-{SPAN}-01"},
-        {"traceparent": f"00-{ID}-{SPAN}-01\n"},
-        {"traceparent": f' 00-{ID}-{SPAN}-01", "severity": "EMERGENCY'},
+        {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}"},
+        {"traceparent": f"00-{TRACE_ID.upper()}-{SPAN_ID}-01"},
+        {"traceparent": f"00-{TRACE_ID[1:]}-{SPAN_ID}-01"},
+        {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01\n"},
+        {"traceparent": f' 00-{TRACE_ID}-{SPAN_ID}-01", "severity": "EMERGENCY'},
         {"x-cloud-trace-context": "1/2/3"},
-        {"x-cloud-trace-context": f"{ID}/{2**64};o=1"},
-        {"x-cloud-trace-context": f"{ID}/x"},
-        {"x-cloud-trace-context": f"{ID[:-1]}/5"},
+        {"x-cloud-trace-context": f"{TRACE_ID}/{2**64};o=1"},
+        {"x-cloud-trace-context": f"{TRACE_ID}/x"},
+        {"x-cloud-trace-context": f"{TRACE_ID[:-1]}/5"},
     ],
+    ids=str,
 )
-def test_a_header_that_is_no_trace_s_is_none(headers):
+def test_malformed_trace_headers_give_no_trace(headers: Mapping[str, str]) -> None:
     assert Trace.from_headers(headers) is None
 
 
-@pytest.mark.parametrize(("project", "name"), [("p", f"projects/p/traces/{ID}"), ("", ID)])
-def test_a_line_names_its_trace_as_logging_wants_it(project, name, capsys):
-    Log(project=project).write("INFO", "hello", trace=Trace(ID, SPAN, sampled=True))
-    assert line(capsys) == {
+@pytest.mark.parametrize(
+    ("project", "name"),
+    [("p", f"projects/p/traces/{TRACE_ID}"), ("", TRACE_ID)],
+    ids=["project", "no project"],
+)
+def test_line_links_to_its_trace_in_the_project(project: str, name: str, capsys: Capture) -> None:
+    configure_logging([LOGGER.name], project=project)
+
+    write("hello", trace=SAMPLED)
+
+    assert written_line(capsys) == {
         "severity": "INFO",
         "message": "hello",
         "logging.googleapis.com/trace": name,
-        "logging.googleapis.com/spanId": SPAN,
+        "logging.googleapis.com/spanId": SPAN_ID,
         "logging.googleapis.com/trace_sampled": True,
     }
 
 
-def line(capsys):
-    [text] = capsys.readouterr().out.splitlines()
-    return json.loads(text)
+def test_fields_come_after_message_trace_and_labels_in_their_order(capsys: Capture) -> None:
+    write("m", trace=SAMPLED, verdict="done", tenant_id="t", status=200)
+
+    assert list(written_line(capsys)) == [
+        "severity",
+        "message",
+        "logging.googleapis.com/trace",
+        "logging.googleapis.com/spanId",
+        "logging.googleapis.com/trace_sampled",
+        "logging.googleapis.com/labels",
+        "verdict",
+        "tenant_id",
+        "status",
+    ]
 
 
-def test_fields_that_are_none_are_left_out_and_others_are_not(capsys):
-    Log().write("INFO", "m", none=None, zero=0, no=False, empty="", nothing={})
-    assert line(capsys) == {"severity": "INFO", "message": "m", "zero": 0, "no": False, "empty": "", "nothing": {}}
+def test_only_fields_that_are_none_are_left_out(capsys: Capture) -> None:
+    write("m", none=None, zero=0, no=False, empty="", nothing={})
+
+    assert written_line(capsys) == {
+        "severity": "INFO",
+        "message": "m",
+        "zero": 0,
+        "no": False,
+        "empty": "",
+        "nothing": {},
+    }
 
 
-def test_the_tenant_is_a_label_too(capsys):
-    Log().write("INFO", "m", tenant_id="tenant-001")
-    found = line(capsys)
-    assert (found["tenant_id"], found["logging.googleapis.com/labels"]) == (
-        "tenant-001",
-        {"tenant_id": "tenant-001"},
-    )
+def test_tenant_id_becomes_a_label_too(capsys: Capture) -> None:
+    write("m", tenant_id="tenant-001")
+
+    line = written_line(capsys)
+    assert line["tenant_id"] == "tenant-001"
+    assert line["logging.googleapis.com/labels"] == {"tenant_id": "tenant-001"}
 
 
-@pytest.mark.parametrize("text", ["two\nlines", "\u2028", '"quoted"', "\x00\x1b[31m", "größe 苗", "\ud800", ""])
-def test_whatever_the_text_it_is_one_line(text, monkeypatch):
-    """In UTF-8, as the platform's standard output is."""
-    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    monkeypatch.setattr(sys, "stdout", out)
-    Log().write("INFO", text, field=text, **{"logging.googleapis.com/labels": None})
-    out.flush()
-    written = out.buffer.getvalue()
+@pytest.mark.parametrize(
+    "text", ["two\nlines", "\u2028", '"quoted"', "\x00\x1b[31m", "größe 苗", "\ud800", "", "100 % %s"], ids=ascii
+)
+def test_any_text_is_written_as_one_line_of_utf_8(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="utf-8"))
+
+    write(text, field=text, **{"logging.googleapis.com/labels": None})
+
+    written = buffer.getvalue()
     assert (written.count(b"\n"), written[-1:]) == (1, b"\n")
     assert json.loads(written)["message"] == json.loads(written)["field"] == text
 
 
 class Writes(io.StringIO):
-    def __init__(self):
-        super().__init__()
-        self.calls = []
+    """A stream that keeps each write."""
 
-    def write(self, text):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def write(self, text: str) -> int:
         self.calls.append(text)
         return super().write(text)
 
 
-def test_a_line_is_one_write(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", Writes())
-    Log().write("INFO", "m", field={"a": [1, 2]})
-    [written] = sys.stdout.calls
+def test_line_is_written_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Writes()
+    monkeypatch.setattr(sys, "stdout", stream)
+
+    write("m", field={"a": [1, 2]})
+
+    [written] = stream.calls
     assert written.endswith("}\n")
 
 
-def test_lines_of_many_threads_stay_whole(capsys):
-    log = Log()
-
-    def write(number):
+def test_lines_of_many_threads_are_not_mixed(capsys: Capture) -> None:
+    def write_many(number: int) -> None:
         for _ in range(50):
-            log.write("INFO", "x" * 2000, number=number)
+            write("x" * 2000, number=number)
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=write_many, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 400
     assert all(len(json.loads(each)["message"]) == 2000 for each in lines)
@@ -142,61 +231,65 @@ def test_lines_of_many_threads_stay_whole(capsys):
         ("ERROR", ["ERROR"]),
     ],
 )
-def test_what_is_less_severe_than_the_level_is_not_written(level, written, capsys):
-    log = Log(level=level)
-    for severity in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        log.write(severity, "m")
+def test_lines_below_the_level_are_not_written(level: str, written: list[str], capsys: Capture) -> None:
+    configure_logging([LOGGER.name], level=level)
+
+    for each in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+        write("m", each)
+
     assert [json.loads(each)["severity"] for each in capsys.readouterr().out.splitlines()] == written
 
 
-def test_an_error_is_reported_with_its_stack_and_its_cause(capsys):
+def test_configuring_twice_writes_each_line_once(capsys: Capture) -> None:
+    configure_logging([LOGGER.name])
+
+    write("m")
+
+    assert written_line(capsys)["message"] == "m"
+
+
+def test_reported_error_has_its_stack_and_cause(capsys: Capture) -> None:
     try:
         try:
-            {}["key"]
+            raise KeyError("key")
         except KeyError as cause:
             raise ValueError("what happened") from cause
     except ValueError as error:
-        Log(service="vision").report(error, trace=Trace(ID, SPAN, sampled=True), tenant_id="t", event_id="e")
-    found = line(capsys)
-    assert found["severity"] == "ERROR"
-    assert found["@type"].endswith("clouderrorreporting.v1beta1.ReportedErrorEvent")
-    assert found["serviceContext"] == {"service": "vision"}
-    assert found["message"].startswith("Traceback (most recent call last)")
-    assert "KeyError: 'key'" in found["message"]
-    assert found["message"].rstrip().endswith("ValueError: what happened")
-    assert (found["tenant_id"], found["event_id"]) == ("t", "e")
-    assert found["logging.googleapis.com/trace"] == ID
+        fields = {"tenant_id": "t", "event_id": "e"}
+        report_error(LOGGER, error, fields, trace=SAMPLED, service="vision")
 
-
-@pytest.fixture
-def logger():
-    logger = logging.getLogger("tests.of.the.handler")
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    handler = LogHandler(Log())
-    logger.addHandler(handler)
-    yield logger
-    logger.removeHandler(handler)
+    line = written_line(capsys)
+    assert line["severity"] == "ERROR"
+    assert line["@type"].endswith("clouderrorreporting.v1beta1.ReportedErrorEvent")
+    assert line["serviceContext"] == {"service": "vision"}
+    assert line["message"].startswith("Traceback (most recent call last)")
+    assert "KeyError: 'key'" in line["message"]
+    assert line["message"].rstrip().endswith("ValueError: what happened")
+    assert (line["tenant_id"], line["event_id"]) == ("t", "e")
+    assert line["logging.googleapis.com/trace"] == TRACE_ID
 
 
 @pytest.mark.parametrize(
     ("level", "severity"),
     [(logging.INFO, "INFO"), (logging.WARNING, "WARNING"), (logging.ERROR, "ERROR"), (logging.CRITICAL, "ERROR")],
+    ids=logging.getLevelName,
 )
-def test_what_modules_say_through_logging_becomes_such_a_line(level, severity, logger, capsys):
-    logger.log(level, "refresh of %s failed", "x")
-    assert line(capsys) == {
+def test_record_without_fields_names_its_logger(level: int, severity: str, capsys: Capture) -> None:
+    LOGGER.log(level, "refresh of %s failed", "x")
+
+    assert written_line(capsys) == {
         "severity": severity,
         "message": "refresh of x failed",
-        "logger": "tests.of.the.handler",
+        "logger": LOGGER.name,
     }
 
 
-def test_an_exception_that_is_logged_brings_its_stack(logger, capsys):
+def test_logged_exception_has_its_stack(capsys: Capture) -> None:
     try:
-        {}["key"]
+        raise KeyError("key")
     except KeyError:
-        logger.exception("it failed")
-    found = line(capsys)
-    assert "it failed" in found["message"]
-    assert "KeyError" in found["message"]
+        LOGGER.exception("it failed")
+
+    line = written_line(capsys)
+    assert "it failed" in line["message"]
+    assert "KeyError" in line["message"]
