@@ -251,7 +251,7 @@ def test_configuring_twice_writes_each_line_once(capsys: Capture) -> None:
 def test_reported_error_has_its_stack_and_cause(capsys: Capture) -> None:
     try:
         try:
-            raise KeyError("key")
+            {}["key"]
         except KeyError as cause:
             raise ValueError("what happened") from cause
     except ValueError as error:
@@ -286,7 +286,7 @@ def test_record_without_fields_names_its_logger(level: int, severity: str, capsy
 
 def test_logged_exception_has_its_stack(capsys: Capture) -> None:
     try:
-        raise KeyError("key")
+        {}["key"]
     except KeyError:
         LOGGER.exception("it failed")
 
