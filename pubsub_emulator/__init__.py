@@ -1,4 +1,4 @@
-"""Pub/Sub on one machine, for the stock clients: publish, pull, push, redelivery, dead letters."""
+"""An in-process emulator of Google Cloud Pub/Sub for the unmodified client libraries."""
 
 from pubsub_emulator.server import PubSubServer
 

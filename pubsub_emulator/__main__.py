@@ -1,4 +1,4 @@
-"""`python -m pubsub_emulator --host-port 127.0.0.1:8085`: serve until SIGINT or SIGTERM."""
+"""Command line of the emulator: `python -m pubsub_emulator --host-port 127.0.0.1:8085`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ from pubsub_emulator import PubSubServer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pubsub_emulator", description="Pub/Sub on one machine.")
-    parser.add_argument(
-        "--host-port", default="127.0.0.1:8085", help="the host is 127.0.0.1; port 0 takes a free one"
+    """Serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pubsub_emulator",
+        description="Emulate Google Cloud Pub/Sub on this machine until interrupted. Messages are kept in memory.",
     )
-    host, _, port = parser.parse_args().host_port.rpartition(":")
+    parser.add_argument(
+        "--host-port",
+        default="127.0.0.1:8085",
+        metavar="HOST:PORT",
+        help="address to listen on (default: %(default)s); the host must be 127.0.0.1 or localhost, and port 0 "
+        "takes any free port",
+    )
+    host_port: str = parser.parse_args().host_port
+    host, _, port = host_port.rpartition(":")
     if host not in {"127.0.0.1", "localhost", ""} or not port.isdigit():
-        parser.error("--host-port is 127.0.0.1:PORT: this server has no access control")
+        parser.error(
+            f"--host-port={host_port!r} is invalid: expected 127.0.0.1:PORT "
+            "(the emulator has no access control, so it serves this machine only)"
+        )
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

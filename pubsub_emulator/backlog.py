@@ -1,32 +1,28 @@
-"""The messages of one subscription: who holds them, until when, and how often they were delivered.
+"""State machine of one subscription's unacknowledged messages: leases, ack deadlines, backoff and dead letters.
 
-A state machine without locks, threads or a clock: whoever calls passes the time and keeps the others out.
+It has no lock, thread or clock: callers pass the current time in seconds and serialize their calls.
 
     add ─► ready ─► leased ─► acknowledged
-             ▲         │ given back, or its deadline passed
+             ▲         │ nack, or the ack deadline passed
              └ delayed ┴─► dead letter, after max_attempts
 
-With ordering on, a message waits behind the earlier ones of its key until they are gone.
+With message ordering, a message becomes ready only when all earlier messages of its ordering key are removed.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pubsub_emulator.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pubsub_emulator.message import Message
+from pubsub_emulator.message import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """How a subscription delivers. With max_attempts 0 nothing is dead-lettered."""
+class DeliveryPolicy:
+    """The delivery settings of a subscription; `max_attempts` 0 turns dead-lettering off."""
 
     ack_deadline_s: float = 10.0
     minimum_backoff_s: float = 0.0
@@ -35,17 +31,17 @@ class Policy:
     ordered: bool = False
 
     def backoff_s(self, attempt: int) -> float:
-        """How long a message rests when its attempt-th delivery (from 1) failed: twice as long each time."""
+        """Return the delay after the `attempt`-th failed delivery (from 1), by exponential backoff."""
         return min(self.maximum_backoff_s, self.minimum_backoff_s * 2.0 ** min(attempt - 1, 64))
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One holder's hold on a message. `attempt` is 0 where nothing is dead-lettered, as Pub/Sub has it."""
+    """A message leased to one receiver under an ack id."""
 
     ack_id: str
     message: Message
-    attempt: int
+    attempt: int  # from 1; 0 without a dead letter policy, as in Pub/Sub
 
 
 @dataclass(slots=True)
@@ -53,44 +49,54 @@ class _Entry:
     message: Message
     attempt: int = 0
     leased: bool = False
-    until: float | None = None  # the end of the lease or of the delay; None while ready, or behind its key
+    expires_at: float | None = None  # end of the lease or delay; None while ready, or behind its ordering key
 
 
 class Backlog:
-    """Everything published to one subscription and not yet acknowledged.
+    """The unacknowledged messages of one subscription.
 
-    `forward(message, attempts)` takes a message whose attempts are used up. It answers False when it has
-    nowhere to put it, and then the message stays.
+    Args:
+        name: full name of the subscription, the prefix of its ack ids.
+        policy: delivery settings; the attribute may be replaced at any time.
+        forward: called with a message and its number of attempts when those are used up. It returns False if the
+            dead letter topic does not exist; the message then stays in the backlog.
     """
 
-    def __init__(self, name: str, policy: Policy, forward: Callable[[Message, int], bool]) -> None:
+    def __init__(self, name: str, policy: DeliveryPolicy, forward: Callable[[Message, int], bool]) -> None:
         self.policy = policy
         self._name = name
         self._forward = forward
         self._entries: dict[str, _Entry] = {}
         self._ready: deque[str] = deque()
-        self._timers: list[tuple[float, str]] = []  # a heap; stale where the entry's `until` is another
-        self._keys: dict[str, deque[str]] = {}
+        # A heap of (expires_at, message id). An item is stale if the entry's `expires_at` differs.
+        self._timers: list[tuple[float, str]] = []
+        self._ordering_queues: dict[str, deque[str]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, message: Message) -> None:
+        """Add a published message."""
         self._entries[message.message_id] = _Entry(message)
         if self.policy.ordered and message.ordering_key:
-            queue = self._keys.setdefault(message.ordering_key, deque())
+            queue = self._ordering_queues.setdefault(message.ordering_key, deque())
             queue.append(message.message_id)
             if len(queue) > 1:
                 return
         self._ready.append(message.message_id)
 
     def lease(self, now: float, deadline_s: float | None = None) -> Delivery | None:
-        """Hand the next message to a holder, who has it alone until the deadline; None if none is ready."""
+        """Lease the next ready message to one receiver, or return None if none is ready.
+
+        Args:
+            now: current time in seconds.
+            deadline_s: ack deadline of this lease; that of the policy if None.
+        """
         self.advance(now)
         while self._ready:
             message_id = self._ready.popleft()
             entry = self._entries.get(message_id)
-            if entry is None:  # acknowledged late, when it was ready again
+            if entry is None:  # acknowledged after its deadline, when it was ready again
                 continue
             entry.attempt += 1
             entry.leased = True
@@ -100,56 +106,59 @@ class Backlog:
         return None
 
     def acknowledge(self, ack_id: str) -> None:
-        """Forget the message. Too late is fine, as long as nobody else has got it since."""
-        entry = self._delivered(ack_id)
+        """Remove the message, unless it was delivered again under another ack id.
+
+        An ack after the deadline counts as long as the message was not delivered again.
+        """
+        entry = self._find_delivered(ack_id)
         if entry is not None:
-            self._drop(entry)
+            self._remove(entry)
 
     def extend(self, ack_id: str, deadline_s: float, now: float) -> None:
-        """Move the end of a lease to `now + deadline_s`; 0 gives the message back."""
+        """Move the ack deadline to `now + deadline_s`; 0 is a nack. Does nothing if the lease is over."""
         self.advance(now)
-        entry = self._delivered(ack_id)
+        entry = self._find_delivered(ack_id)
         if entry is None or not entry.leased:
             return
         if deadline_s > 0:
             self._set_timer(entry, now + deadline_s)
         else:
-            self._fail(entry, now)
+            self._end_lease(entry, now)
 
-    def holds(self, ack_id: str) -> bool:
-        """Whether this delivery is still outstanding."""
-        entry = self._delivered(ack_id)
+    def is_outstanding(self, ack_id: str) -> bool:
+        """Return whether the delivery's lease is still running."""
+        entry = self._find_delivered(ack_id)
         return entry is not None and entry.leased
 
     def advance(self, now: float) -> bool:
-        """End the leases and delays that are over; whether there were any."""
+        """End the leases and delays that are over by `now`, and return whether there were any."""
         changed = False
-        while (at := self.next_event()) is not None and at <= now:
+        while (expires_at := self.next_expiry()) is not None and expires_at <= now:
             entry = self._entries[heapq.heappop(self._timers)[1]]
             changed = True
             if entry.leased:
-                self._fail(entry, now)
+                self._end_lease(entry, now)
             else:
-                entry.until = None
+                entry.expires_at = None
                 self._ready.append(entry.message.message_id)
         return changed
 
-    def next_event(self) -> float | None:
-        """When the next lease or delay ends."""
+    def next_expiry(self) -> float | None:
+        """Return the time at which the next lease or delay ends, or None if there is none."""
         while self._timers:
-            at, message_id = self._timers[0]
+            expires_at, message_id = self._timers[0]
             entry = self._entries.get(message_id)
-            if entry is not None and entry.until == at:
-                return at
+            if entry is not None and entry.expires_at == expires_at:
+                return expires_at
             heapq.heappop(self._timers)
         return None
 
-    def _fail(self, entry: _Entry, now: float) -> None:
+    def _end_lease(self, entry: _Entry, now: float) -> None:
         entry.leased = False
-        entry.until = None
-        used_up = 0 < self.policy.max_attempts <= entry.attempt
-        if used_up and self._forward(entry.message, entry.attempt):
-            self._drop(entry)
+        entry.expires_at = None
+        exhausted = 0 < self.policy.max_attempts <= entry.attempt
+        if exhausted and self._forward(entry.message, entry.attempt):
+            self._remove(entry)
             return
         delay_s = self.policy.backoff_s(entry.attempt)
         if delay_s > 0:
@@ -157,25 +166,29 @@ class Backlog:
         else:
             self._ready.append(entry.message.message_id)
 
-    def _drop(self, entry: _Entry) -> None:
+    def _remove(self, entry: _Entry) -> None:
         del self._entries[entry.message.message_id]
-        queue = self._keys.get(entry.message.ordering_key)
+        queue = self._ordering_queues.get(entry.message.ordering_key)
         if queue is None:
             return
-        queue.popleft()  # it is the first: only the first of a key is ever delivered
+        queue.popleft()  # the entry itself: only the first of an ordering key is ever delivered
         if queue:
             self._ready.append(queue[0])
         else:
-            del self._keys[entry.message.ordering_key]
+            del self._ordering_queues[entry.message.ordering_key]
 
-    def _set_timer(self, entry: _Entry, at: float) -> None:
-        entry.until = at
-        heapq.heappush(self._timers, (at, entry.message.message_id))
+    def _set_timer(self, entry: _Entry, expires_at: float) -> None:
+        entry.expires_at = expires_at
+        heapq.heappush(self._timers, (expires_at, entry.message.message_id))
 
-    def _delivered(self, ack_id: str) -> _Entry | None:
-        """The entry whose latest delivery this is. InvalidArgument if it is no ack id of this subscription."""
+    def _find_delivered(self, ack_id: str) -> _Entry | None:
+        """Return the entry whose latest delivery has this ack id, or None if there is none.
+
+        Raises:
+            InvalidArgument: the ack id is malformed or of another subscription.
+        """
         name, message_id, attempt = [*ack_id.rsplit(":", 2), "", ""][:3]
         if name != self._name or not attempt.isdigit():
-            raise InvalidArgument(f"Invalid ack id (ack_id={ack_id})")
+            raise InvalidArgument(f"Invalid ack id (ack_id={ack_id[:256]})")
         entry = self._entries.get(message_id)
         return entry if entry is not None and entry.attempt == int(attempt) else None

@@ -1,9 +1,9 @@
-"""The filter language of subscriptions: text -> predicate on a message's attributes.
+"""Parser of Pub/Sub's subscription filters: text to a predicate on a message's attributes.
 
     attributes:key   attributes.key = "v"   attributes."a key" != "v"   hasPrefix(attributes.key, "v")
     NOT x   -x   x AND y   x OR y   (x)
 
-As in Pub/Sub, operators are in capitals and AND and OR are not mixed without parentheses.
+As in Pub/Sub, operators are in capitals, and AND and OR cannot be mixed without parentheses.
 https://cloud.google.com/pubsub/docs/subscription-message-filter
 """
 
@@ -17,42 +17,48 @@ from pubsub_emulator.errors import InvalidArgument
 
 Predicate = Callable[[Mapping[str, str]], bool]
 
-_TOKENS = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^\W\d][\w-]*|!=|[-=:.,()]|\S)')
-_MAX_BYTES = 256
+_TOKEN_PATTERN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^\W\d][\w-]*|!=|[-=:.,()]|\S)')
+_MAX_FILTER_BYTES = 256
 
 
-def predicate(text: str) -> Predicate:
-    """What the filter accepts; an empty one accepts everything. Raises InvalidArgument."""
-    if len(text.encode()) > _MAX_BYTES:
-        raise InvalidArgument(f"Invalid filter: it is longer than {_MAX_BYTES} bytes")
+def parse_filter(text: str) -> Predicate:
+    """Return the predicate of a filter; an empty filter accepts every message.
+
+    Raises:
+        InvalidArgument: the text is too long or is not in the filter language.
+    """
+    length = len(text.encode())
+    if length > _MAX_FILTER_BYTES:
+        raise InvalidArgument(f"Invalid filter: {length} bytes are more than the maximum of {_MAX_FILTER_BYTES}")
     if not text.strip():
         return lambda _: True
     parser = _Parser(text)
-    accepts = parser.expression()
+    predicate = parser.expression()
     parser.take("")
-    return accepts
+    return predicate
 
 
 class _Parser:
-    """Recursive descent. The next token is `self._tokens[0]`; the empty one marks the end."""
+    """Recursive descent parser; `self._tokens[0]` is the next token, and an empty token marks the end."""
 
     def __init__(self, text: str) -> None:
-        self._tokens: list[str] = [*_TOKENS.findall(text), ""]
+        self._tokens: list[str] = [*_TOKEN_PATTERN.findall(text), ""]
 
     def expression(self) -> Predicate:
+        """Parse terms that are joined by AND, or by OR."""
         terms = [self._term()]
-        joint = self._tokens[0] if self._tokens[0] in {"AND", "OR"} else None
-        while self._tokens[0] == joint:
+        operator = self._tokens[0] if self._tokens[0] in {"AND", "OR"} else None
+        while self._tokens[0] == operator:
             self.take()
             terms.append(self._term())
         if self._tokens[0] in {"AND", "OR"}:
             raise InvalidArgument("Invalid filter: AND and OR are mixed without parentheses")
-        if joint == "OR":
+        if operator == "OR":
             return lambda attributes: any(term(attributes) for term in terms)
         return lambda attributes: all(term(attributes) for term in terms)
 
     def take(self, *expected: str) -> str:
-        """The next token, which is one of those expected (any, if none is named)."""
+        """Consume the next token and return it; it must be one of those expected, if any are given."""
         token = self._tokens[0]
         if expected and token not in expected:
             raise _unexpected(token, " or ".join(name or "the end" for name in expected))
@@ -89,9 +95,9 @@ class _Parser:
             present = self._key()
             return lambda attributes: present in attributes
         key = self._key()
-        wanted = self.take("=", "!=") == "="
+        is_equality = self.take("=", "!=") == "="
         value = self._string()
-        return lambda attributes: (attributes.get(key) == value) is wanted
+        return lambda attributes: (attributes.get(key) == value) is is_equality
 
     def _key(self) -> str:
         token = self._tokens[0]
@@ -109,5 +115,5 @@ class _Parser:
             raise _unexpected(token, "a string in double quotes") from None
 
 
-def _unexpected(token: str, wanted: str) -> InvalidArgument:
-    return InvalidArgument(f"Invalid filter: found {token or 'the end'!r} where {wanted} is expected")
+def _unexpected(token: str, expected: str) -> InvalidArgument:
+    return InvalidArgument(f"Invalid filter: found {token or 'the end'!r}, expected {expected}")

@@ -1,46 +1,46 @@
-"""A subscription at work: its settings, its backlog, and how much of it a receiver takes at a time."""
+"""A subscription's settings and backlog, and the flow control of its receivers."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from google.pubsub_v1 import types
+from google.pubsub_v1 import types
 
-    from pubsub_emulator.backlog import Backlog, Delivery
-    from pubsub_emulator.filter import Predicate
+from pubsub_emulator.backlog import Backlog, Delivery
+from pubsub_emulator.filter import Predicate
 
-_MAX_PUSHES = 64  # under way at once, for one subscription
+MAX_CONCURRENT_PUSHES = 64  # of one subscription
 
 
 @dataclass(slots=True)
-class Room:
-    """What one receiver may hold: the size of a pull, the flow control of a stream."""
+class FlowControl:
+    """Limits on the outstanding messages of one receiver: a pull, an open stream or a push subscription."""
 
-    messages: int
-    size: int = sys.maxsize  # bytes; the message that goes beyond is still taken
-    held: dict[str, int] = field(default_factory=dict)  # ack id -> bytes
+    max_messages: int
+    max_bytes: int = sys.maxsize  # the message that exceeds it is still leased
+    outstanding: dict[str, int] = field(default_factory=dict)  # ack id -> bytes
 
-    def fill(self, backlog: Backlog, now: float, deadline_s: float | None = None) -> list[Delivery]:
-        """Lease what is ready and fits beside what is still held."""
-        self.held = {ack_id: size for ack_id, size in self.held.items() if backlog.holds(ack_id)}
-        size = sum(self.held.values())
+    def lease_from(self, backlog: Backlog, now: float, deadline_s: float | None = None) -> list[Delivery]:
+        """Lease ready messages until the limits are reached, and return their deliveries."""
+        self.outstanding = {
+            ack_id: size for ack_id, size in self.outstanding.items() if backlog.is_outstanding(ack_id)
+        }
+        total_bytes = sum(self.outstanding.values())
         deliveries: list[Delivery] = []
-        while len(self.held) < self.messages and size < self.size:
+        while len(self.outstanding) < self.max_messages and total_bytes < self.max_bytes:
             delivery = backlog.lease(now, deadline_s)
             if delivery is None:
                 break
-            self.held[delivery.ack_id] = delivery.message.size
-            size += delivery.message.size
+            self.outstanding[delivery.ack_id] = delivery.message.size
+            total_bytes += delivery.message.size
             deliveries.append(delivery)
         return deliveries
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A delivery to be posted, and to where."""
+    """A delivery that is to be posted to a push endpoint."""
 
     delivery: Delivery
     subscription: str
@@ -50,17 +50,19 @@ class Push:
 
 @dataclass(slots=True)
 class Subscription:
-    config: types.Subscription  # replaced, never changed in place: readers have it without the lock
-    backlog: Backlog
-    accepts: Predicate
-    pushing: Room = field(default_factory=lambda: Room(_MAX_PUSHES))
+    """A subscription with the messages that wait for it."""
 
-    def pushes(self, now: float) -> list[Push]:
-        """Lease what is to be pushed now."""
+    config: types.Subscription  # replaced, never modified: readers use it without the broker's lock
+    backlog: Backlog
+    matches: Predicate  # its filter
+    push_flow_control: FlowControl = field(default_factory=lambda: FlowControl(MAX_CONCURRENT_PUSHES))
+
+    def lease_pushes(self, now: float) -> list[Push]:
+        """Lease the messages that are to be pushed now; none if the subscription is pulled."""
         config = self.config
         if not config.push_config.push_endpoint:
             return []
         return [
             Push(delivery, config.name, config.push_config, config.ack_deadline_seconds)
-            for delivery in self.pushing.fill(self.backlog, now)
+            for delivery in self.push_flow_control.lease_from(self.backlog, now)
         ]

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pubsub_emulator.backlog import Backlog, Policy
+from pubsub_emulator.backlog import Backlog, DeliveryPolicy
 from pubsub_emulator.errors import InvalidArgument
 from pubsub_emulator.message import Message
 
@@ -20,7 +20,7 @@ def message(message_id, *, key=""):
 
 def backlog(*published, forward=lambda *_: True, **policy):
     """A backlog of messages; "k/1" is message 1 of the ordering key k."""
-    made = Backlog(NAME, Policy(**policy), forward)
+    made = Backlog(NAME, DeliveryPolicy(**policy), forward)
     for name in published:
         key, _, message_id = name.rpartition("/")
         made.add(message(message_id, key=key))
@@ -38,7 +38,7 @@ def leased(of, now, deadline_s=None):
 def test_an_empty_backlog_gives_nothing_and_waits_for_nothing():
     empty = backlog()
     assert empty.lease(0) is None
-    assert empty.next_event() is None
+    assert empty.next_expiry() is None
     assert len(empty) == 0
 
 
@@ -99,8 +99,8 @@ def test_an_acknowledgement_of_a_lease_before_the_last_does_nothing():
     first, second = held.lease(0), held.lease(10)
     held.acknowledge(first.ack_id)
     held.extend(first.ack_id, 0, 11)
-    assert held.holds(second.ack_id)
-    assert not held.holds(first.ack_id)
+    assert held.is_outstanding(second.ack_id)
+    assert not held.is_outstanding(first.ack_id)
 
 
 @pytest.mark.parametrize("ack_id", ["", "x", f"{NAME}:1", f"{NAME}:1:x", "projects/p/subscriptions/other:1:1"])
@@ -118,7 +118,7 @@ def test_an_ack_id_of_another_subscription_or_none_at_all_is_refused(ack_id):
     ],
 )
 def test_backoff_doubles_up_to_its_maximum(shortest_s, longest_s, waits_s):
-    policy = Policy(minimum_backoff_s=shortest_s, maximum_backoff_s=longest_s)
+    policy = DeliveryPolicy(minimum_backoff_s=shortest_s, maximum_backoff_s=longest_s)
     assert [policy.backoff_s(attempt) for attempt in range(1, len(waits_s) + 1)] == waits_s
     assert policy.backoff_s(100_000) == longest_s
 
@@ -131,7 +131,7 @@ def test_a_message_that_failed_rests_and_then_comes_again(fails_by):
         held.extend(first.ack_id, 0, 10)
     held.advance(10)
     assert leased(held, 29.9) == []
-    assert held.next_event() == 30
+    assert held.next_expiry() == 30
     assert leased(held, 30) == ["1"]
 
 
@@ -198,7 +198,7 @@ def test_a_lease_that_is_over_cannot_be_ended_or_extended(deadline_s):
     held.extend(first.ack_id, 0, 5)
     held.extend(first.ack_id, deadline_s, 5)
     assert leased(held, 5) == ["1"]
-    assert held.next_event() == 15
+    assert held.next_expiry() == 15
 
 
 class Story(RuleBasedStateMachine):
@@ -216,7 +216,7 @@ class Story(RuleBasedStateMachine):
         self.deliveries = []  # (ack id, message id), oldest first
         self.holders = {}  # message id -> (ack id, deadline) of its last delivery
         self.ordered = ordered
-        policy = Policy(10, backoff_s, 2 * backoff_s, max_attempts, ordered)
+        policy = DeliveryPolicy(10, backoff_s, 2 * backoff_s, max_attempts, ordered)
         self.backlog = Backlog(NAME, policy, self.bury)
 
     def bury(self, letter, _):
@@ -280,14 +280,14 @@ class Story(RuleBasedStateMachine):
     def who_got_a_message_last_holds_it_until_the_deadline_and_nobody_else_does(self):
         for ack_id, message_id in self.deliveries:
             last, deadline = self.holders.get(message_id, ("", 0))
-            assert self.backlog.holds(ack_id) == (last == ack_id and deadline > self.now)
+            assert self.backlog.is_outstanding(ack_id) == (last == ack_id and deadline > self.now)
 
     def teardown(self):
         """Whatever is still here can be had, sooner or later, until it is acknowledged."""
         while len(self.backlog):
             while (delivery := self.backlog.lease(self.now)) is not None:
                 self.backlog.acknowledge(delivery.ack_id)
-            self.now = self.backlog.next_event() or self.now
+            self.now = self.backlog.next_expiry() or self.now
             assert self.backlog.advance(self.now) or not len(self.backlog), "nobody will ever get it"
 
 

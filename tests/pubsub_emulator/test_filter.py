@@ -3,7 +3,7 @@
 import pytest
 
 from pubsub_emulator.errors import InvalidArgument
-from pubsub_emulator.filter import predicate
+from pubsub_emulator.filter import parse_filter
 
 RED = {"color": "red", "size": "10"}
 
@@ -38,7 +38,7 @@ RED = {"color": "red", "size": "10"}
     ],
 )
 def test_a_filter_looks_at_attributes(text, accepted):
-    assert predicate(text)(RED) is accepted
+    assert parse_filter(text)(RED) is accepted
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_a_filter_looks_at_attributes(text, accepted):
     ],
 )
 def test_keys_and_values_may_be_quoted(text, attributes):
-    assert predicate(text)(attributes)
-    assert not predicate(text)({})
+    assert parse_filter(text)(attributes)
+    assert not parse_filter(text)({})
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_keys_and_values_may_be_quoted(text, attributes):
 )
 def test_what_is_not_a_filter_is_refused(text):
     with pytest.raises(InvalidArgument, match="Invalid filter"):
-        predicate(text)
+        parse_filter(text)

@@ -8,7 +8,7 @@ from google.pubsub_v1 import types
 
 from pubsub_emulator.backlog import Delivery
 from pubsub_emulator.message import Message
-from pubsub_emulator.push import body, request
+from pubsub_emulator.push import wrapped_body, encode_request
 from pubsub_emulator.subscription import Push
 
 NAME = "projects/p/subscriptions/sub"
@@ -36,11 +36,11 @@ def push(
 )
 def test_a_wrapped_push_has_every_field_that_is_not_empty(given, fields, beside):
     common = {"messageId": "17", "message_id": "17", "publishTime": TIME, "publish_time": TIME}
-    assert json.loads(body(given)) == {"message": common | fields, "subscription": NAME} | beside
+    assert json.loads(wrapped_body(given)) == {"message": common | fields, "subscription": NAME} | beside
 
 
 def lines_of(given):
-    head, _, content = request(given).partition(b"\r\n\r\n")
+    head, _, content = encode_request(given).partition(b"\r\n\r\n")
     first, *rest = head.decode().split("\r\n")
     return first, dict(line.split(": ", 1) for line in rest), content
 
@@ -90,7 +90,7 @@ def test_an_unwrapped_push_can_carry_metadata_and_attributes_in_its_headers():
 )
 def test_an_attribute_that_would_change_the_request_is_left_out(key, value):
     given = push(b"x", {key: value}, no_wrapper={"write_metadata": True})
-    assert request(given) == request(push(b"x", no_wrapper={"write_metadata": True}))
+    assert encode_request(given) == encode_request(push(b"x", no_wrapper={"write_metadata": True}))
 
 
 @pytest.mark.parametrize(

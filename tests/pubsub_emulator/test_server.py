@@ -13,7 +13,7 @@ import pytest
 from google.api_core import exceptions
 
 from pubsub_emulator import PubSubServer
-from pubsub_emulator.push import posted
+from pubsub_emulator.push import post
 from tests.pubsub_emulator.clouds import connected
 from tests.pubsub_emulator.endpoint import Endpoint
 from tests.pubsub_emulator.test_push import push
@@ -114,7 +114,7 @@ def test_what_is_not_served_is_unimplemented(server):
 
 
 async def status_of(given):
-    async with posted(given) as status:
+    async with post(given) as status:
         return status
 
 
