@@ -8,7 +8,7 @@ from google.pubsub_v1 import types
 
 from pubsub_emulator.backlog import Delivery
 from pubsub_emulator.message import Message
-from pubsub_emulator.push import wrapped_body, encode_request
+from pubsub_emulator.push import encode_request, wrapped_body
 from pubsub_emulator.subscription import Push
 
 NAME = "projects/p/subscriptions/sub"
