@@ -56,7 +56,7 @@ def from_jpeg(tenant_id: str, size_wh: tuple[int, int], resampling: Resampling) 
 
     def work() -> object:
         with stage("decode"):
-            image, original_hw = codec.read(data, max_pixels=MAX_PIXELS, least_hw=least)
+            image, original_hw = codec.decode_downscaled(data, max_pixels=MAX_PIXELS, min_size_hw=least)
         return processor.process(image, original_hw)
 
     return work

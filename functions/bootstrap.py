@@ -13,11 +13,13 @@ from shared.ml.model_cache import ModelCache
 from shared.ml.model_limits import ModelLimits
 from shared.pipeline.runner import PipelineRunner
 from shared.runtime.logs import configure_logging
+from shared.vision.images.codec import ignore_pillow_warnings
 
 
 def build_app(config: Config) -> App:
-    """Configure logging and the model cache, and connect the parts of an instance."""
+    """Configure logging, warnings and the model cache, and connect the parts of an instance."""
     configure_logging(("functions", "shared"), level=config.log_level, project=config.project)
+    ignore_pillow_warnings()
     store = ObjectStore(project=config.project or None)
     ModelCache.configure(
         store,

@@ -31,6 +31,7 @@ from shared.events import Event, ImageMessage, Request
 from shared.ml.model_cache import ModelCache
 from shared.pipeline.runner import PipelineRunner
 from shared.runtime.event_record import event_record
+from shared.vision.images import codec
 
 BUCKET: Final = "local"
 # Required in the cloud, and nothing here.
@@ -98,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             {request.image.name: path for path, request in requests.items()}
             | {"models/": arguments.models, f"results/{arguments.tenant}/": arguments.out}
         )
+        codec.ignore_pillow_warnings()
         ModelCache.configure(store, bucket=BUCKET, threads=config.ort_threads, refresh_s=config.model_refresh_s)
         pipeline = PipelineRunner(store, config)
         for path in with_progress(requests):

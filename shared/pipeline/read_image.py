@@ -40,9 +40,9 @@ def read_image(
     if stored.data is None:
         raise ImageTooLarge(f"The image file exceeds the limit of {config.max_image_bytes} bytes")
     with stage("decode"):
-        pixels, image_hw = codec.read(
+        pixels, image_hw = codec.decode_downscaled(
             stored.data,
             max_pixels=config.max_image_pixels,
-            least_hw=min_decode_size(exports) if exports else None,
+            min_size_hw=min_decode_size(exports) if exports else None,
         )
     return ProcessingContext(tenant_id=tenant_id, image=pixels, original_hw=image_hw, resampling=plan.resampling)

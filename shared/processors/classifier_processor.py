@@ -10,7 +10,7 @@ from shared.errors import InvalidModel
 from shared.processors.base_processor import BaseProcessor
 from shared.runtime.event_record import stage
 from shared.vision.arrays import Pixels
-from shared.vision.classification import Classification, crop, top_k
+from shared.vision.classification import Classification, classifier_input, top_k
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class ClassifierProcessor(BaseProcessor):
         export = self.model.export
         with stage("preprocess"):
             batch = np.zeros((export.batch or 1, 3, *export.canvas_hw), export.dtype)
-            batch[0] = crop(image, export.canvas_hw)
+            batch[0] = classifier_input(image, export.canvas_hw)
         with stage("infer"):
             scores = self.model.run(batch)[0][0]
         if not (np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()):

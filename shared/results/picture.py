@@ -16,7 +16,7 @@ from shared.vision.drawing.colours import Colour, class_colour, diverging_palett
 from shared.vision.drawing.legend import LegendRow
 from shared.vision.images import codec
 from shared.vision.images.letterbox import downscale_factor
-from shared.vision.images.thumbnails import thumbnail
+from shared.vision.images.resample import thumbnail
 from shared.vision.masks.segments import Segments
 
 _FEW: Final = 8  # labels, of which the card shows those not found too

@@ -1,1 +1,1 @@
-"""Arrays to arrays, in numpy and Pillow: knows no model, no tenant and no cloud."""
+"""Computes on arrays, with NumPy and Pillow, and knows no models, no tenants and no cloud services."""

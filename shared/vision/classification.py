@@ -1,4 +1,8 @@
-"""What a classifier is fed, and what its scores come to: the strongest classes of a whole image."""
+"""Prepares images for a classifier, and selects the best classes from its scores.
+
+The preprocessing is that of torchvision's `Resize` and `CenterCrop`, as Ultralytics validates its classifiers
+(`classify_transforms` in https://github.com/ultralytics/ultralytics/blob/main/ultralytics/data/augment.py).
+"""
 
 from __future__ import annotations
 
@@ -9,39 +13,47 @@ import numpy as np
 from PIL import Image
 
 from shared.vision.arrays import Float32Array, FloatArray, Int64Array, Pixels, SizeHW
-from shared.vision.images.pixels import with_padding_byte
+from shared.vision.images.pixels import as_pillow_image
 
-_LONGEST: Final = 16  # times its short side, of an image as it is resampled
+_MAX_RESIZED_ASPECT: Final = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classification:
-    """k classes, strongest first: `confidences` (k,) float32, `class_ids` (k,) int64."""
+    """The k best classes, strongest first: `confidences` (k,) float32, `class_ids` (k,) int64."""
 
     confidences: Float32Array
     class_ids: Int64Array
 
 
-def crop(image: Pixels, size_hw: SizeHW) -> Float32Array:
-    """(h, w, 3) uint8 to (3, H, W) in 0 to 1, as models of this family are validated.
+def classifier_input(image: Pixels, size_hw: SizeHW) -> Float32Array:
+    """Resize an image and cut out its centre.
 
-    To a square: the short side is resampled to it, antialiased, the long one in proportion (rounded down), and
-    the middle is cut out. To anything else: resampled, whatever becomes of the proportions.
+    For a square input, the short side is resized to it with antialiasing, the long side in proportion (rounded
+    down), and the centre is cropped. For any other input, the image is stretched to it.
+
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        size_hw: (H, W) of the model's input.
+
+    Returns:
+        (3, H, W) in the range 0 to 1.
     """
     height, width = image.shape[:2]
-    pixels = np.ascontiguousarray(with_padding_byte(image))
-    picture = Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1)
+    picture = as_pillow_image(image)
     if size_hw[0] != size_hw[1]:
         picture = picture.resize(size_hw[::-1], Image.Resampling.BILINEAR)
     else:
         side, short = size_hw[0], min(width, height)
-        size_wh = int(side * width / short), int(side * height / short)
-        left, top = round((size_wh[0] - side) / 2), round((size_wh[1] - side) / 2)
-        if max(size_wh) <= _LONGEST * side:
-            picture = picture.resize(size_wh, Image.Resampling.BILINEAR)
+        resized_wh = int(side * width / short), int(side * height / short)
+        left, top = round((resized_wh[0] - side) / 2), round((resized_wh[1] - side) / 2)
+        if max(resized_wh) <= _MAX_RESIZED_ASPECT * side:
+            picture = picture.resize(resized_wh, Image.Resampling.BILINEAR)
             picture = picture.crop((left, top, left + side, top + side))
-        else:  # a line of 65,000 pixels would be 13 GB: only the middle is resampled, to a level the same
-            x, y = width / size_wh[0], height / size_wh[1]
+        else:
+            # An image of 65,000 x 1 px would be resized to 13 GB. Only its centre is resized, which differs from
+            # the above by at most one level.
+            x, y = width / resized_wh[0], height / resized_wh[1]
             box = left * x, top * y, min((left + side) * x, width), min((top + side) * y, height)
             picture = picture.resize((side, side), Image.Resampling.BILINEAR, box=box)
     planes = np.asarray(picture)[..., :3].transpose(2, 0, 1)
@@ -49,7 +61,7 @@ def crop(image: Pixels, size_hw: SizeHW) -> Float32Array:
 
 
 def top_k(scores: FloatArray, *, count: int, threshold: float) -> Classification:
-    """The `count` best of (classes,) scores that are at least `threshold`; ties by class id."""
+    """Return the `count` best of (classes,) scores that are at least `threshold`; ties by class id."""
     confidences = scores.astype(np.float32)
     order = np.argsort(-confidences, kind="stable")[:count]
     order = order[confidences[order] >= threshold]

@@ -1,1 +1,1 @@
-"""Images as arrays: decoded, encoded, resampled and placed on a model's canvas."""
+"""Decodes, encodes and resamples images, and fits them into the canvas of a model."""

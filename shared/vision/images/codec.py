@@ -1,13 +1,19 @@
-"""Reads image files into upright RGB arrays and writes JPEG. What a file is, its content says, not its name."""
+"""Decodes image files into upright RGB arrays, and encodes JPEG.
+
+The format of a file is known from its content, never from its name. Pillow reads all headers, and the pixels of
+every format but JPEG. simplejpeg (libjpeg-turbo) decodes JPEG: it gives Pillow's pixels in a third of the time.
+"""
 
 from __future__ import annotations
 
 import io
 import re
 import struct
+import threading
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -16,16 +22,20 @@ from PIL import Image, UnidentifiedImageError, features
 
 from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from shared.vision.arrays import Pixels, SizeHW
-from shared.vision.images.jpeg_scans import has_more_scans
-from shared.vision.images.pixel_budget import PixelBudget
 from shared.vision.images.pixels import rgb_view, with_padding_byte
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", *(("AVIF",) if features.check("avif") else ()))
-# How accepted files begin: one that does and cannot be opened is damaged rather than something else.
-_MAGIC: Final = re.compile(rb"\xff\xd8|\x89PNG|RIFF|II[*+]\0|MM\0[*+]|BM|GIF8", re.DOTALL)
-_AVIF: Final = re.compile(rb"....ftypavi[fs]", re.DOTALL)
-# What Pillow's plug-ins and the libraries below them raise: they have no error in common.
-_DAMAGED: Final = (
+MAX_SIDE_PX: Final = 65_500  # libjpeg's maximum: an annotated picture is written as JPEG
+MAX_JPEG_SCANS: Final = 100  # as in libtiff; encoders make about ten, and each is a pass over all pixels
+MAX_TIFF_TILE_PX: Final = (
+    2**22
+)  # of a tile larger than the image: it is decoded whole, however little of it is used
+
+# The first bytes of accepted formats. A file that has them and cannot be opened is damaged, not unsupported.
+_SIGNATURE: Final = re.compile(rb"\xff\xd8|\x89PNG|RIFF|II[*+]\0|MM\0[*+]|BM|GIF8", re.DOTALL)
+_AVIF_SIGNATURE: Final = re.compile(rb"....ftypavi[fs]", re.DOTALL)
+# What Pillow's plug-ins and the libraries below them raise for damaged files: they have no base class in common.
+_DECODE_ERRORS: Final = (
     OSError,
     EOFError,
     SyntaxError,
@@ -38,61 +48,105 @@ _DAMAGED: Final = (
     struct.error,
     zlib.error,
 )
-# Pillow's opinions on metadata, and its softer limit of pixels: ours is checked from the header.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-_ORIENTATION: Final = 0x0112  # EXIF tag
-_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF tags
-_TURNED: Final = {5, 6, 7, 8}  # its values where rows are columns
-_UPSIDE_DOWN: Final = {3, 4, 7, 8}  # where, after that, the last row is the first
-_MIRRORED: Final = {2, 3, 6, 7}  # where the last column is
-_MAX_SIDE: Final = 65_500  # of a JPEG: the picture of the result could not be written
-_MAX_SCANS: Final = 100  # of a JPEG, as in libtiff: encoders make some ten, and each is a pass over all pixels
-_MAX_TILE: Final = (
-    2**22
-)  # px of a TIFF's tile, where the image has fewer: it is made whole, however little is used
-BUDGET: Final = PixelBudget()  # of all images that are being decoded: one of the largest, or several smaller ones
+# TIFF and EXIF tags by number, because importing Pillow's tables adds 5 ms to every start.
+_ORIENTATION_TAG: Final = 0x0112
+_TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
+# EXIF orientations by what undoes them: first a transposition, then flips.
+_TRANSPOSED: Final = {5, 6, 7, 8}
+_FLIPPED_VERTICALLY: Final = {3, 4, 7, 8}
+_FLIPPED_HORIZONTALLY: Final = {2, 3, 6, 7}
+# JPEG markers (ITU-T T.81, table B.1).
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_SEQUENTIAL_FRAMES: Final = {0xC0, 0xC1, 0xC9}  # frames that code each component once
+# In compressed data 0xff is followed by 0 or a restart marker, so this finds the end of it as well.
+_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+
+
+class PixelBudget:
+    """A weighted semaphore that bounds how many pixels all threads decode at once.
+
+    Decoding takes several times the memory that the decoded pixels keep.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._reserved = 0
+
+    @contextmanager
+    def reserve(self, pixels: int, *, limit: int) -> Generator[None]:
+        """Block until `pixels` fit under `limit`, or nothing else is reserved, and hold them in the context."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._reserved or self._reserved + pixels <= limit)
+            self._reserved += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reserved -= pixels
+                self._changed.notify_all()
+
+
+PIXEL_BUDGET: Final = PixelBudget()
+
+
+def ignore_pillow_warnings() -> None:
+    """Keep Pillow's warnings off stderr, in the whole process: to be called once, at its start.
+
+    They report damaged metadata, which is not an error here, and Pillow's own limit of pixels, below which
+    `decode` has its own. `warnings.catch_warnings` is no alternative, because it is not thread-safe.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
-    """As `read`, in its own size."""
-    return read(data, max_pixels=max_pixels)[0]
+    """Decode an image file at full resolution; see `decode_downscaled`."""
+    return decode_downscaled(data, max_pixels=max_pixels)[0]
 
 
-def read(
-    data: bytes, *, max_pixels: int, least_hw: Callable[[SizeHW], SizeHW] | None = None
+def decode_downscaled(
+    data: bytes, *, max_pixels: int, min_size_hw: Callable[[SizeHW], SizeHW] | None = None
 ) -> tuple[Pixels, SizeHW]:
-    """An image file's first frame as (h, w, 3) uint8 RGB, upright (EXIF orientation applied), and its true size.
+    """Decode the first frame of an image file, a JPEG at the smallest sufficient scale.
 
-    `least_hw` gives the least size that is needed of an image of a size: a JPEG may then come at a half, a quarter
-    or an eighth of its own (sides rounded up), averaged by its decoder, which takes a half to three quarters of
-    the time. Its other scales take longer than its own size.
+    libjpeg can decode a JPEG at 1/2, 1/4 or 1/8 (sides rounded up), in a half to three quarters of the time. Each
+    pixel is then the mean of a block. Its other scales take longer than full resolution.
 
-    Alpha is dropped, palettes and grey are expanded, of 16 bits the high byte is kept. Size and format are
-    known from the header before a pixel is decoded. No more than `max_pixels` are decoded at once, in all threads.
+    The EXIF orientation is applied. Alpha is dropped, palettes and grey become RGB, and of 16 bits a channel the
+    high byte is kept. Format and size are checked in the header, before any pixel is decoded. All threads
+    together decode no more than `max_pixels` at once.
+
+    Args:
+        data: The file.
+        max_pixels: The most pixels that the image may have, at full resolution.
+        min_size_hw: Gives for the upright size of an image the smallest size that is sufficient. Without it,
+            images are decoded at full resolution.
+
+    Returns:
+        The pixels, (h, w, 3) uint8 RGB, and the upright (height, width) at full resolution.
 
     Raises:
-        UnsupportedImage: not one of FORMATS.
-        ImageTooLarge: more than `max_pixels`, or a side that no JPEG can have.
-        InvalidImage: truncated or corrupt.
+        UnsupportedImage: The file is of none of the accepted formats.
+        ImageTooLarge: The image has more than `max_pixels`, or a side longer than MAX_SIDE_PX.
+        InvalidImage: The file is truncated or damaged.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _read_opened(image, data, max_pixels, least_hw)
+            return _decode_opened(image, data, max_pixels, min_size_hw)
     except UnidentifiedImageError as error:
         if not data:
             raise InvalidImage("The image is empty") from error
-        if _MAGIC.match(data) or ("AVIF" in FORMATS and _AVIF.match(data)):
+        if _SIGNATURE.match(data) or ("AVIF" in FORMATS and _AVIF_SIGNATURE.match(data)):
             raise InvalidImage("The image is truncated or corrupt") from error
         raise UnsupportedImage(f"The file is not one of the accepted formats: {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"The image has more than {max_pixels} pixels") from error
-    except _DAMAGED as error:
+    except _DECODE_ERRORS as error:
         raise InvalidImage("The image is truncated or corrupt") from error
 
 
 def encode_jpeg(image: Pixels, *, quality: int = 85) -> bytes:
-    """(h, w, 3) RGB as a JPEG file."""
+    """Encode (h, w, 3) uint8 RGB as a JPEG file."""
     data: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(with_padding_byte(image)),
         quality=quality,
@@ -103,87 +157,78 @@ def encode_jpeg(image: Pixels, *, quality: int = 85) -> bytes:
     return data
 
 
-def _read_opened(
-    image: Image.Image, data: bytes, max_pixels: int, least_hw: Callable[[SizeHW], SizeHW] | None
+def has_more_scans(data: bytes, limit: int) -> bool:
+    """Return whether the first image of a JPEG file has more than `limit` scans, without decoding any of them.
+
+    Scans of images inside the metadata and behind the end of the image are not counted (ITU-T T.81, B.1 and B.2).
+    """
+    scans, position, components = 0, 2, -1
+    while scans <= limit and (match := _MARKER.search(data, position)):
+        marker, segment = match[1][0], match.end()
+        if marker == _END_OF_IMAGE:
+            return False
+        if marker in _SEQUENTIAL_FRAMES:
+            components = int.from_bytes(data[segment + 7 : segment + 8])
+        if marker == _START_OF_SCAN:
+            if scans == 0 and int.from_bytes(data[segment + 2 : segment + 3]) == components:
+                return False  # the first scan has all components: no decoder reads more, and the search ends early
+            scans += 1
+        position = segment + max(int.from_bytes(data[segment : segment + 2]), 2)
+    return scans > limit
+
+
+def _decode_opened(
+    image: Image.Image, data: bytes, max_pixels: int, min_size_hw: Callable[[SizeHW], SizeHW] | None
 ) -> tuple[Pixels, SizeHW]:
+    """Check the limits in the header, reserve the pixels and decode them."""
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit is {max_pixels}")
-    if max(width, height) > _MAX_SIDE:
-        raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit of a side is {_MAX_SIDE}")
-    if image.format in {"JPEG", "MPO"} and has_more_scans(data, _MAX_SCANS):
-        raise InvalidImage(f"The image has more than {_MAX_SCANS} scans")
-    if image.format == "TIFF" and _tile_area(image) > max(width * height, _MAX_TILE):
+    if max(width, height) > MAX_SIDE_PX:
+        raise ImageTooLarge(f"The image has {width} x {height} pixels; the limit of a side is {MAX_SIDE_PX}")
+    is_jpeg = image.format in {"JPEG", "MPO"}
+    if is_jpeg and has_more_scans(data, MAX_JPEG_SCANS):
+        raise InvalidImage(f"The image has more than {MAX_JPEG_SCANS} scans")
+    if image.format == "TIFF" and _tiff_tile_area(image) > max(width * height, MAX_TIFF_TILE_PX):
         raise InvalidImage("The image has tiles that are much larger than itself")
-    with BUDGET.reserve(width * height, most=max_pixels):
-        return _decode(image, data, least_hw)
+    with PIXEL_BUDGET.reserve(width * height, limit=max_pixels):
+        if is_jpeg and image.mode in {"RGB", "L"}:
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            upright_hw = (width, height) if orientation in _TRANSPOSED else (height, width)
+            factor = _jpeg_downscale_factor(upright_hw, min_size_hw(upright_hw), orientation) if min_size_hw else 1
+            pixels = _decode_with_simplejpeg(data, (-(-height // factor), -(-width // factor)))
+            if pixels is not None:
+                return _upright(pixels, orientation), upright_hw
+        upright = _decode_with_pillow(image)
+        return upright, (upright.shape[0], upright.shape[1])
 
 
-def _decode(image: Image.Image, data: bytes, least_hw: Callable[[SizeHW], SizeHW] | None) -> tuple[Pixels, SizeHW]:
-    width, height = image.size
-    if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        upright_hw = (width, height) if orientation in _TURNED else (height, width)
-        times = _times(upright_hw, least_hw(upright_hw), orientation) if least_hw else 1
-        pixels = _decode_jpeg(data, (-(-height // times), -(-width // times)))
-        if pixels is not None:
-            return _upright(pixels, orientation), upright_hw
-    upright = _decode_otherwise(image)
-    return upright, (upright.shape[0], upright.shape[1])
-
-
-def _tile_area(image: Any) -> int:
-    """Of a TIFF, px. Its tags by number: Pillow's reader of TIFF is not worth 5 ms of every start."""
-    width, height = (image.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+def _tiff_tile_area(image: Any) -> int:
+    width, height = (image.tag_v2.get(number, 0) for number in (_TILE_WIDTH_TAG, _TILE_LENGTH_TAG))
     return int(width) * int(height)
 
 
-def _decode_otherwise(image: Image.Image) -> Pixels:
-    """One copy after the other is let go: of a large image each is hundreds of megabytes."""
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    if image.format == "TIFF":
-        orientation = 1  # Pillow turns those itself
-    if image.mode.startswith("I;16"):
-        high = (np.asarray(image) >> 8).astype(np.uint8)
-        return _upright(np.repeat(high[..., None], 4, axis=2), orientation)
-    has_alpha = image.mode in {"LA", "PA", "RGBA"} or (image.mode == "P" and "transparency" in image.info)
-    for mode in ["RGBA"] if has_alpha else ["RGB", "RGBX"]:
-        if image.mode != mode:
-            before, image = image, image.convert(mode)
-            before.close()
-    return _upright(np.asarray(image), orientation)
+def _jpeg_downscale_factor(image_hw: SizeHW, min_hw: SizeHW, orientation: int) -> int:
+    """Return how many times smaller an upright JPEG can be decoded so that it has `min_hw`: 8, 4, 2 or 1.
 
-
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo one of EXIF's eight orientations of (h, w, 4), and give the view of three."""
-    turned = pixels.swapaxes(0, 1) if orientation in _TURNED else pixels
-    if orientation in _UPSIDE_DOWN:
-        turned = turned[::-1]
-    if orientation in _MIRRORED:
-        turned = turned[:, ::-1]
-    return rgb_view(np.ascontiguousarray(turned))
-
-
-def _times(image_hw: SizeHW, least_hw: SizeHW, orientation: int) -> int:
-    """How many px of an upright JPEG may be one when it is decoded: 8, 4, 2 or 1.
-
-    Of an image whose sides are no multiple of that, the last pixel stands for less. Turned around it would be the
-    first, and everything after it not where it belongs.
+    If a side is no multiple of the factor, the last pixel is the mean of fewer pixels. A flip would make it the
+    first one and shift all others, so such an image is decoded at a larger scale.
     """
-    (height, width), (least_height, least_width) = image_hw, least_hw
-    for times in (8, 4, 2):
-        large_enough = height >= times * least_height and width >= times * least_width
-        shifted = (orientation in _UPSIDE_DOWN and height % times) or (orientation in _MIRRORED and width % times)
+    (height, width), (min_height, min_width) = image_hw, min_hw
+    for factor in (8, 4, 2):
+        large_enough = height >= factor * min_height and width >= factor * min_width
+        shifted = (orientation in _FLIPPED_VERTICALLY and height % factor) or (
+            orientation in _FLIPPED_HORIZONTALLY and width % factor
+        )
         if large_enough and not shifted:
-            return times
+            return factor
     return 1
 
 
-def _decode_jpeg(data: bytes, size_hw: SizeHW) -> Pixels | None:
-    """(h, w, 4), at the least scale that has `size_hw`: Pillow's pixels at a third of the time.
+def _decode_with_simplejpeg(data: bytes, size_hw: SizeHW) -> Pixels | None:
+    """Decode a JPEG to (h, w, 4) at the smallest scale that has `size_hw`, not yet upright.
 
-    They are written where they stay. None where it finds fault with the file: Pillow forgives more, and knows what
-    is truncated.
+    Returns None for a file that libjpeg-turbo rejects. Pillow tolerates more, and recognises truncated files.
     """
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(
@@ -197,3 +242,32 @@ def _decode_jpeg(data: bytes, size_hw: SizeHW) -> Pixels | None:
     except ValueError:
         return None
     return pixels
+
+
+def _decode_with_pillow(image: Image.Image) -> Pixels:
+    """Convert an opened image to upright (h, w, 3) uint8 RGB.
+
+    Each intermediate copy is released at once: of a large image it has hundreds of megabytes.
+    """
+    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    if image.format == "TIFF":
+        orientation = 1  # Pillow applies it while it loads a TIFF
+    if image.mode.startswith("I;16"):
+        high_byte = (np.asarray(image) >> 8).astype(np.uint8)
+        return _upright(np.repeat(high_byte[..., None], 4, axis=2), orientation)
+    has_alpha = image.mode in {"LA", "PA", "RGBA"} or (image.mode == "P" and "transparency" in image.info)
+    for mode in ["RGBA"] if has_alpha else ["RGB", "RGBX"]:
+        if image.mode != mode:
+            before, image = image, image.convert(mode)
+            before.close()
+    return _upright(np.asarray(image), orientation)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation of (h, w, 4), and return the (h, w, 3) view."""
+    upright = pixels.swapaxes(0, 1) if orientation in _TRANSPOSED else pixels
+    if orientation in _FLIPPED_VERTICALLY:
+        upright = upright[::-1]
+    if orientation in _FLIPPED_HORIZONTALLY:
+        upright = upright[:, ::-1]
+    return rgb_view(np.ascontiguousarray(upright))
