@@ -10,7 +10,7 @@ from shared.cloud.error_topic import ErrorTopic
 from shared.cloud.object_store import ObjectStore
 from shared.config import Config
 from shared.ml.model_cache import ModelCache
-from shared.ml.model_limits import ModelLimits
+from shared.ml.model_checks import ModelLimits
 from shared.pipeline.runner import PipelineRunner
 from shared.runtime.logs import configure_logging
 from shared.vision.images.codec import ignore_pillow_warnings

@@ -1,6 +1,8 @@
-"""Bounds on what a run may take: time, by ending it, and memory, by an arena that all sessions share.
+"""Runs ONNX Runtime sessions within a time limit and a memory limit.
 
-A run that finds the arena full may be at fault or a neighbour's victim: it is tried again with nothing beside it.
+A watchdog terminates a run that takes too long. All sessions of the process allocate from one arena of limited
+size. A run that finds the arena full may be too large, or its concurrent runs may have filled it: it is repeated
+while no other run is under way.
 """
 
 from __future__ import annotations
@@ -19,169 +21,187 @@ from shared.errors import DeadlineExceeded, InvalidModel
 from shared.runtime import deadline
 from shared.runtime.machine import available_memory
 
-_ARENA_SHARE: Final = 0.75  # of the memory; the rest is for images, and for what is not ONNX Runtime's
-_LONGEST_S: Final = 3600.0
-_NO_MEMORY: Final = ("requested bytes", "bad_alloc", "Failed to allocate")
+_ARENA_SHARE: Final = 0.75  # of the memory; the rest is for images and for everything outside ONNX Runtime
+_MAX_WAIT_S: Final = 3600.0  # where no event limits it: `threading` takes no infinite timeout
+_OUT_OF_MEMORY_MESSAGES: Final = ("requested bytes", "bad_alloc", "Failed to allocate")
 
 
 class RunTimeout(InvalidModel):
-    """A run of this model was ended."""
+    """A run of the model exceeded the time limit and was terminated."""
 
 
 class RunOutOfMemory(InvalidModel):
-    """A run of this model, with nothing beside it, found no memory."""
+    """A run of the model ran out of memory although no other run was under way."""
 
 
 def share_arena(max_bytes: int = 0) -> None:
-    """One arena for all sessions made from now on, of at most `max_bytes` (0: a share of what there is).
+    """Register one memory arena for all sessions that are created from now on.
 
-    Each with its own would keep what its largest run took, 50 MB a model. The limit counts weights too, though
-    it does not refuse them; once these alone exceed it, it binds no longer.
+    With an arena of its own each session would keep the memory of its largest run, 50 MB a model. The limit counts
+    the weights too, but does not reject them: once they alone exceed it, it has no effect any more.
+
+    Args:
+        max_bytes: The size of the arena; 0 is a share of the available memory.
     """
     cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     limit = max_bytes or int(available_memory() * _ARENA_SHARE)
-    ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(limit, -1, -1, -1))  # ONNX Runtime's own steps
+    ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(limit, -1, -1, -1))  # -1: ONNX Runtime's defaults
 
 
 def run(
     session: ort.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]], *, max_s: float = math.inf
 ) -> list[npt.NDArray[Any]]:
-    """The session's outputs in their order. ONNX Runtime is asked to stop between two operators, not within one.
+    """Run a session and return its outputs in their order.
+
+    ONNX Runtime terminates a run between two operators only, never within one.
 
     Raises:
-        DeadlineExceeded: the event has no more time.
-        RunTimeout: it took `max_s` seconds.
-        RunOutOfMemory: there is not enough memory for it alone.
-        Exception: whatever ONNX Runtime raises for a run that fails.
+        DeadlineExceeded: The event's deadline passed.
+        RunTimeout: The run took more than `max_s` seconds.
+        RunOutOfMemory: The run needs more memory than there is, even alone.
+        Exception: ONNX Runtime's own error, if the run fails for another reason.
     """
     try:
-        with _GATE.shared():
-            return _ended_in_time(session, feeds, max_s, ort.RunOptions())
+        with _RUN_LOCK.shared():
+            return _run_with_timeout(session, feeds, max_s, ort.RunOptions())
     except Exception as error:
-        if not _is_for_memory(error):
+        if not _is_out_of_memory(error):
             raise
     options = ort.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    with _GATE.exclusive():
-        for _ in range(2):  # the first gives back, at its end, what others left scattered
+    with _RUN_LOCK.exclusive():
+        # The first attempt may find the arena fragmented by other runs; as it ends, it shrinks the arena.
+        for _ in range(2):
             try:
-                return _ended_in_time(session, feeds, max_s, options)
+                return _run_with_timeout(session, feeds, max_s, options)
             except Exception as error:
-                if not _is_for_memory(error):
+                if not _is_out_of_memory(error):
                     raise
-    raise RunOutOfMemory("A run of the model takes more memory than there is")
+    raise RunOutOfMemory("A run of the model needs more memory than is available")
 
 
-def _ended_in_time(
+def _run_with_timeout(
     session: ort.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]], max_s: float, options: ort.RunOptions
 ) -> list[npt.NDArray[Any]]:
     due_at = time.monotonic() + deadline.remaining_s(at_most=max_s)
     try:
-        with _WATCHDOG.watching(options, due_at):
+        with _WATCHDOG.watch(options, due_at):
             outputs: list[npt.NDArray[Any]] = session.run(None, feeds, options)
     except Exception as error:
         if not options.terminate:
             raise
-        deadline.check()  # or it is the event's time that was over, whatever its model had left
-        raise RunTimeout(f"A run of the model took more than {max_s:g} s") from error
+        deadline.check()  # if the event's deadline has passed, the model is not to blame
+        raise RunTimeout(f"A run of the model took more than {max_s:g} s, the limit") from error
     return outputs
 
 
-def _is_for_memory(error: Exception) -> bool:
-    return any(words in str(error) for words in _NO_MEMORY)
+def _is_out_of_memory(error: Exception) -> bool:
+    return any(message in str(error) for message in _OUT_OF_MEMORY_MESSAGES)
 
 
 class Watchdog:
-    """One thread for all runs: it sleeps until the first of them is overdue."""
+    """Terminates overdue runs from one thread, which sleeps until the first of them is due."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._due: dict[object, tuple[float, ort.RunOptions]] = {}
-        self._wakes_at = -math.inf  # not started
+        self._watched: dict[object, tuple[float, ort.RunOptions]] = {}
+        self._next_check_at = -math.inf  # of `time.monotonic`; the thread is not started
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def watching(self, options: ort.RunOptions, due_at: float) -> Generator[None]:
-        """Set `options.terminate` if what runs inside is not done by then. Seconds of `time.monotonic`."""
+    def watch(self, options: ort.RunOptions, due_at: float) -> Generator[None]:
+        """Set `options.terminate` if the body is not done at `due_at`, a time of `time.monotonic`."""
         if due_at == math.inf:
             yield
             return
         key = object()
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+                self._thread = threading.Thread(target=self._terminate_overdue, name="watchdog", daemon=True)
                 self._thread.start()
-            self._due[key] = due_at, options
-            if due_at < self._wakes_at:
+            self._watched[key] = due_at, options
+            if due_at < self._next_check_at:
                 self._changed.notify()
         try:
             yield
         finally:
             with self._changed:
-                self._due.pop(key, None)
+                self._watched.pop(key, None)
 
-    def _watch(self) -> None:
+    def _terminate_overdue(self) -> None:
         with self._changed:
             while True:
                 now = time.monotonic()
-                for key, (due_at, options) in list(self._due.items()):
+                for key, (due_at, options) in list(self._watched.items()):
                     if due_at <= now:
                         options.terminate = True
-                        del self._due[key]
-                self._wakes_at = min((due_at for due_at, _ in self._due.values()), default=math.inf)
-                self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
+                        del self._watched[key]
+                self._next_check_at = min((due_at for due_at, _ in self._watched.values()), default=math.inf)
+                self._changed.wait(None if self._next_check_at == math.inf else self._next_check_at - now)
 
 
 class SharedExclusiveLock:
-    """Many together, or one alone: he waits for those who are inside, and those who come wait for him."""
+    """Readers-writer lock with writer preference.
+
+    Many threads may hold it shared, or one exclusively. Once a thread waits for exclusive access, threads that ask
+    for shared access wait until it has had it.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside = 0
-        self._wanted = 0
-        self._taken = False
+        self._shared_count = 0
+        self._exclusive_count = 0  # threads that hold it exclusively or wait to
+        self._is_exclusive = False
 
     @contextmanager
     def shared(self) -> Generator[None]:
-        """Raises: DeadlineExceeded: time was up before it was this one's turn."""
+        """Hold the lock together with other threads that hold it shared.
+
+        Raises:
+            DeadlineExceeded: The event's deadline passed while waiting.
+        """
         with self._changed:
-            if self._wanted:
-                self._wait(lambda: not self._wanted)
-            self._inside += 1
+            if self._exclusive_count:
+                self._wait(lambda: not self._exclusive_count)
+            self._shared_count += 1
         try:
             yield
         finally:
             with self._changed:
-                self._inside -= 1
-                if self._wanted and not self._inside:
+                self._shared_count -= 1
+                if self._exclusive_count and not self._shared_count:
                     self._changed.notify_all()
 
     @contextmanager
     def exclusive(self) -> Generator[None]:
-        """Raises: as `together`."""
+        """Hold the lock alone.
+
+        Raises:
+            DeadlineExceeded: The event's deadline passed while waiting.
+        """
         with self._changed:
-            self._wanted += 1
+            self._exclusive_count += 1
             try:
-                self._wait(lambda: not self._inside and not self._taken)
+                self._wait(lambda: not self._shared_count and not self._is_exclusive)
             except BaseException:
-                self._leave()
+                self._release_exclusive()
                 raise
-            self._taken = True
+            self._is_exclusive = True
         try:
             yield
         finally:
             with self._changed:
-                self._taken = False
-                self._leave()
+                self._is_exclusive = False
+                self._release_exclusive()
 
-    def _leave(self) -> None:
-        self._wanted -= 1
+    def _release_exclusive(self) -> None:
+        self._exclusive_count -= 1
         self._changed.notify_all()
 
-    def _wait(self, is_turn: Callable[[], bool]) -> None:
-        if not self._changed.wait_for(is_turn, deadline.remaining_s(at_most=_LONGEST_S)):
-            raise DeadlineExceeded("The time for this event was over before its model could run")
+    def _wait(self, is_free: Callable[[], bool]) -> None:
+        if not self._changed.wait_for(is_free, deadline.remaining_s(at_most=_MAX_WAIT_S)):
+            raise DeadlineExceeded("The event deadline passed before the model could run")
 
 
 _WATCHDOG: Final = Watchdog()
-_GATE: Final = SharedExclusiveLock()
+_RUN_LOCK: Final = SharedExclusiveLock()

@@ -1,51 +1,54 @@
-"""Who leaves a full cache so that a newcomer fits: decided from weights, owners and order of use. Pure.
+"""Selects the cache entries to evict so that a new one fits: least recently used first, with a quota per owner.
 
-Nobody holds more than half: a tenant's own least recently used models make room up to there, and then the least
-recently used of all. What is in use stays.
+An owner may use at most half of the cache. Its own least recently used entries are evicted until the new one fits
+its half, and then the least recently used of all until the new one fits the cache. Entries in use are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+K = TypeVar("K")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class CacheEntry:
-    """A thing in the cache, or the one that wants to be: its key, whose it is, and its weight in bytes."""
+    """What eviction depends on. An entry `in_use` is never evicted."""
 
-    key: object
     owner: str
     size_bytes: int
     in_use: bool = False
 
 
-def select_evictions(new: CacheEntry, others: Sequence[CacheEntry], budget: int) -> list[CacheEntry] | None:
-    """Those of `others` (the least recently used first) that leave; None: the new one does not fit, nobody leaves.
+def select_evictions(new: CacheEntry, cached: Mapping[K, CacheEntry], max_bytes: int) -> list[K] | None:
+    """Return the keys to evict so that `new` fits, or None if it cannot fit.
 
-    `budget` in bytes; 0: there is room for all.
+    Args:
+        new: The entry to add. One that it replaces must not be in `cached`.
+        cached: The entries in the cache, the least recently used first.
+        max_bytes: The size of the cache; 0 is no limit.
     """
-    if not budget:
+    if not max_bytes:
         return []
-    idle = [each for each in others if not each.in_use]
-    own = [each for each in idle if each.owner == new.owner]
-    too_much = new.size_bytes + sum(each.size_bytes for each in others if each.owner == new.owner) - budget // 2
-    going = _first(own, too_much)
-    if going is None:
+    owned_bytes = sum(entry.size_bytes for entry in cached.values() if entry.owner == new.owner)
+    idle = {key: entry.size_bytes for key, entry in cached.items() if not entry.in_use}
+    own_idle = {key: size for key, size in idle.items() if cached[key].owner == new.owner}
+    evicted = _first_keys(own_idle, owned_bytes + new.size_bytes - max_bytes // 2)
+    if evicted is None:
         return None
-    too_much = (
-        new.size_bytes + sum(each.size_bytes for each in others) - sum(each.size_bytes for each in going) - budget
-    )
-    more = _first([each for each in idle if each not in going], too_much)
-    return None if more is None else going + more
+    remaining_bytes = sum(entry.size_bytes for entry in cached.values()) - sum(idle.pop(key) for key in evicted)
+    more = _first_keys(idle, remaining_bytes + new.size_bytes - max_bytes)
+    return None if more is None else evicted + more
 
 
-def _first(candidates: Sequence[CacheEntry], weight: int) -> list[CacheEntry] | None:
-    """As many of the first as weigh that much together; None: all of them do not."""
-    found: list[CacheEntry] = []
-    for each in candidates:
-        if weight <= 0:
+def _first_keys(sizes: Mapping[K, int], excess_bytes: int) -> list[K] | None:
+    """Return as many of the first keys as free `excess_bytes`, or None if all of them free less."""
+    keys: list[K] = []
+    for key, size in sizes.items():
+        if excess_bytes <= 0:
             break
-        found.append(each)
-        weight -= each.size_bytes
-    return found if weight <= 0 else None
+        keys.append(key)
+        excess_bytes -= size
+    return keys if excess_bytes <= 0 else None

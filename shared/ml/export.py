@@ -1,4 +1,4 @@
-"""What an ONNX export says of itself: read once from its metadata and shapes, never guessed again. Pure."""
+"""Reads how to feed an exported model and how to read its outputs, from its metadata and shapes alone."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from shared.ml.export_metadata import Metadata
 from shared.ml.output_layout import FLOATS, Layout, ModelType, TensorInfo, read_layout
 from shared.vision.arrays import SizeHW
 
-_INPUT: Final = "images (batch, 3, height, width)"
+_EXPECTED_INPUT: Final = "images (batch, 3, height, width)"
 _DEFAULT_CANVAS_HW: Final = (640, 640)
-MAX_CLASSES: Final = 10_000  # of a model whose answer has a class's number, not a score for each
-_NUMBERED: Final = re.compile(r"class([0-9]{1,4})")
-_MAX_SIDE: Final = 7680  # of a canvas in px: `shared.vision.boxes.nms` keeps classes that far apart
+MAX_CLASSES: Final = 10_000  # of a model that outputs class ids rather than a score per class
+_NUMBERED_LABEL: Final = re.compile(r"class([0-9]{1,4})")
+_MAX_SIDE_PX: Final = 7680  # `shared.vision.boxes.nms` moves the classes that far apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """How to feed a model and how to read its answer.
+    """The input and the output layout of a model.
 
-    `canvas_hw`: the input's (height, width) in px; of a `dynamic` one the largest to use, a smaller one may be
-    any multiple of `stride`. `batch` None: any.
+    `canvas_hw` is the input's (height, width) in px. Of a `dynamic` input it is the largest to use, and a smaller
+    one may be any multiple of `stride`. `batch` is None if any batch size is accepted.
     """
 
     layout: Layout
@@ -43,59 +43,70 @@ class Export:
 
     @property
     def classes(self) -> int:
-        """How many there may be: one that the file does not name has a number for a label."""
+        """The number of possible classes; one without a name in the file has a numbered label."""
         return MAX_CLASSES if self.layout.kind in {"end_to_end", "rtdetr"} else len(self.labels)
 
     def ids_of(self, label: str) -> list[int]:
-        """The classes of that label: two may have the same, and there may be none."""
-        ids = [index for index, each in enumerate(self.labels) if each == label]
-        number = _NUMBERED.fullmatch(label)
+        """Return the class ids with that label: none, one or several."""
+        ids = [class_id for class_id, each in enumerate(self.labels) if each == label]
+        number = _NUMBERED_LABEL.fullmatch(label)
         if not ids and number and len(self.labels) <= int(number[1]) < self.classes:
             return [int(number[1])]
         return ids
 
     def labels_for(self, class_ids: npt.NDArray[Any]) -> tuple[str, ...]:
-        """Labels of at least these ids: class7 where the file names no seventh."""
+        """Return labels up to the largest of these ids: "class7" if the file has no name for 7."""
         count = max(len(self.labels), int(class_ids.max(initial=-1)) + 1)
         return self.labels + tuple(f"class{index}" for index in range(len(self.labels), count))
 
     def check(self, outputs: Sequence[npt.NDArray[Any]], *, batch: int) -> None:
-        """Whether a run answered in the layout: dimensions that a file leaves open it may fill with anything.
+        """Check the shapes of a run's outputs: a model may give its dynamic dimensions any size.
 
         Raises:
-            InvalidModel: it did not.
+            InvalidModel: They do not have the shapes of the layout.
         """
         layout, classes = self.layout, len(self.labels)
-        shape = outputs[layout.first].shape
-        wanted: dict[str, tuple[tuple[int, int], ...]] = {
-            "scores": ((1, classes),),
-            "raw": ((1, 4 + classes + layout.masks),),
-            "v5": ((2, 5 + classes + layout.masks),),
-            "end_to_end": ((2, 6 + layout.masks),),
-            "rtdetr": ((2, 6),),
-            "rtdetr_raw": ((2, 4 + classes),),
-        }
-        sizes = {1: "?", 2: "?"} | dict(wanted[layout.kind])
-        rank = 2 if layout.kind == "scores" else 3
-        if len(shape) != rank or shape[0] != batch or any(shape[at] != size for at, size in wanted[layout.kind]):
-            expected = ", ".join(["batch", *(str(sizes[at]) for at in range(1, rank))])
-            raise InvalidModel(f"The model answered with {shape}, not ({expected})")
-        if layout.prototypes is not None:
-            shape = outputs[layout.prototypes].shape
-            if shape[:2] != (batch, layout.masks) or min(shape) < 1:
-                raise InvalidModel(f"The model answered with prototypes {shape}")
+        shape = outputs[layout.output_index].shape
+        columns = {
+            "scores": classes,
+            "raw": 4 + classes + layout.mask_coefficients,
+            "v5": 5 + classes + layout.mask_coefficients,
+            "end_to_end": 6 + layout.mask_coefficients,
+            "rtdetr": 6,
+            "rtdetr_raw": 4 + classes,
+        }[layout.kind]
+        expected: tuple[int | str, ...] = (batch, "boxes", columns)
+        if layout.kind == "scores":
+            expected = batch, columns
+        elif layout.kind == "raw":
+            expected = batch, columns, "boxes"
+        if len(shape) != len(expected) or any(
+            size not in {actual, "boxes"} for size, actual in zip(expected, shape, strict=True)
+        ):
+            described = ", ".join(map(str, expected))
+            raise InvalidModel(f"The model returned an output of shape {shape}; expected ({described})")
+        if layout.prototypes_index is not None:
+            shape = outputs[layout.prototypes_index].shape
+            if shape[:2] != (batch, layout.mask_coefficients) or min(shape) < 1:
+                raise InvalidModel(
+                    f"The model returned prototypes of shape {shape}; "
+                    f"expected ({batch}, {layout.mask_coefficients}, height, width)"
+                )
 
 
 def read_export(
-    model_type: ModelType, strings: Mapping[str, str], inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]
+    model_type: ModelType,
+    metadata_strings: Mapping[str, str],
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
 ) -> Export:
-    """Decide from the file alone how it is served; `strings` are its metadata.
+    """Read a model's export from its metadata, inputs and outputs.
 
     Raises:
-        InvalidModel: it cannot be; the sentence says what was found and what to export instead.
+        InvalidModel: The model cannot be used; the message says what it has and what is expected.
     """
-    metadata = Metadata(strings)
-    check_input(model_type, strings, inputs)
+    metadata = Metadata(metadata_strings)
+    check_input(model_type, metadata_strings, inputs)
     batch, _, height, width = inputs[0].shape
     dynamic = height is None or width is None
     stride = metadata.stride
@@ -104,11 +115,14 @@ def read_export(
         canvas_hw = metadata.image_hw or _DEFAULT_CANVAS_HW
         if model_type != "classify":
             canvas_hw = -(-canvas_hw[0] // stride) * stride, -(-canvas_hw[1] // stride) * stride
-    if max(canvas_hw) > _MAX_SIDE:
-        raise InvalidModel(f"The model's imgsz is {canvas_hw}; up to {_MAX_SIDE} px a side are served")
-    if (batch or 1) * canvas_hw[0] * canvas_hw[1] > _MAX_SIDE**2:
+    if max(canvas_hw) > _MAX_SIDE_PX:
         raise InvalidModel(
-            f"The model takes batches of {batch} images of {canvas_hw}; up to {_MAX_SIDE**2} px are served"
+            f"The model's image size (imgsz) is {canvas_hw} px; the limit is {_MAX_SIDE_PX} px a side"
+        )
+    if (batch or 1) * canvas_hw[0] * canvas_hw[1] > _MAX_SIDE_PX**2:
+        raise InvalidModel(
+            f"The model takes batches of {batch} images of {canvas_hw} px; "
+            f"the limit is {_MAX_SIDE_PX**2} px a batch"
         )
     return Export(
         layout=read_layout(model_type, metadata, outputs, None if dynamic else canvas_hw),
@@ -121,30 +135,34 @@ def read_export(
     )
 
 
-def check_input(model_type: ModelType, strings: Mapping[str, str], inputs: Sequence[TensorInfo]) -> None:
-    """What is known before a session: whether the file is of that type and takes images.
+def check_input(model_type: ModelType, metadata_strings: Mapping[str, str], inputs: Sequence[TensorInfo]) -> None:
+    """Check the task and the input of a model, which the file tells before it is a session.
 
     Raises:
-        InvalidModel: it does not; as `read_export`.
+        InvalidModel: The model is of another type, or does not take RGB images.
     """
-    task = Metadata(strings).task
+    task = Metadata(metadata_strings).task
     if task not in {model_type, None}:
         advice = (
-            f"its place is {task}.onnx"
+            f"store it as {task}.onnx"
             if task in get_args(ModelType)
-            else "detect, segment and classify are served"
+            else "supported tasks: " + ", ".join(get_args(ModelType))
         )
-        raise InvalidModel(f"The file stored as {model_type}.onnx says its task is '{str(task)[:40]}': {advice}")
+        raise InvalidModel(
+            f"The file stored as {model_type}.onnx is a model for the task {str(task)[:40]!r}: {advice}"
+        )
     if len(inputs) != 1:
-        raise InvalidModel(f"The model takes {len(inputs)} inputs; it must take one, {_INPUT}")
+        raise InvalidModel(f"The model has {len(inputs)} inputs; expected one, {_EXPECTED_INPUT}")
     image = inputs[0]
     if image.dtype not in FLOATS:
-        raise InvalidModel(f"The model's input is of {image.dtype[:40]}; it must be of floats, {_INPUT}")
+        raise InvalidModel(
+            f"The model's input has the type {image.dtype[:40]}; expected float32 or float16, {_EXPECTED_INPUT}"
+        )
     if len(image.shape) != 4:
-        raise InvalidModel(f"The model's input has {len(image.shape)} dimensions; it must be {_INPUT}")
+        raise InvalidModel(f"The model's input has {len(image.shape)} dimensions; expected {_EXPECTED_INPUT}")
     if image.shape[1] not in {3, None} and image.shape[3] == 3:
-        raise InvalidModel(f"The model's input has its channels last: export it with {_INPUT}")
+        raise InvalidModel(f"The model's input has its channels last: export it with {_EXPECTED_INPUT}")
     if image.shape[1] not in {3, None}:
         raise InvalidModel(
-            f"The model takes {image.shape[1]} channels; only RGB (3) is served: train it with those"
+            f"The model's input has {image.shape[1]} channels; expected 3 (RGB): train it with RGB images"
         )

@@ -1,6 +1,7 @@
-"""The global cache of tenants' models: each loaded once, kept between events, renewed when its owner uploads.
+"""The process-wide cache of tenants' models.
 
-It never answers with another tenant's model, and never keeps a load that failed.
+Each model is loaded once, kept between events, and refreshed when its tenant uploads a new generation. The cache
+never returns another tenant's model, and never keeps a model that failed to load.
 """
 
 from __future__ import annotations
@@ -11,22 +12,24 @@ from typing import ClassVar, Final, get_args
 
 from shared.cloud.tenant_store import Store, TenantStores
 from shared.errors import InvalidModel, ModelNotFound, ObjectNotFound
+from shared.ml.bounded_run import share_arena
 from shared.ml.eviction import CacheEntry, select_evictions
-from shared.ml.model_limits import ModelLimits
+from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.ml.output_layout import ModelType
-from shared.ml.renewing_cache import Counts, LookupOutcome, RenewingCache
+from shared.ml.renewing_cache import CacheCounts, LookupOutcome, RenewingCache
 from shared.names import TENANT_ID, model_path
 from shared.runtime.event_record import current_record, stage
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
 
-NEGATIVE_CACHE_TTL_S: Final = 2.0  # that there is no such model, or none that can be served
+NEGATIVE_CACHE_TTL_S: Final = 2.0  # for missing and invalid models
+_OUTCOMES_BY_COST: Final[tuple[LookupOutcome, ...]] = ("hit", "wait", "miss")
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStats(Counts):
-    """What the cache did since it was last cleared, and what it holds: bytes are those of the model files."""
+@dataclass(frozen=True, slots=True, eq=False)
+class CacheStats(CacheCounts):
+    """What the cache has done since it was last cleared, and what it contains; `bytes` of the model files."""
 
     models: int = 0
     bytes: int = 0
@@ -55,15 +58,16 @@ class _Key:
 
 
 class ModelCache:
-    """Class-level state, shared by all threads and all events of this process. `configure` it once."""
+    """Class-level state that all threads and events of this process share; `configure` it once."""
 
     _stores: ClassVar[TenantStores]
     _threads: ClassVar[int]
     _limits: ClassVar[ModelLimits]
     _cache_bytes: ClassVar[int]
-    # Empty before it is configured: what it holds can be asked, and forgotten, and nothing can be loaded.
+    _has_arena: ClassVar[bool] = False
+    # Before `configure` the cache is empty: it can be inspected and cleared, but nothing can be loaded.
     _cache: ClassVar[RenewingCache[_Key, OnnxModel]] = RenewingCache(
-        load=lambda key: ModelCache._load(key),  # noqa: PLW0108 - the class is not there yet
+        load=lambda key: ModelCache._load(key),  # noqa: PLW0108 - the class does not exist yet
         changed=lambda key, model: ModelCache._changed(key, model),  # noqa: PLW0108
         refresh_s=0.0,
     )
@@ -79,19 +83,28 @@ class ModelCache:
         limits: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
         cache_bytes: int = 0,
     ) -> None:
-        """Say where models come from; what was loaded from elsewhere is forgotten.
+        """Set where models come from, and empty the cache.
 
-        `threads`: of one inference (0: this process's CPUs). `refresh_s`: how old an answer about a model's
-        generation may be before storage is asked again. A file above the `limits` is not even downloaded.
-        `cache_bytes`: what the models kept may weigh (0: there is room for all); see `shared.ml.eviction`.
+        The first call also registers the memory arena that all sessions of the process share.
+
+        Args:
+            store: Where the models are.
+            bucket: Their bucket.
+            threads: Threads of one run; 0 is the number of this process's CPUs.
+            refresh_s: Seconds after which storage is asked again for a model's generation.
+            limits: Limits of models. A larger file is not even downloaded.
+            cache_bytes: Maximum size of all cached models; 0 is no limit. See `shared.ml.eviction`.
         """
+        if not cls._has_arena:
+            share_arena()
+            cls._has_arena = True
         cls._stores, cls._threads, cls._limits = TenantStores(store, models=bucket), threads, limits
         cls._cache_bytes = cache_bytes
         cls._cache = RenewingCache(
             load=cls._load,
             changed=cls._changed,
             refresh_s=refresh_s,
-            on_lookup=_note,
+            on_lookup=_record_lookup,
             select_evictions=cls._select_evictions,
             clone_error=_clone_error,
             negative_ttl_s=min(NEGATIVE_CACHE_TTL_S, refresh_s),
@@ -99,23 +112,27 @@ class ModelCache:
 
     @classmethod
     def get_model(cls, *, tenant_id: str, model_type: ModelType, worker_id: int = 0) -> OnnxModel:
-        """The tenant's own model, from `models/{tenant_id}/{model_type}.onnx`, loaded at most once at a time.
+        """Return the tenant's own model, `models/{tenant_id}/{model_type}.onnx`, and load it if it is not cached.
 
-        Worker 0's runs take all threads. Every other worker's take one: they are for many runs side by side.
+        A run of worker 0's model uses all threads. Runs of other workers use one thread each, so that many can run
+        concurrently.
 
         Raises:
-            ModelNotFound: the tenant has none (a FileNotFoundError).
-            InvalidModel: the tenant's file is not one that can be served.
-            StorageUnavailable: storage did not tell.
-            ValueError: an argument that could reach into another's path or key.
+            ModelNotFound: The tenant has no such model (a FileNotFoundError).
+            InvalidModel: The tenant's file cannot be used.
+            StorageUnavailable: Storage did not answer.
+            ValueError: An argument is malformed, and might reach another tenant's path or key.
         """
         return cls._cache.get(_Key(tenant_id, model_type, worker_id))
 
     @classmethod
     def generation(cls, *, tenant_id: str, model_type: ModelType, worker_id: int = 0) -> int:
-        """The generation `get_model` would answer with, without loading a model that is not there.
+        """Return the generation of the model that `get_model` would return, without loading it.
 
-        Raises: as `get_model`.
+        Raises:
+            ModelNotFound: The tenant has no such model.
+            StorageUnavailable: Storage did not answer.
+            ValueError: An argument is malformed.
         """
         key = _Key(tenant_id, model_type, worker_id)
         if model := cls._cache.get_cached(key):
@@ -127,23 +144,23 @@ class ModelCache:
 
     @classmethod
     def expire(cls, *, tenant_id: str, model_types: Sequence[str]) -> None:
-        """Somebody knows of newer generations of these: ask storage at the next use, whether it is due or not."""
+        """Refresh these models at their next use, because newer generations are known to exist."""
         cls._cache.expire(lambda key: key.tenant_id == tenant_id and key.model_type in model_types)
 
     @classmethod
     def clear_cache(cls) -> None:
-        """Forget every model and every count. A load under way still answers those who wait for it."""
+        """Remove all models and reset the counts. A load under way still answers the threads that wait for it."""
         cls._cache.clear()
 
     @classmethod
     def stats(cls) -> CacheStats:
         models = cls._cache.contents().values()
         counts = asdict(cls._cache.counts)
-        return CacheStats(**counts, models=len(models), bytes=sum(model.size for model in models))
+        return CacheStats(**counts, models=len(models), bytes=sum(model.file_bytes for model in models))
 
     @classmethod
     def keys(cls) -> list[str]:
-        """The keys of the models held, `{tenant_id}_{model_type}_worker_{worker_id}`."""
+        """Return the keys of the cached models, `{tenant_id}_{model_type}_worker_{worker_id}`."""
         return sorted(map(str, cls._cache.contents()))
 
     @classmethod
@@ -157,14 +174,11 @@ class ModelCache:
     def _select_evictions(
         cls, key: _Key, model: OnnxModel, others: Mapping[_Key, OnnxModel]
     ) -> Iterable[_Key] | None:
-        held = {
-            each: CacheEntry(each, each.tenant_id, other.size_bytes, other.in_use)
-            for each, other in others.items()
+        entries = {
+            other_key: CacheEntry(other_key.tenant_id, other.size_bytes, other.in_use)
+            for other_key, other in others.items()
         }
-        going = select_evictions(
-            CacheEntry(key, key.tenant_id, model.size_bytes), list(held.values()), cls._cache_bytes
-        )
-        return None if going is None else [each for each, other in held.items() if other in going]
+        return select_evictions(CacheEntry(key.tenant_id, model.size_bytes), entries, cls._cache_bytes)
 
     @classmethod
     def _load(cls, key: _Key) -> OnnxModel:
@@ -174,7 +188,7 @@ class ModelCache:
             except ObjectNotFound as error:
                 raise ModelNotFound(key.tenant_id, key.model_type) from error
             if stored.data is None:
-                raise InvalidModel(f"{key.model_type}.onnx has more than {cls._limits.max_bytes} bytes")
+                raise InvalidModel(f"{key.model_type}.onnx has more than {cls._limits.max_bytes} bytes, the limit")
             return OnnxModel(
                 stored.data,
                 model_type=key.model_type,
@@ -185,14 +199,13 @@ class ModelCache:
 
 
 def _clone_error(error: BaseException) -> Exception | None:
-    """What only an upload can change needs no second look at once."""
+    """Return a copy of an error that only an upload can resolve, and None for others."""
     if isinstance(error, ModelNotFound):
         return ModelNotFound(error.tenant_id, error.model_type)
     return InvalidModel(str(error)) if isinstance(error, InvalidModel) else None
 
 
-def _note(outcome: LookupOutcome) -> None:
-    """An event that uses several models is as cold as the coldest of them."""
-    rank = ("hit", "wait", "miss")
+def _record_lookup(outcome: LookupOutcome) -> None:
+    """Record the most expensive outcome of the event's lookups so far."""
     before = current_record().fields.get("model_cache", "hit")
-    current_record().add_fields(model_cache=max(before, outcome, key=rank.index))
+    current_record().add_fields(model_cache=max(before, outcome, key=_OUTCOMES_BY_COST.index))

@@ -1,6 +1,7 @@
-"""Which files may become a session: decided from what stands in them, before anything is made of them.
+"""Checks from an ONNX file alone whether it may be loaded, before ONNX Runtime allocates anything for it.
 
-What a file makes at run time, nobody knows before: memory and time of runs are bounded in `shared.ml.bounded_run`.
+What a model allocates at run time cannot be known from its file: `shared.ml.bounded_run` limits time and memory of
+runs.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shared.config import MODEL_DOMAINS
+from shared.config import MODEL_DOMAINS, Config
 from shared.errors import InvalidModel
 from shared.ml.onnx_graph import Constant, Graph, Node, read_onnx
 from shared.ml.output_layout import TensorInfo
 
-MAX_VALUES: Final = 2**27  # that an operator is told to make: half a gigabyte of floats
-FOLDED_BYTES: Final = 64 * 2**20  # that constants may become while a session is made, beyond four times the file
+MAX_CONSTANT_OUTPUT_VALUES: Final = 2**27  # half a gigabyte of float32
+MAX_FOLDED_BYTES: Final = 64 * 2**20  # that constant folding may create, beyond `_FOLDED_BYTES_PER_FILE_BYTE`
+_FOLDED_BYTES_PER_FILE_BYTE: Final = 4
 
-# Operators that make as much as a constant tells them to: the place of that input, and attributes.
-_SIZED: Final[Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]]] = {
+# Operators whose output is as large as a constant says: the indices of the inputs and the names of the attributes
+# whose values are sizes or scales. (https://onnx.ai/onnx/operators)
+_SIZE_FROM_CONSTANT_OPS: Final[Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]]] = {
     "ConstantOfShape": ((0,), ()),
     "Expand": ((1,), ("shape",)),
     "Tile": ((1,), ("repeats",)),
@@ -40,31 +43,48 @@ _SIZED: Final[Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]]] = {
 }
 
 
-def _named(kinds: str) -> frozenset[str]:
-    return frozenset(kinds.split())
+def _op_types(names: str) -> frozenset[str]:
+    return frozenset(names.split())
 
 
-# Of constants, these make no more values than they are given …
-_KEEPING: Final = _named(
+# Operators that output at most as many values as all their inputs have together.
+_SHAPE_PRESERVING_OPS: Final = _op_types(
     "Abs Cast CastLike Ceil Clip Concat Cos CumSum Dropout Erf Exp Flatten Floor Identity Log Neg Not "
     "Reciprocal Relu Reshape Round Shape Sigmoid Sign Sin Slice Softmax Split Sqrt Squeeze Tanh Transpose "
     "Unsqueeze ReduceMax ReduceMin ReduceMean ReduceProd ReduceSum DequantizeLinear QuantizeLinear"
 )
-# … and these one for each pair, or triple, at most.
-_PAIRING: Final = _named(
+# Operators that output at most as many values as the product of their inputs' counts.
+_BROADCASTING_OPS: Final = _op_types(
     "Add And Div Equal Gather Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or Pow Sub Where Xor"
 )
-_SHAPE: Final = 64  # values, more dimensions than any tensor has
-_LARGEST: Final = 8  # bytes of a value
-_NODE_BYTES: Final = 8192  # that a session keeps for an operator, measured
+_MAX_RANK: Final = 64  # more dimensions than any tensor has
+_MAX_BYTES_PER_VALUE: Final = 8
+_SESSION_BYTES_PER_NODE: Final = 8192  # measured
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelLimits:
+    """Limits of tenants' models.
+
+    `max_bytes` is the size of a file, `max_run_s` the duration of one run. Operators must belong to `domains`, in
+    which ONNX's own domain is called "ai.onnx".
+    """
+
+    max_bytes: int = 512 * 2**20
+    max_run_s: float = 60.0
+    domains: tuple[str, ...] = MODEL_DOMAINS
+
+    @classmethod
+    def of(cls, config: Config) -> ModelLimits:
+        return cls(max_bytes=config.max_model_bytes, max_run_s=config.max_run_s, domains=config.model_domains)
+
+
+@dataclass(slots=True, eq=False)
 class CheckedModel:
-    """A file that may be loaded.
+    """What is known of a file that may be loaded.
 
-    `foldable`: what ONNX Runtime computes beforehand from its constants is known to be small. `weight`: about how
-    many bytes its session will keep. `inputs` and `metadata` are as the file says.
+    `constant_folding_allowed`: ONNX Runtime may fold constants, because the results are known to be small.
+    `size_bytes`: an estimate of what its session keeps allocated. `inputs` and `metadata` are the file's.
     """
 
     constant_folding_allowed: bool
@@ -74,85 +94,96 @@ class CheckedModel:
 
 
 def check_model(data: bytes, *, domains: Collection[str] = MODEL_DOMAINS) -> CheckedModel:
-    """Judge a file; `domains` are the operators' that it may use, ONNX's own ("ai.onnx") by that name.
+    """Check an ONNX file whose operators may belong to `domains`; ONNX's own domain is called "ai.onnx".
 
     Raises:
-        InvalidModel: it may not be loaded; the sentence says why.
+        InvalidModel: The file may not be loaded; the message says why.
     """
-    file = read_onnx(data)
-    nodes = list(file.graph.all_nodes())
+    graph, metadata = read_onnx(data)
+    nodes = list(graph.all_nodes())
     for node in nodes:
         if (node.domain or "ai.onnx") not in domains:
             raise InvalidModel(
-                f"The operator {node} is of {node.domain[:64]!r}; served are those of {', '.join(domains)}"
+                f"The operator {node} has the unsupported domain {node.domain[:64]!r}; "
+                f"supported domains: {', '.join(domains)}"
             )
-    _refuse_absurd(file.graph, {})
-    counted = _Folding(FOLDED_BYTES + 4 * len(data))
-    halves = sum(2 * each.count for each in file.graph.constants.values() if each.half)  # kept as floats
+    _reject_oversized_outputs(graph, {})
+    budget = ConstantFoldingBudget(MAX_FOLDED_BYTES + _FOLDED_BYTES_PER_FILE_BYTE * len(data))
+    # ONNX Runtime keeps 16-bit weights as float32 on CPUs: two bytes more each.
+    widened_bytes = sum(2 * each.count for each in graph.constants.values() if each.is_16_bit)
     return CheckedModel(
-        counted.all_small(file.graph, {}),
-        len(data) + halves + _NODE_BYTES * len(nodes),
-        tuple(file.graph.inputs),
-        file.metadata,
+        budget.fits(graph, {}),
+        len(data) + widened_bytes + _SESSION_BYTES_PER_NODE * len(nodes),
+        tuple(graph.inputs),
+        metadata,
     )
 
 
-def _refuse_absurd(graph: Graph, outer: Mapping[str, Constant]) -> None:
-    """No operator may be told by a constant to make more than `MAX_VALUES`."""
-    known = {**outer, **graph.constants}
+def _reject_oversized_outputs(graph: Graph, outer: Mapping[str, Constant]) -> None:
+    """Reject operators whose constant sizes request more than `MAX_CONSTANT_OUTPUT_VALUES`."""
+    constants = {**outer, **graph.constants}
     for node in graph.nodes:
-        if node.value:
-            known |= dict.fromkeys(node.outputs[:1], node.value)
-        places, attributes = _SIZED.get(node.kind, ((), ()))
-        given = [
-            known[node.inputs[at]].values for at in places if at < len(node.inputs) and node.inputs[at] in known
-        ]
-        for numbers in (*given, *(node.sizes.get(name) for name in attributes)):
-            made = math.prod(max(1.0, abs(each)) for each in numbers or ())
-            if not made <= MAX_VALUES:
+        if node.constant:
+            constants |= dict.fromkeys(node.outputs[:1], node.constant)
+        indices, attributes = _SIZE_FROM_CONSTANT_OPS.get(node.op_type, ((), ()))
+        inputs = [node.inputs[index] for index in indices if index < len(node.inputs)]
+        from_inputs = [constants[name].values for name in inputs if name in constants]
+        from_attributes = [node.attribute_numbers.get(name) for name in attributes]
+        for sizes in (*from_inputs, *from_attributes):
+            requested = math.prod(max(1.0, abs(size)) for size in sizes or ())
+            if not requested <= MAX_CONSTANT_OUTPUT_VALUES:  # nor if it is NaN
                 raise InvalidModel(
-                    f"The operator {node} is told to make {made:.3g} times what it is given, or as many values; "
-                    f"up to {MAX_VALUES} are served"
+                    f"The operator {node} requests {requested:.3g} values, or scales its input by as much; "
+                    f"the limit is {MAX_CONSTANT_OUTPUT_VALUES}"
                 )
-        for inner in node.graphs:
-            _refuse_absurd(inner, known)
+        for subgraph in node.subgraphs:
+            _reject_oversized_outputs(subgraph, constants)
 
 
-class _Folding:
-    """Adds up what constants may become. Exact sizes are not needed: too much only costs speed."""
+class ConstantFoldingBudget:
+    """Adds up upper bounds of what constant folding may create.
 
-    def __init__(self, most_bytes: int) -> None:
-        self._left = most_bytes // _LARGEST
+    Exact sizes are not needed: if folding is disabled for a model that could afford it, its runs are only slower.
+    """
 
-    def all_small(self, graph: Graph, outer: Mapping[str, int]) -> bool:
-        """Whether everything that is computed of constants alone is bounded, and small together.
+    def __init__(self, max_bytes: int) -> None:
+        self._remaining_values = max_bytes // _MAX_BYTES_PER_VALUE
 
-        Nodes are taken in the file's order, which ONNX wants to be one in which they could run.
+    def fits(self, graph: Graph, outer_counts: Mapping[str, int]) -> bool:
+        """Return whether all that can be computed from constants is bounded, and fits the budget together.
+
+        Nodes are read in the file's order, which must be topological, as ONNX requires. `outer_counts` are the
+        value counts of the constants of enclosing graphs.
         """
-        counts = dict(outer) | {name: each.count for name, each in graph.constants.items()}
-        made = {name for node in graph.nodes for name in node.outputs}
+        counts = dict(outer_counts) | {name: each.count for name, each in graph.constants.items()}
+        later_outputs = {name for node in graph.nodes for name in node.outputs}
         for node in graph.nodes:
-            made.difference_update(node.outputs)
-            if not made.isdisjoint(node.inputs):
-                return False  # out of order
-            if node.value:
-                counts |= dict.fromkeys(node.outputs, node.value.count)
-            elif all(name in counts for name in node.inputs if name) or node.kind == "Shape":
-                most = _most(node, counts)
-                if most is None or most * len(node.outputs) > self._left:
+            later_outputs.difference_update(node.outputs)
+            if not later_outputs.isdisjoint(node.inputs):
+                return False  # not in topological order
+            if node.constant:
+                counts |= dict.fromkeys(node.outputs, node.constant.count)
+            elif all(name in counts for name in node.inputs if name) or node.op_type == "Shape":
+                max_values = max_output_values(node, counts)
+                if max_values is None or max_values * len(node.outputs) > self._remaining_values:
                     return False
-                self._left -= most * len(node.outputs)
-                counts |= dict.fromkeys(node.outputs, most)
-            elif not all(self.all_small(inner, counts) for inner in node.graphs):
+                self._remaining_values -= max_values * len(node.outputs)
+                counts |= dict.fromkeys(node.outputs, max_values)
+            elif not all(self.fits(subgraph, counts) for subgraph in node.subgraphs):
                 return False
         return True
 
 
-def _most(node: Node, counts: Mapping[str, int]) -> int | None:
-    """How many values it makes of constants at most; None: that is not said here."""
-    if node.kind == "Shape":
-        return _SHAPE
-    given = [counts[name] for name in node.inputs if name]
-    if node.kind in _KEEPING and given:
-        return max(sum(given), 1)
-    return math.prod(max(each, 1) for each in given) if node.kind in _PAIRING else None
+def max_output_values(node: Node, counts: Mapping[str, int]) -> int | None:
+    """Return an upper bound of the values of each output of a node of constants, or None if it is not known.
+
+    `counts` has the value count of each constant input.
+    """
+    if node.op_type == "Shape":
+        return _MAX_RANK
+    input_counts = [counts[name] for name in node.inputs if name]
+    if node.op_type in _SHAPE_PRESERVING_OPS and input_counts:
+        return max(sum(input_counts), 1)
+    if node.op_type in _BROADCASTING_OPS:
+        return math.prod(max(count, 1) for count in input_counts)
+    return None

@@ -1,262 +1,299 @@
-"""What stands in an ONNX file, read without a session and without copying its weights. It judges nothing but form.
+"""Reads the graph and the metadata of an ONNX file without a session and without copying its weights.
 
-Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+It rejects malformed files. Whether a model may be loaded, `shared.ml.model_checks` decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from shared.errors import InvalidModel
+from shared.ml.onnx_proto import (
+    BITS_PER_VALUE,
+    ELEM_TYPE_NAMES,
+    NUMERIC_DATA_FIELDS,
+    AttributeProto,
+    DataType,
+    Dimension,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    StringStringEntryProto,
+    TensorProto,
+    TensorShapeProto,
+    TypeProto,
+    TypeProtoTensor,
+    ValueInfoProto,
+)
 from shared.ml.output_layout import TensorInfo
-from shared.ml.protobuf_reader import BYTES, Part, Reader, packed, signed, text
+from shared.ml.protobuf_reader import (
+    LEN,
+    FieldValue,
+    ProtobufReader,
+    decode_text,
+    repeated_int64s,
+    to_int64,
+    unpack_float32s,
+)
 
 MAX_FIELDS: Final = 400_000
-MAX_NODES: Final = 20_000  # the largest exports of the family have some 3,000
+MAX_NODES: Final = 20_000  # the largest exports of the YOLO family have about 3,000
 MAX_DEPTH: Final = 8  # of graphs in graphs
-_SMALL: Final = 64  # of a constant with up to so many values the values are read
-_MOST: Final = 2**40  # values of a tensor: no file holds as many
+MAX_READ_VALUES: Final = 64  # the values of a constant with more are not read
+MAX_TENSOR_VALUES: Final = 2**40  # no file holds as many
 
-_BITS: Final = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16}
-_FLOAT: Final = 1
-_STRING: Final = 8
-_TYPED: Final = (4, 5, 7, 10, 11)  # the fields of a tensor's values, other than raw bytes and texts
-_INT64: Final = 7
-_TYPES: Final = {1: "tensor(float)", 10: "tensor(float16)"}
+_SPARSE_TENSORS: Final = "The model has sparse tensors: export it with dense tensors"
+_GRAPH_MESSAGES: Final = frozenset(
+    (GraphProto.NODE, GraphProto.INITIALIZER, GraphProto.INPUT, GraphProto.SPARSE_INITIALIZER)
+)
+_NODE_STRINGS: Final = (NodeProto.INPUT, NodeProto.OUTPUT, NodeProto.NAME, NodeProto.OP_TYPE, NodeProto.DOMAIN)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Constant:
-    """A tensor of the file: how many values it has, if they are few numbers which, and if they are halves."""
+    """A tensor that the file contains.
+
+    `values` are known of up to `MAX_READ_VALUES` int64 or float32 numbers, and None otherwise.
+    """
 
     name: str
     count: int
     values: tuple[float, ...] | None = None
-    half: bool = False
+    is_16_bit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
-    """An operator. `domain` "" is ONNX's own; `sizes` are the numbers of its attributes, by their names."""
+    """An operator of a graph.
+
+    The domain "" is ONNX's own. `constant` is the value of a Constant.
+    """
 
     name: str
-    kind: str
+    op_type: str
     domain: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    graphs: tuple[Graph, ...] = ()
-    value: Constant | None = None
-    sizes: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    subgraphs: tuple[Graph, ...]
+    constant: Constant | None
+    attribute_numbers: dict[str, tuple[float, ...]]
 
     def __str__(self) -> str:
         name = self.name or (self.outputs[0] if self.outputs else "")
-        return f"{self.kind[:64]} {name[:64]!r}"
+        return f"{self.op_type[:64]} {name[:64]!r}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Graph:
+    """The nodes in the file's order, the initializers by name, and the inputs that are no initializers."""
+
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, Constant] = field(default_factory=dict)
     inputs: list[TensorInfo] = field(default_factory=list)
 
     def all_nodes(self) -> Generator[Node]:
-        """Its nodes and those of the graphs in them."""
+        """Yield the nodes of this graph and of all its subgraphs."""
         for node in self.nodes:
             yield node
-            for inner in node.graphs:
-                yield from inner.all_nodes()
+            for subgraph in node.subgraphs:
+                yield from subgraph.all_nodes()
 
 
-@dataclass(slots=True)
-class OnnxFile:
-    graph: Graph
-    metadata: dict[str, str]
-
-
-def read_onnx(data: bytes) -> OnnxFile:
-    """Read a file's graph.
+def read_onnx(data: bytes) -> tuple[Graph, dict[str, str]]:
+    """Read the graph and the metadata of an ONNX file.
 
     Raises:
-        InvalidModel: it is none, or has what is never served, or is larger than any graph has need to be.
+        InvalidModel: The file is malformed, exceeds a limit or uses what is never supported.
     """
-    return _File().read(memoryview(data))
+    return _OnnxReader().read_model(memoryview(data))
 
 
-class _File:
-    """One file while it is read; counts what is in it."""
+class _OnnxReader:
+    """Reads one file, and counts its protobuf fields and nodes against the limits."""
 
     def __init__(self) -> None:
-        self._reader = Reader(MAX_FIELDS)
-        self._nodes = 0
+        self._protobuf = ProtobufReader(MAX_FIELDS)
+        self._node_count = 0
 
-    def read(self, data: memoryview) -> OnnxFile:
+    def read_model(self, data: memoryview) -> tuple[Graph, dict[str, str]]:
         graph: Graph | None = None
         metadata = {}
-        for number, (kind, _, value) in self._reader.fields(data):
-            if number == 7:
-                if graph is not None or kind != BYTES:
-                    raise InvalidModel("The file has not one graph")
-                graph = self._graph(value, 1)
-            elif number == 14 and kind == BYTES:
-                key, said = self._pair(value)
-                metadata[key] = said
-            elif number == 25:
-                raise InvalidModel("The file has functions of its own: export it with all of them inlined")
+        for number, (wire_type, _, value) in self._protobuf.fields(data):
+            if number == ModelProto.GRAPH:
+                if graph is not None or wire_type != LEN:
+                    raise InvalidModel("The file must contain exactly one graph")
+                graph = self._read_graph(value, 1)
+            elif number == ModelProto.METADATA_PROPS and wire_type == LEN:
+                key, text = self._read_entry(value)
+                metadata[key] = text
+            elif number == ModelProto.FUNCTIONS:
+                raise InvalidModel("The file has model-local functions: export it with all functions inlined")
         if graph is None:
             raise InvalidModel("The file is not an ONNX model: it has no graph")
-        return OnnxFile(graph, metadata)
+        return graph, metadata
 
-    def _graph(self, data: memoryview, depth: int) -> Graph:
+    def _read_graph(self, data: memoryview, depth: int) -> Graph:
         if depth > MAX_DEPTH:
-            raise InvalidModel(f"The file has graphs in graphs more than {MAX_DEPTH} deep")
+            raise InvalidModel(f"The file nests graphs more than {MAX_DEPTH} deep, the limit")
         graph = Graph()
         inputs: list[TensorInfo] = []
-        for number, (kind, _, value) in self._reader.fields(data):
-            if number in {1, 5, 11, 15} and kind != BYTES:
+        for number, (wire_type, _, value) in self._protobuf.fields(data):
+            if number in _GRAPH_MESSAGES and wire_type != LEN:
                 raise InvalidModel("The file is not an ONNX model: its graph is damaged")
-            if number == 1:
-                graph.nodes.append(self._node(value, depth))
-            elif number == 5:
-                constant = self._tensor(value)
+            if number == GraphProto.NODE:
+                graph.nodes.append(self._read_node(value, depth))
+            elif number == GraphProto.INITIALIZER:
+                constant = self._read_tensor(value)
                 graph.constants[constant.name] = constant
-            elif number == 11:
-                inputs.append(self._input(value))
-            elif number == 15:
-                raise _sparse()
+            elif number == GraphProto.INPUT:
+                inputs.append(self._read_input(value))
+            elif number == GraphProto.SPARSE_INITIALIZER:
+                raise InvalidModel(_SPARSE_TENSORS)
         graph.inputs = [each for each in inputs if each.name not in graph.constants]
         return graph
 
-    def _node(self, data: memoryview, depth: int) -> Node:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise InvalidModel(f"The model has more than {MAX_NODES} operators")
-        strings: dict[int, list[str]] = {1: [], 2: [], 3: [], 4: [], 7: []}
-        graphs: list[Graph] = []
+    def _read_node(self, data: memoryview, depth: int) -> Node:
+        self._node_count += 1
+        if self._node_count > MAX_NODES:
+            raise InvalidModel(f"The model has more than {MAX_NODES} operators, the limit")
+        strings: dict[int, list[str]] = {number: [] for number in _NODE_STRINGS}
+        subgraphs: list[Graph] = []
         constant: Constant | None = None
-        sizes: dict[str, tuple[float, ...]] = {}
-        for number, (kind, _, value) in self._reader.fields(data):
-            if number in strings and kind == BYTES:
-                strings[number].append(text(value))
-            elif number == 5:
-                name, numbers, found, inner = self._attribute(value, depth)
-                graphs += inner
-                constant = found or constant
+        attribute_numbers: dict[str, tuple[float, ...]] = {}
+        for number, (wire_type, _, value) in self._protobuf.fields(data):
+            if number in strings and wire_type == LEN:
+                strings[number].append(decode_text(value))
+            elif number == NodeProto.ATTRIBUTE:
+                name, numbers, tensor, graphs = self._read_attribute(value, depth)
+                subgraphs += graphs
+                constant = tensor or constant
                 if numbers:
-                    sizes[name] = numbers
-        name, kind_of, domain = ("".join(strings[number][-1:]) for number in (3, 4, 7))
-        if kind_of != "Constant":
-            constant = None  # the value that a ConstantOfShape repeats, for example
+                    attribute_numbers[name] = numbers
+        last = (strings[number][-1:] for number in (NodeProto.NAME, NodeProto.OP_TYPE, NodeProto.DOMAIN))
+        name, op_type, domain = map("".join, last)
+        if op_type != "Constant":
+            constant = None  # only a Constant outputs its tensor attribute; a ConstantOfShape repeats it
         elif constant is None:
-            numbers = next(iter(sizes.values()), ())  # no numbers: texts, which no image needs
-            constant = Constant("", len(numbers) or _MOST, numbers or None)
-        return Node(name, kind_of, domain, tuple(strings[1]), tuple(strings[2]), tuple(graphs), constant, sizes)
-
-    def _attribute(
-        self, data: memoryview, depth: int
-    ) -> tuple[str, tuple[float, ...], Constant | None, list[Graph]]:
-        """Its name, its numbers, its tensor and its graphs."""
-        parts = self._reader.parts(data)
-        if parts.keys() & {22, 23}:
-            raise _sparse()
-        if max(len(parts[5]), len(parts[6])) > 1:
-            raise InvalidModel("The file is not an ONNX model: an attribute of it is there twice")
-        name = "".join(text(value) for _, _, value in parts[1][-1:])
-        numbers = [float(each) for number in (3, 8) for each in _integers(parts[number])]
-        numbers += [float(each) for number in (2, 7) for _, _, value in parts[number] for each in _floats(value)]
-        tensors = [self._tensor(value) for number in (5, 10) for _, _, value in parts[number]]
-        graphs = [self._graph(value, depth + 1) for number in (6, 11) for _, _, value in parts[number]]
-        return name, tuple(numbers), tensors[0] if tensors else None, graphs
-
-    def _tensor(self, data: memoryview) -> Constant:
-        """Check that its bytes are here, as many as its shape says; nothing of that size is made."""
-        parts = self._reader.parts(data)
-        name = "".join(text(value) for _, _, value in parts[8][-1:])
-        if parts[13] or any(place for _, place, _ in parts[14]):
-            raise InvalidModel(
-                "The model's weights lie in another file: export it with all of them in the .onnx file"
-            )
-        if parts[3]:
-            raise InvalidModel("The file is not an ONNX model: a tensor of it is in segments")
-        dims = _integers(parts[1], _SMALL)
-        count = _count(name, dims)
-        dtype = parts[2][-1][1] if parts[2] else 0
-        raw = parts[9][-1][2] if parts[9] and dtype != _STRING else None
-        if raw is None:  # a byte at least for each value that is not raw
-            held = sum(max(len(value), 1) for number in _TYPED for _, _, value in parts[number]) + len(parts[6])
-        else:
-            held = len(raw) * 8 // _BITS.get(dtype, 2)
-        if count > held:
-            raise InvalidModel(f"The tensor {name[:64]!r} says it has {count} values; the file holds {held}")
-        return Constant(
-            name, count, _values(dtype, raw, parts[7]) if count <= _SMALL else None, _BITS.get(dtype) == 16
+            numbers = next(iter(attribute_numbers.values()), ())
+            # Without numbers it is made of strings, of which models of images have no need: assume the worst.
+            constant = Constant("", len(numbers) or MAX_TENSOR_VALUES, numbers or None)
+        return Node(
+            name,
+            op_type,
+            domain,
+            tuple(strings[NodeProto.INPUT]),
+            tuple(strings[NodeProto.OUTPUT]),
+            tuple(subgraphs),
+            constant,
+            attribute_numbers,
         )
 
-    def _input(self, data: memoryview) -> TensorInfo:
-        """A graph's input; of what is no tensor the type and shape are empty."""
+    def _read_attribute(
+        self, data: memoryview, depth: int
+    ) -> tuple[str, tuple[float, ...], Constant | None, list[Graph]]:
+        """Return an attribute's name, numbers, first tensor and graphs."""
+        fields = self._protobuf.fields_by_number(data)
+        if fields.keys() & {AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS}:
+            raise InvalidModel(_SPARSE_TENSORS)
+        if max(len(fields[AttributeProto.T]), len(fields[AttributeProto.G])) > 1:
+            raise InvalidModel("The file is not an ONNX model: an attribute has a duplicate value")
+        numbers: list[float] = []
+        for number in (AttributeProto.I, AttributeProto.INTS):
+            numbers += map(float, repeated_int64s(fields[number], MAX_FIELDS))
+        for value in _bytes_of(fields, AttributeProto.F, AttributeProto.FLOATS):
+            numbers += unpack_float32s(value)
+        tensors = [self._read_tensor(each) for each in _bytes_of(fields, AttributeProto.T, AttributeProto.TENSORS)]
+        graphs = [
+            self._read_graph(each, depth + 1)
+            for each in _bytes_of(fields, AttributeProto.G, AttributeProto.GRAPHS)
+        ]
+        return _last_text(fields[AttributeProto.NAME]), tuple(numbers), tensors[0] if tensors else None, graphs
+
+    def _read_tensor(self, data: memoryview) -> Constant:
+        """Check that the file holds as many values as the tensor's shape declares, without creating the tensor."""
+        fields = self._protobuf.fields_by_number(data)
+        name = _last_text(fields[TensorProto.NAME])
+        locations = [location for _, location, _ in fields[TensorProto.DATA_LOCATION]]
+        if fields[TensorProto.EXTERNAL_DATA] or any(locations):
+            raise InvalidModel(
+                "The model's weights are in another file: export it with all weights inside the .onnx file"
+            )
+        if fields[TensorProto.SEGMENT]:
+            raise InvalidModel("The file is not an ONNX model: a tensor is split into segments")
+        count = _value_count(name, repeated_int64s(fields[TensorProto.DIMS], MAX_READ_VALUES))
+        dtype = fields[TensorProto.DATA_TYPE][-1][1] if fields[TensorProto.DATA_TYPE] else 0
+        raw_fields = fields[TensorProto.RAW_DATA]
+        raw = raw_fields[-1][2] if raw_fields and dtype != DataType.STRING else None
+        if raw is None:  # a value that is not raw takes at least one byte
+            stored = sum(max(len(value), 1) for value in _bytes_of(fields, *NUMERIC_DATA_FIELDS))
+            stored += len(fields[TensorProto.STRING_DATA])
+        else:
+            stored = len(raw) * 8 // BITS_PER_VALUE.get(dtype, 2)
+        if count > stored:
+            raise InvalidModel(f"The tensor {name[:64]!r} declares {count} values; the file contains {stored}")
+        values = _read_values(dtype, raw, fields[TensorProto.INT64_DATA]) if count <= MAX_READ_VALUES else None
+        return Constant(name, count, values, BITS_PER_VALUE.get(dtype) == 16)
+
+    def _read_input(self, data: memoryview) -> TensorInfo:
+        """Return an input of the graph; dtype and shape are empty if it is no tensor."""
         name, dtype, shape = "", "", None
-        for number, (_, _, value) in self._reader.fields(data):
-            if number == 1:
-                name = text(value)
-            elif number == 2:
-                for kind_of, (_, _, tensor) in self._reader.fields(value):
-                    if kind_of == 1:
-                        dtype, shape = self._tensor_type(tensor)
+        for number, (_, _, value) in self._protobuf.fields(data):
+            if number == ValueInfoProto.NAME:
+                name = decode_text(value)
+            elif number == ValueInfoProto.TYPE:
+                for type_number, (_, _, tensor_type) in self._protobuf.fields(value):
+                    if type_number == TypeProto.TENSOR_TYPE:
+                        dtype, shape = self._read_tensor_type(tensor_type)
         return TensorInfo(name, dtype, tuple(shape or ()))
 
-    def _tensor_type(self, data: memoryview) -> tuple[str, list[int | None]]:
+    def _read_tensor_type(self, data: memoryview) -> tuple[str, list[int | None]]:
         dtype, shape = "", []
-        for number, (_, integer, value) in self._reader.fields(data):
-            if number == 1:
-                dtype = _TYPES.get(integer, "other")
-            elif number == 2:
-                for place, (_, _, dimension) in self._reader.fields(value):
-                    if place == 1:
-                        size = [
-                            signed(said) for which, (_, said, _) in self._reader.fields(dimension) if which == 1
-                        ]
-                        shape.append(size[-1] if size and size[-1] > 0 else None)
+        for number, (_, integer, value) in self._protobuf.fields(data):
+            if number == TypeProtoTensor.ELEM_TYPE:
+                dtype = ELEM_TYPE_NAMES.get(integer, "other")
+            elif number == TypeProtoTensor.SHAPE:
+                for shape_number, (_, _, dimension) in self._protobuf.fields(value):
+                    if shape_number == TensorShapeProto.DIM:
+                        shape.append(self._read_dimension(dimension))
         return dtype, shape
 
-    def _pair(self, data: memoryview) -> tuple[str, str]:
-        said = {number: text(value) for number, (_, _, value) in self._reader.fields(data)}
-        return said.get(1, ""), said.get(2, "")
+    def _read_dimension(self, data: memoryview) -> int | None:
+        size: int | None = None
+        for number, (_, integer, _) in self._protobuf.fields(data):
+            if number == Dimension.DIM_VALUE:
+                size = to_int64(integer)
+        return size if size is not None and size > 0 else None
+
+    def _read_entry(self, data: memoryview) -> tuple[str, str]:
+        texts = {number: decode_text(value) for number, (_, _, value) in self._protobuf.fields(data)}
+        return texts.get(StringStringEntryProto.KEY, ""), texts.get(StringStringEntryProto.VALUE, "")
 
 
-def _integers(parts: list[Part], most: int = MAX_FIELDS) -> list[int]:
-    """The first of a repeated integer, whether its values are packed or not: up to about `most`."""
-    values: list[int] = []
-    for kind, integer, value in parts:
-        if len(values) < most:
-            values += packed(value, most) if kind == BYTES else [signed(integer)]
-    return values
+def _bytes_of(fields: Mapping[int, list[FieldValue]], *numbers: int) -> list[memoryview]:
+    return [value for number in numbers for _, _, value in fields[number]]
 
 
-def _floats(value: memoryview) -> list[float]:
-    return [float(each) for each in np.frombuffer(value[: len(value) // 4 * 4], "<f4")]
+def _last_text(values: list[FieldValue]) -> str:
+    return decode_text(values[-1][2]) if values else ""
 
 
-def _count(name: str, dims: list[int]) -> int:
-    """How many values a tensor of that shape has."""
+def _value_count(name: str, dims: list[int]) -> int:
     count = 1
     for size in dims:
         count *= size
-        if size < 0 or count > _MOST or len(dims) >= _SMALL:
-            raise InvalidModel(f"The tensor {name[:64]!r} has a shape that is none: {str(dims)[:100]}")
+        if size < 0 or count > MAX_TENSOR_VALUES or len(dims) >= MAX_READ_VALUES:
+            raise InvalidModel(f"The tensor {name[:64]!r} has an invalid shape: {str(dims)[:100]}")
     return count
 
 
-def _values(dtype: int, raw: memoryview | None, integers: list[Part]) -> tuple[float, ...] | None:
-    """Those of a tensor of int64 or float32; shapes, sizes and scales are nothing else."""
-    if raw is not None and dtype == _INT64:
+def _read_values(dtype: int, raw: memoryview | None, int64_data: list[FieldValue]) -> tuple[float, ...] | None:
+    """Return the values of an int64 or float32 tensor: shapes, sizes and scales have no other type."""
+    if raw is not None and dtype == DataType.INT64:
         return tuple(float(each) for each in np.frombuffer(raw[: len(raw) // 8 * 8], "<i8"))
-    if raw is not None and dtype == _FLOAT:
-        return tuple(_floats(raw))
-    return tuple(map(float, _integers(integers, _SMALL))) or None
-
-
-def _sparse() -> InvalidModel:
-    return InvalidModel("The model has sparse tensors: export it with dense ones")
+    if raw is not None and dtype == DataType.FLOAT:
+        return tuple(unpack_float32s(raw))
+    return tuple(map(float, repeated_int64s(int64_data, MAX_READ_VALUES))) or None

@@ -1,4 +1,7 @@
-"""A session made of one ONNX file, with what the file says of itself. Knows no tenant and no storage."""
+"""An ONNX Runtime session of one model file, with its export's properties and its run times.
+
+It knows neither tenants nor storage.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,33 @@ from weakref import WeakSet
 import onnxruntime as ort
 
 from shared.errors import DeadlineExceeded, InvalidModel
-from shared.ml import bounded_run as runs
+from shared.ml import bounded_run
 from shared.ml.export import Export, check_input, read_export
-from shared.ml.model_checks import FOLDED_BYTES, check_model
-from shared.ml.model_limits import ModelLimits
+from shared.ml.model_checks import MAX_FOLDED_BYTES, ModelLimits, check_model
 from shared.ml.output_layout import ModelType, TensorInfo
 from shared.runtime.machine import available_cpus
 from shared.vision.arrays import FloatArray, SizeHW
 
+RUN_FAILURE_COOLDOWN_S: Final = 600.0  # a model whose run exceeded a limit is not run again for so long
+_NO_EXTERNAL_DATA_DIR: Final = "/nowhere/that/is"
+_MAX_CANVAS_SIZES: Final = 64  # for each of which a dynamic model's shortest run is kept
+_MAX_MEMORY_BYTES_PER_S: Final = 50e9  # no memory is faster
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Which file a model was made of: what a result says of its origin."""
+    """The stored object that a model was loaded from, as results name it."""
 
     uri: str
     generation: int
     crc32c: str
 
 
-_NOWHERE: Final = "/nowhere/that/is"
-_MOST_SIZES: Final = 64  # of a dynamic model's canvas that are told apart
-_READ_BYTES_S: Final = 50e9  # no memory is faster
-_REFUSED_S: Final = 600.0  # a model whose run had to be ended is not run again for so long
-
-
 class OnnxModel:
-    """May be run by many threads at once; keeps nothing of a run. `weight`: about the bytes it keeps resident."""
+    """A model that many threads may run concurrently.
+
+    `size_bytes` is an estimate of the memory it keeps allocated, `file_bytes` the size of its file.
+    """
 
     def __init__(
         self,
@@ -47,38 +51,41 @@ class OnnxModel:
         threads: int = 0,
         limits: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
     ) -> None:
-        """Make a session from memory: nothing is written to disk.
+        """Create a session from memory; nothing is written to disk.
 
         Args:
-            data: the file.
-            model_type: what it must be.
-            source: where it came from.
-            threads: of one run; 0: as many as this process has CPUs.
-            limits: a run that takes longer is ended; and whose operators it may use.
+            data: The ONNX file.
+            model_type: What the model must be.
+            source: Where the file came from.
+            threads: Threads of one run; 0 is the number of this process's CPUs.
+            limits: The longest run, and the domains whose operators the model may use.
 
         Raises:
-            InvalidModel: it is not a model of that type which can be served.
+            InvalidModel: The file is no usable model of that type.
         """
         self.source = source
-        self.size = len(data)
+        self.file_bytes = len(data)
         self._max_run_s = limits.max_run_s
-        self._fastest: dict[int, float] = {}  # seconds of the fastest run so far, by the canvas's px
-        self._refusal: tuple[float, InvalidModel] | None = None
-        self._holders: WeakSet[object] = WeakSet()
-        admitted = check_model(data, domains=limits.domains)
-        self.size_bytes = admitted.size_bytes
-        check_input(model_type, admitted.metadata, admitted.inputs)
+        self._shortest_run_s: dict[int, float] = {}  # by the canvas's area in px
+        self._run_failure: tuple[float, InvalidModel] | None = None  # raised again until then
+        self._users: WeakSet[object] = WeakSet()
+        checked = check_model(data, domains=limits.domains)
+        self.size_bytes = checked.size_bytes
+        # `read_export` checks the input again, as ONNX Runtime sees it. Checked here too, a file of the wrong type
+        # is rejected before a session is created for it, with a message that says so.
+        check_input(model_type, checked.metadata, checked.inputs)
         try:
             self._session = ort.InferenceSession(
                 data,
                 _options(threads),
                 providers=["CPUExecutionProvider"],
-                disabled_optimizers=None if admitted.constant_folding_allowed else ["ConstantFolding"],
+                disabled_optimizers=None if checked.constant_folding_allowed else ["ConstantFolding"],
             )
         except Exception as error:
-            raise InvalidModel("The file is not an ONNX model that can be loaded") from error
-        self._session._model_bytes = None  # noqa: SLF001 - kept for a fallback to other providers: a second copy
-        _give_back()
+            raise InvalidModel(f"The file is not a model that ONNX Runtime {ort.__version__} can load") from error
+        # ONNX Runtime keeps the file for a fallback to other providers: a second copy that is never used.
+        self._session._model_bytes = None  # noqa: SLF001 - there is no other way to release it
+        _trim_heap()
         self.export: Export = read_export(
             model_type,
             self._session.get_modelmeta().custom_metadata_map,
@@ -89,56 +96,58 @@ class OnnxModel:
     def __str__(self) -> str:
         return f"generation {self.source.generation}"
 
-    def pin(self, holder: object) -> None:
-        """In use for as long as `holder` lives."""
-        self._holders.add(holder)
+    def pin(self, user: object) -> None:
+        """Keep this model in the cache for as long as `user` exists."""
+        self._users.add(user)
 
     @property
     def in_use(self) -> bool:
-        return bool(self._holders)
+        return bool(self._users)
 
     def run(self, batch: FloatArray) -> list[FloatArray]:
-        """Run (B, 3, H, W) in the export's dtype and give its outputs in their order.
+        """Run a batch (B, 3, H, W) of the export's dtype, and return the outputs in their order.
 
         Raises:
-            InvalidModel: the model fails on an input of the shape it declares, or answers in another shape, or
-                takes more time or memory than a run may, or did so minutes ago.
-            DeadlineExceeded: the event's time is up.
+            InvalidModel: The model fails on an input of the shape it declares, returns an output of another shape
+                than it declares, exceeds a limit, or exceeded one within `RUN_FAILURE_COOLDOWN_S`.
+            DeadlineExceeded: The event's deadline passed.
         """
-        if self._refusal and time.monotonic() < self._refusal[0]:
-            raise InvalidModel(str(self._refusal[1]))
+        if self._run_failure and time.monotonic() < self._run_failure[0]:
+            raise InvalidModel(str(self._run_failure[1]))
         started = time.monotonic()
         try:
-            outputs = runs.run(self._session, {self.export.input_name: batch}, max_s=self._max_run_s)
-        except (runs.RunTimeout, runs.RunOutOfMemory) as error:
-            self._refusal = time.monotonic() + _REFUSED_S, error
+            outputs = bounded_run.run(self._session, {self.export.input_name: batch}, max_s=self._max_run_s)
+        except (bounded_run.RunTimeout, bounded_run.RunOutOfMemory) as error:
+            self._run_failure = time.monotonic() + RUN_FAILURE_COOLDOWN_S, error
             raise
         except DeadlineExceeded:
             raise
         except Exception as error:
-            raise InvalidModel("The model failed on its input") from error
-        self._note(batch.shape[2] * batch.shape[3], time.monotonic() - started)
+            raise InvalidModel(f"The model failed on an input of shape {batch.shape}") from error
+        self._record_run(batch.shape[2] * batch.shape[3], time.monotonic() - started)
         self.export.check(outputs, batch=len(batch))
         return outputs
 
     def min_runtime_s(self, canvas_hw: SizeHW) -> float:
-        """Seconds that a run takes at least: those of the fastest so far, on a canvas as large or smaller.
+        """Return the shortest time that a run can be expected to take.
 
-        Before any, those of reading the weights.
+        That is the shortest run so far on a canvas of at most this size; before any run, the time that reading the
+        weights once takes at least.
         """
-        smaller = [seconds for px, seconds in list(self._fastest.items()) if px <= canvas_hw[0] * canvas_hw[1]]
-        return max(smaller, default=self.size / _READ_BYTES_S)
+        area = canvas_hw[0] * canvas_hw[1]
+        run_times_s = [seconds for px, seconds in list(self._shortest_run_s.items()) if px <= area]
+        return max(run_times_s, default=self.file_bytes / _MAX_MEMORY_BYTES_PER_S)
 
-    def _note(self, px: int, seconds: float) -> None:
-        if px in self._fastest or len(self._fastest) < _MOST_SIZES:
-            self._fastest[px] = min(seconds, self._fastest.get(px, seconds))
+    def _record_run(self, canvas_px: int, seconds: float) -> None:
+        if canvas_px in self._shortest_run_s or len(self._shortest_run_s) < _MAX_CANVAS_SIZES:
+            self._shortest_run_s[canvas_px] = min(seconds, self._shortest_run_s.get(canvas_px, seconds))
 
 
-def _give_back() -> None:
-    """Return to the system what building a session has freed.
+def _trim_heap() -> None:
+    """Return memory that creating a session has freed to the operating system (malloc_trim).
 
-    That is more than the session keeps, and glibc would hold on to it: of ten models of 100 MB, 2.2 times their
-    size stayed resident, and 1.1 with this. Elsewhere (macOS, musl) there is no such call, and nothing is done.
+    glibc would keep it, and it is more than the session keeps: ten models of 100 MB occupied 2.2 times their size
+    without this call, and 1.1 times with it. macOS and musl have no such function; there nothing is done.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -150,19 +159,18 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads or available_cpus()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # Idle pools of other tenants' sessions would spin on the CPUs that this run needs.
+    # Otherwise the idle thread pools of other sessions spin on the CPUs that this one's runs need.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_session_config_entry("session.use_env_allocators", "1")  # see share_arena
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # what was admitted is what is loaded
-    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(FOLDED_BYTES))
-    # A file may say that its weights lie in another; from memory that is any file under the working directory.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
+    options.add_session_config_entry("session.use_env_allocators", "1")  # `bounded_run.share_arena`
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # as it was checked
+    options.add_session_config_entry(
+        "optimization.constant_folding_max_output_size_in_bytes", str(MAX_FOLDED_BYTES)
+    )
+    # A model loaded from memory could otherwise name any file under the working directory as its weights.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_EXTERNAL_DATA_DIR)
     return options
 
 
 def _tensor(node: ort.NodeArg) -> TensorInfo:
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
     return TensorInfo(node.name, node.type, shape)
-
-
-runs.share_arena()

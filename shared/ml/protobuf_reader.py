@@ -1,77 +1,88 @@
-"""Protobuf's wire format, read field by field without copying and without knowing any message. Pure.
+"""Reads Protocol Buffers messages field by field, without a schema and without copying their bytes.
 
-Stricter than protobuf where a file that two readers understand differently could hide something: groups, numbers
-of another size than their field's and singular messages in several parts are no mistake to protobuf, are written
-by nobody, and are refused by whoever reads with this. (https://protobuf.dev/programming-guides/encoding)
+The format is described at https://protobuf.dev/programming-guides/encoding. This reader is stricter than the
+standard where two readers could understand one file differently, and so something could be hidden from the checks:
+it rejects groups, the field number 0 and values that are longer than their message. Its callers also reject a
+singular message that occurs twice, which protobuf would merge. No exporter writes any of these.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Final
+
+import numpy as np
 
 from shared.errors import InvalidModel
 
+# Wire types, by the names of the specification.
 VARINT: Final = 0
-FIXED64: Final = 1
-BYTES: Final = 2
-FIXED32: Final = 5
-_VARINT_BYTES: Final = 10
-_NOTHING: Final = memoryview(b"")
+I64: Final = 1
+LEN: Final = 2
+I32: Final = 5
 
-Part = tuple[int, int, memoryview]  # a field's wire type, and its integer or its bytes
+_MAX_VARINT_BYTES: Final = 10
+_NO_BYTES: Final = memoryview(b"")
+
+FieldValue = tuple[int, int, memoryview]  # wire type; the integer of a VARINT; the bytes of any other
 
 
-class Reader:
-    """Reads messages of one file, up to `max_fields` in all: what is nested counts too."""
+class ProtobufReader:
+    """Reads the messages of one file, up to `max_fields` fields in all, nested ones included."""
 
     def __init__(self, max_fields: int) -> None:
-        self._left = max_fields
-        self._most = max_fields
+        self._max_fields = max_fields
+        self._remaining_fields = max_fields
 
-    def fields(self, message: memoryview) -> Generator[tuple[int, Part]]:
-        """The fields of a message, by their numbers, in their order. Integers are unsigned, as they stand there.
+    def fields(self, message: memoryview) -> Generator[tuple[int, FieldValue]]:
+        """Yield the number and the value of each field of a message, in the file's order.
+
+        Integers are unsigned, as they are encoded: see `to_int64`.
 
         Raises:
-            InvalidModel: it is no message, or the file has more fields than are read.
+            InvalidModel: The bytes are no message, or the file has more than `max_fields` fields.
         """
         at, end = 0, len(message)
         while at < end:
-            self._left -= 1
-            if self._left < 0:
-                raise InvalidModel(f"The file has more than {self._most} parts")
-            tag, at = varint(message, at)
-            kind, integer, value = tag & 7, 0, _NOTHING
-            if kind == VARINT:
-                integer, at = varint(message, at)
+            self._remaining_fields -= 1
+            if self._remaining_fields < 0:
+                raise InvalidModel(f"The file has more than {self._max_fields} protobuf fields, the limit")
+            key, at = read_varint(message, at)
+            wire_type, integer, value = key & 7, 0, _NO_BYTES
+            if wire_type == VARINT:
+                integer, at = read_varint(message, at)
             else:
-                if kind == BYTES:
-                    size, at = varint(message, at)
-                elif kind in {FIXED64, FIXED32}:
-                    size = 8 if kind == FIXED64 else 4
+                if wire_type == LEN:
+                    size, at = read_varint(message, at)
+                elif wire_type in {I64, I32}:
+                    size = 8 if wire_type == I64 else 4
                 else:
-                    raise _broken()
+                    raise _malformed()
                 if size > end - at:
-                    raise _broken()
+                    raise _malformed()
                 value = message[at : at + size]
                 at += size
-            if tag < 8:
-                raise _broken()
-            yield tag >> 3, (kind, integer, value)
+            if key < 8:
+                raise _malformed()
+            yield key >> 3, (wire_type, integer, value)
 
-    def parts(self, message: memoryview) -> defaultdict[int, list[Part]]:
-        """The same, those of one number together. Raises: as `fields`."""
-        found: defaultdict[int, list[Part]] = defaultdict(list)
-        for number, part in self.fields(message):
-            found[number].append(part)
-        return found
+    def fields_by_number(self, message: memoryview) -> defaultdict[int, list[FieldValue]]:
+        """Return the values of all fields of a message, grouped by field number.
+
+        Raises:
+            InvalidModel: The bytes are no message, or the file has more than `max_fields` fields.
+        """
+        values: defaultdict[int, list[FieldValue]] = defaultdict(list)
+        for number, value in self.fields(message):
+            values[number].append(value)
+        return values
 
 
-def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The number of seven bits a byte that begins there, and where it ends."""
+def read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Return the base-128 varint that begins at index `at`, and the index after it."""
     value = 0
-    for index in range(_VARINT_BYTES):
+    for index in range(_MAX_VARINT_BYTES):
         if at >= len(data):
             break
         byte = data[at]
@@ -79,28 +90,44 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
             return value & 0xFFFF_FFFF_FFFF_FFFF, at
-    raise _broken()
+    raise _malformed()
 
 
-def signed(number: int) -> int:
-    """An int64 that the file holds as its two's complement."""
+def to_int64(number: int) -> int:
+    """Return the signed value of an int64, which a varint encodes as two's complement."""
     return number - (1 << 64) if number >> 63 else number
 
 
-def packed(data: memoryview, most: int) -> list[int]:
-    """Varints one behind the other, as int64; no more than the first `most`."""
+def repeated_int64s(fields: Sequence[FieldValue], max_values: int) -> list[int]:
+    """Return the values of a repeated int64 field, packed or not.
+
+    It stops reading once it has `max_values`, and may return a few more.
+    """
     values: list[int] = []
-    at = 0
-    while at < len(data) and len(values) < most:
-        value, at = varint(data, at)
-        values.append(signed(value))
+    for wire_type, integer, data in fields:
+        if len(values) < max_values:
+            values += _unpack_int64s(data, max_values) if wire_type == LEN else [to_int64(integer)]
     return values
 
 
-def text(data: memoryview) -> str:
-    """A name as ONNX Runtime would show it; bytes that are no UTF-8 are replaced."""
+def _unpack_int64s(data: memoryview, max_values: int) -> list[int]:
+    values: list[int] = []
+    at = 0
+    while at < len(data) and len(values) < max_values:
+        value, at = read_varint(data, at)
+        values.append(to_int64(value))
+    return values
+
+
+def unpack_float32s(data: memoryview) -> list[float]:
+    """Return the values of a float32 field, single or packed."""
+    return [float(each) for each in np.frombuffer(data[: len(data) // 4 * 4], "<f4")]
+
+
+def decode_text(data: memoryview) -> str:
+    """Return a string field as ONNX Runtime shows it: bytes that are not UTF-8 are replaced."""
     return str(data, "utf-8", "replace")
 
 
-def _broken() -> InvalidModel:
-    return InvalidModel("The file is not an ONNX model: it is damaged, or something else")
+def _malformed() -> InvalidModel:
+    return InvalidModel("The file is not an ONNX model: it is damaged or has another format")

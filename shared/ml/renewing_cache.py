@@ -1,6 +1,11 @@
-"""A cache of things made from stored files: each loaded once, kept between events, renewed when its file is.
+"""A cache of values made from stored files, with single flight, conditional refresh and a negative cache.
 
-It does not know what the things are, nor where files lie.
+- Single flight: concurrent lookups of one key share one load.
+- Conditional refresh: once a value is older than `refresh_s`, one thread checks whether its file has changed and
+  reloads it, while other threads use the old value.
+- Negative cache: failures that would repeat are kept for `negative_ttl_s` and raised without another load.
+
+It knows neither what the values are nor where the files are stored.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Generic, Literal, TypeVar
 
 from shared.errors import DeadlineExceeded
@@ -21,14 +26,14 @@ K = TypeVar("K")
 V = TypeVar("V")
 LookupOutcome = Literal["hit", "wait", "miss"]
 
-_RETRY_S: Final = 10.0
-_LONGEST_S: Final = 3600.0
+_REFRESH_RETRY_S: Final = 10.0
+_MAX_WAIT_S: Final = 3600.0  # where no event limits it: `threading` takes no infinite timeout
 _LOG: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What a cache did since it was last cleared."""
+@dataclass(frozen=True, slots=True, eq=False)
+class CacheCounts:
+    """What a cache has done since it was last cleared."""
 
     hits: int = 0
     misses: int = 0
@@ -39,29 +44,25 @@ class Counts:
     evictions: int = 0
 
 
-@dataclass(slots=True)
 class _Entry(Generic[V]):
-    value: V
-    fresh_until: float
-    refreshing: threading.Lock = field(default_factory=threading.Lock)
+    __slots__ = ("fresh_until", "refresh_lock", "value")
+
+    def __init__(self, value: V, fresh_until: float) -> None:
+        self.value = value
+        self.fresh_until = fresh_until  # of `time.monotonic`
+        self.refresh_lock = threading.Lock()
 
 
-def _waited_for(load: Future[V]) -> V:
-    """What somebody else loads, waited for no longer than the waiter's own event may take."""
-    wait([load], timeout=deadline.remaining_s(at_most=_LONGEST_S))
+def _wait_for(load: Future[V]) -> V:
+    """Return the result of another thread's load, and wait for it until the event's deadline at most."""
+    wait([load], timeout=deadline.remaining_s(at_most=_MAX_WAIT_S))
     if not load.done():
-        raise DeadlineExceeded("What another event is loading was not here in time")
+        raise DeadlineExceeded("Timed out waiting for a file that another event is loading")
     return load.result()
 
 
 class RenewingCache(Generic[K, V]):
-    """Shared by all threads. `load` makes a value and `changed` tells whether its file is another by now.
-
-    Both may raise; FileNotFoundError means that the file is gone, and its value is then forgotten. `tell` hears
-    of each `get` as soon as it is known whether the value is here. `leaving` says which of the values here, the
-    least recently used first, make room for one that has just been loaded; None: that one is not kept. `again`
-    gives a new error like one that a load failed with, if that load is not worth trying again for `remember_s`.
-    """
+    """A thread-safe cache of values that `load` makes from files."""
 
     def __init__(
         self,
@@ -74,6 +75,19 @@ class RenewingCache(Generic[K, V]):
         clone_error: Callable[[BaseException], Exception | None] = lambda _: None,
         negative_ttl_s: float = 0.0,
     ) -> None:
+        """Create an empty cache.
+
+        Args:
+            load: Makes the value of a key. It may raise FileNotFoundError or anything else.
+            changed: Returns whether a value's file has changed. It may raise like `load`; FileNotFoundError
+                removes the value from the cache.
+            refresh_s: The age at which a value is checked for changes.
+            on_lookup: Called by each `get` as soon as its outcome is known.
+            select_evictions: Returns which of the other values to evict for one that was just loaded, or None if
+                that one is not to be cached. The others are given least recently used first.
+            clone_error: Returns a fresh copy of an error that belongs into the negative cache, or None.
+            negative_ttl_s: How long an error stays in the negative cache.
+        """
         self._load_value = load
         self._changed = changed
         self._refresh_s = refresh_s
@@ -82,117 +96,119 @@ class RenewingCache(Generic[K, V]):
         self._clone_error = clone_error
         self._negative_ttl_s = negative_ttl_s
         self._lock = threading.Lock()
-        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()  # the least recently used first
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()  # least recently used first
         self._loads: dict[K, Future[V]] = {}
-        self._failed: dict[K, tuple[float, Exception]] = {}
-        self._counts = Counts()
+        self._errors: dict[K, tuple[float, Exception]] = {}  # the negative cache: expiry and error
+        self._counts = CacheCounts()
 
     def get(self, key: K) -> V:
-        """The value, loaded at most once at a time however many ask; what fails is raised."""
+        """Return the value of a key, and load it if it is not cached; errors of `load` are raised."""
         with self._lock:
             entry = self._entries.get(key)
             load = None if entry else self._loads.get(key)
-            failed = None if entry or load else self._failed.get(key)
+            negative = None if entry or load else self._errors.get(key)
             if entry:
                 self._entries.move_to_end(key)
-            elif failed and time.monotonic() < failed[0]:
+            elif negative and time.monotonic() < negative[0]:
                 load = Future()
-                load.set_exception(self._clone_error(failed[1]))
+                load.set_exception(self._clone_error(negative[1]))
             elif not load:
-                mine: Future[V] = Future()
-                self._loads[key] = mine
+                own_load: Future[V] = Future()
+                self._loads[key] = own_load
         if entry:
             self._on_lookup("hit")
-            return self._refreshed(key, entry)
+            return self._refresh_if_due(key, entry)
         if load:
-            self._count("waits")
+            self._increment("waits")
             self._on_lookup("wait")
-            return _waited_for(load)
-        self._count("misses")
+            return _wait_for(load)
+        self._increment("misses")
         self._on_lookup("miss")
-        return self._load_for_all(key, mine)
+        return self._load_for_all(key, own_load)
 
     def get_cached(self, key: K) -> V | None:
-        """The value if it is here, renewed if that is due; never loads what is not here."""
+        """Return the value of a key, refreshed if that is due, or None if it is not cached."""
         with self._lock:
             entry = self._entries.get(key)
-        return self._refreshed(key, entry) if entry else None
+        return self._refresh_if_due(key, entry) if entry else None
 
-    def expire(self, wanted: Callable[[K], bool]) -> None:
-        """Have the file asked for at the next use of each of these, whether it is due or not."""
+    def expire(self, is_expired: Callable[[K], bool]) -> None:
+        """Refresh the matching keys at their next use, and drop their negative entries."""
         with self._lock:
             for key, entry in self._entries.items():
-                if wanted(key):
+                if is_expired(key):
                     entry.fresh_until = 0.0
-            self._failed = {key: failed for key, failed in self._failed.items() if not wanted(key)}
+            self._errors = {key: negative for key, negative in self._errors.items() if not is_expired(key)}
 
     def contents(self) -> dict[K, V]:
+        """Return the cached values, least recently used first."""
         with self._lock:
             return {key: entry.value for key, entry in self._entries.items()}
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> CacheCounts:
         return self._counts
 
     def clear(self) -> None:
-        """Forget every value and every count. A load under way still answers those who wait for it."""
+        """Remove all values and reset the counts. A load under way still answers the threads that wait for it."""
         with self._lock:
             self._entries = OrderedDict()
             self._loads = {}
-            self._failed = {}
-            self._counts = Counts()
+            self._errors = {}
+            self._counts = CacheCounts()
 
     def _load_for_all(self, key: K, load: Future[V]) -> V:
-        """Load, and give the value or the failure to all who wait; a failure is not kept, or not for long."""
+        """Load a value, and give it or the error to all threads that wait for `load`."""
         try:
             value = self._load(key)
         except BaseException as error:
             with self._lock:
                 if self._loads.get(key) is load:
                     del self._loads[key]
-                    self._remember(key, error)
-            self._count("failures")
+                    self._add_negative_entry(key, error)
+            self._increment("failures")
             load.set_exception(error)
             raise
         evicted: list[_Entry[V]] = []
         with self._lock:
-            if self._loads.get(key) is load:  # unless cleared meanwhile
+            if self._loads.get(key) is load:  # the cache was not cleared meanwhile
                 del self._loads[key]
-                evicted = self._keep(key, _Entry(value, time.monotonic() + self._refresh_s))
+                evicted = self._store(key, _Entry(value, time.monotonic() + self._refresh_s))
         load.set_result(value)
-        del evicted  # outside the lock: it takes a while
+        del evicted  # outside the lock: releasing a model takes a while
         return value
 
-    def _keep(self, key: K, entry: _Entry[V]) -> list[_Entry[V]]:
-        """Keep an entry, new or renewed, if there is room, and give those that made room. Under the lock."""
-        others = {each: held.value for each, held in self._entries.items() if each != key}
-        chosen = self._select_evictions(key, entry.value, others)
-        if chosen is None:
+    def _store(self, key: K, entry: _Entry[V]) -> list[_Entry[V]]:
+        """Store a new or reloaded entry if it fits, and return the evicted ones. The caller holds the lock."""
+        others = {other_key: other.value for other_key, other in self._entries.items() if other_key != key}
+        evicted_keys = self._select_evictions(key, entry.value, others)
+        if evicted_keys is None:
             evicted = [self._entries.pop(key)] if key in self._entries else []
         else:
             self._entries[key] = entry
-            evicted = [self._entries.pop(each) for each in chosen]
+            evicted = [self._entries.pop(evicted_key) for evicted_key in evicted_keys]
         self._counts = replace(self._counts, evictions=self._counts.evictions + len(evicted))
         return evicted
 
-    def _remember(self, key: K, error: BaseException) -> None:
-        """Under the lock."""
+    def _add_negative_entry(self, key: K, error: BaseException) -> None:
+        """Remember an error if it is worth it, and drop expired ones. The caller holds the lock."""
         now = time.monotonic()
-        self._failed = {each: failed for each, failed in self._failed.items() if now < failed[0]}
-        if like_it := self._clone_error(error):  # whose traceback holds no frames, and these no files nor images
-            self._failed[key] = now + self._negative_ttl_s, like_it
+        self._errors = {each: negative for each, negative in self._errors.items() if now < negative[0]}
+        # A copy has no traceback, whose frames would keep files and images alive.
+        if copy := self._clone_error(error):
+            self._errors[key] = now + self._negative_ttl_s, copy
 
-    def _refreshed(self, key: K, entry: _Entry[V]) -> V:
-        """The entry's value, after asking about its file if that is due. One thread asks, the others go on."""
-        self._count("hits")
-        if time.monotonic() < entry.fresh_until or not entry.refreshing.acquire(blocking=False):
+    def _refresh_if_due(self, key: K, entry: _Entry[V]) -> V:
+        """Return the entry's value, after a conditional refresh if that is due and no other thread is at it."""
+        self._increment("hits")
+        if time.monotonic() < entry.fresh_until or not entry.refresh_lock.acquire(blocking=False):
             return entry.value
         try:
             if self._changed(key, entry.value):
-                old, entry.value = entry.value, self._load(key)  # which served until this line is done
-                self._count("refreshes")
+                old, entry.value = entry.value, self._load(key)  # other threads use the old value until here
+                self._increment("refreshes")
                 with self._lock:
-                    evicted = self._keep(key, entry) if self._entries.get(key) is entry else []
+                    evicted = self._store(key, entry) if self._entries.get(key) is entry else []
                 del old, evicted
             entry.fresh_until = time.monotonic() + self._refresh_s
         except FileNotFoundError:
@@ -200,19 +216,19 @@ class RenewingCache(Generic[K, V]):
                 if self._entries.get(key) is entry:
                     del self._entries[key]
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, memory too: the value that is here is good
-            entry.fresh_until = time.monotonic() + min(_RETRY_S, self._refresh_s)
-            self._count("failures")
-            _LOG.warning("Refresh of %s failed, %s stays: %r", key, entry.value, error)
+        except Exception as error:  # noqa: BLE001 - whatever failed, MemoryError too: the old value is good
+            entry.fresh_until = time.monotonic() + min(_REFRESH_RETRY_S, self._refresh_s)
+            self._increment("failures")
+            _LOG.warning("Refresh of %s failed, keeping %s: %r", key, entry.value, error)
         finally:
-            entry.refreshing.release()
+            entry.refresh_lock.release()
         return entry.value
 
     def _load(self, key: K) -> V:
         value = self._load_value(key)
-        self._count("loads")
+        self._increment("loads")
         return value
 
-    def _count(self, what: str) -> None:
+    def _increment(self, counter: str) -> None:
         with self._lock:
-            self._counts = replace(self._counts, **{what: getattr(self._counts, what) + 1})
+            self._counts = replace(self._counts, **{counter: getattr(self._counts, counter) + 1})

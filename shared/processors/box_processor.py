@@ -143,7 +143,7 @@ class BoxProcessor(BaseProcessor):
 
     def _decode(self, place: Letterbox, outputs: list[FloatArray]) -> ModelBoxes:
         layout = self.model.export.layout
-        output = outputs[layout.first][0]
+        output = outputs[layout.output_index][0]
         match layout.kind:
             case "raw":
                 found, coefficients = yolo.decode_raw(output, self._thresholds)
@@ -166,7 +166,7 @@ class BoxProcessor(BaseProcessor):
             )
         else:
             kept = np.argsort(-found.confidences, kind="stable")[: self.options.max_detections]
-        prototypes = None if layout.prototypes is None else outputs[layout.prototypes][0]
+        prototypes = None if layout.prototypes_index is None else outputs[layout.prototypes_index][0]
         return ModelBoxes(place, found[kept], coefficients[kept], prototypes)
 
 

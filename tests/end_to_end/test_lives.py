@@ -93,7 +93,7 @@ def test_a_broken_new_model_leaves_the_old_one_in_service_and_the_log_says_so(re
     renewer.upload("b.jpg", picture())
     assert renewer.wait_for_result("b.jpg")["models"]["detect"]["generation"] == old
     warnings = [line["message"] for line in impatient.log_lines("process_upload") if line["severity"] == "WARNING"]
-    assert any(f"{renewer.id}_detect_worker_0 failed, generation {old} stays" in message for message in warnings)
+    assert any(f"{renewer.id}_detect_worker_0 failed, keeping generation {old}" in message for message in warnings)
 
 
 def test_a_new_pipelines_json_serves_a_warm_instance_and_a_broken_one_does_not(renewer, impatient):

@@ -32,7 +32,7 @@ def two(cloud):
         (models.detect(ballast=10_000), {"MAX_MODEL_BYTES": "9000"}, "more than 9000 bytes"),
         (FOREIGN, {}, "'evil.ops'"),
         (models.detect(), {"MODEL_DOMAINS": "our.ops"}, "our.ops"),
-        (hostile_models.REFUSED["2 GB by ConstantOfShape"][0], {}, "told to make"),
+        (hostile_models.REFUSED["2 GB by ConstantOfShape"][0], {}, "requests"),
         (models.detect(external="../tenant-002/detect.onnx"), {}, "another file"),
     ],
     ids=["endless", "too large", "foreign", "domains", "bomb", "outside"],

@@ -11,7 +11,7 @@ import pytest
 from shared.errors import DeadlineExceeded, InvalidModel
 from shared.ml import bounded_run as runs
 from shared.ml import onnx_model
-from shared.ml.model_limits import ModelLimits
+from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processors.slices import each_slice
 from shared.runtime import deadline
@@ -64,7 +64,7 @@ def test_a_model_whose_run_was_ended_does_not_run_again_for_a_while(monkeypatch)
         with pytest.raises(InvalidModel, match="took more than"):
             model.run(LIGHT)
     assert time.monotonic() - started < 10, "100 runs of 0.2 s each would take 20"
-    monkeypatch.setattr(onnx_model, "_REFUSED_S", 0.0)
+    monkeypatch.setattr(onnx_model, "RUN_FAILURE_COOLDOWN_S", 0.0)
     again = load(ENDLESS, max_run_s=0.2)
     for _ in range(2):
         with pytest.raises(runs.RunTimeout):
@@ -75,8 +75,8 @@ def test_the_watchdog_ends_the_overdue_and_nobody_else():
     watchdog = runs.Watchdog()
     late, early, done = ort.RunOptions(), ort.RunOptions(), ort.RunOptions()
     now = time.monotonic()
-    with watchdog.watching(late, now + 60), watchdog.watching(early, now + 0.1):
-        with watchdog.watching(done, now + 0.05):
+    with watchdog.watch(late, now + 60), watchdog.watch(early, now + 0.1):
+        with watchdog.watch(done, now + 0.05):
             pass
         wait_for(lambda: early.terminate)
         assert not late.terminate
@@ -87,9 +87,9 @@ def test_the_watchdog_sleeps_until_the_first_is_due_and_wakes_for_an_earlier_one
     watchdog = runs.Watchdog()
     for _ in range(3):  # asleep without an end, then for an hour, then not
         first = ort.RunOptions()
-        with watchdog.watching(ort.RunOptions(), time.monotonic() + 3600):
+        with watchdog.watch(ort.RunOptions(), time.monotonic() + 3600):
             time.sleep(0.05)
-            with watchdog.watching(first, time.monotonic() + 0.05):
+            with watchdog.watch(first, time.monotonic() + 0.05):
                 wait_for(lambda: first.terminate)  # noqa: B023 - called before the next turn
 
 

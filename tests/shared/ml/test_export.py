@@ -97,13 +97,13 @@ def test_an_output_may_leave_open_what_the_names_say(shape):
 
 
 REFUSED = {
-    "another task": (said(task="segment"), STATIC, RAW, "its task is 'segment'"),
-    "a long task": (said(task="x" * 500), STATIC, RAW, "its task is 'xxx"),
+    "another task": (said(task="segment"), STATIC, RAW, "for the task 'segment'"),
+    "a long task": (said(task="x" * 500), STATIC, RAW, "for the task 'xxx"),
     "integers, as YOLOX is fed": (
         SAID,
         TensorInfo("i", "tensor(uint8)", (1, 3, 64, 64)),
         RAW,
-        "must be of floats",
+        "expected float32 or float16",
     ),
     "channels last": (SAID, TensorInfo("i", "tensor(float)", (1, 64, 64, 3)), RAW, "channels last"),
     "one box a grid cell, as YOLOX has": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 6300, 85)), "YOLOX"),
@@ -125,12 +125,17 @@ REFUSED = {
     "an output of integers": (SAID, STATIC, TensorInfo("o", "tensor(int64)", (1, 6, 8400)), "output"),
     "more labels than scores": (said(names="['a', 'b', 'c']"), STATIC, RAW, "names 3 classes"),
     "fewer labels than scores": (said(names="['a']"), STATIC, RAW, "names 1 classes"),
-    "end to end by its word, not by its shape": (said(end2end="True"), STATIC, RAW, "says it is end to end"),
+    "end to end by its word, not by its shape": (
+        said(end2end="True"),
+        STATIC,
+        RAW,
+        "says that the model is end to end",
+    ),
     "end to end by its arguments, not by its shape": (
         said(args="{'nms': True}"),
         STATIC,
         RAW,
-        "says it is end to end",
+        "says that the model is end to end",
     ),
     "boxes before classes": (SAID, STATIC, TensorInfo("o", "tensor(float)", (1, 8400, 7)), "classes"),
     "no classes": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 4, 8400)), "is not"),
@@ -141,7 +146,7 @@ REFUSED = {
         {},
         STATIC,
         TensorInfo("o", "tensor(float)", (None, None, None)),
-        "how many classes",
+        "number of classes is unknown",
     ),
     "no names": (said(names="{}"), STATIC, RAW, "names"),
     "names from one": (said(names="{1: 'a', 2: 'b'}"), STATIC, RAW, "names"),
@@ -304,8 +309,8 @@ def test_an_embedded_nms_is_remembered():
 def test_the_layout_of_segments(metadata, shape, kind, swapped):
     outputs = [output(*shape), PROTOTYPES]
     export = read_export("segment", metadata, [STATIC], outputs[::-1] if swapped else outputs)
-    assert (export.layout.kind, export.layout.masks) == (kind, 32)
-    assert (export.layout.first, export.layout.prototypes) == ((1, 0) if swapped else (0, 1))
+    assert (export.layout.kind, export.layout.mask_coefficients) == (kind, 32)
+    assert (export.layout.output_index, export.layout.prototypes_index) == ((1, 0) if swapped else (0, 1))
 
 
 def test_the_layout_of_scores():
@@ -317,18 +322,23 @@ def test_the_layout_of_scores():
 @pytest.mark.parametrize(
     ("model_type", "metadata", "outputs", "sentence"),
     [
-        ("detect", SEGMENT, [output(1, 38, 8400), PROTOTYPES], r"task is 'segment': its place is segment\.onnx"),
-        ("detect", said(task="pose"), [output(1, 56, 8400)], "task is 'pose': detect, segment and classify are"),
-        ("detect", said(task="obb"), [output(1, 7, 8400)], "task is 'obb'"),
-        ("detect", {}, [output(1, 3)], r"one output .* whose place is classify\.onnx"),
-        ("detect", {}, [output(1, 116, 8400), PROTOTYPES], r"one output .* whose place is segment\.onnx"),
+        ("detect", SEGMENT, [output(1, 38, 8400), PROTOTYPES], r"the task 'segment': store it as segment\.onnx"),
+        (
+            "detect",
+            said(task="pose"),
+            [output(1, 56, 8400)],
+            "the task 'pose': supported tasks: detect, segment, classify",
+        ),
+        ("detect", said(task="obb"), [output(1, 7, 8400)], "the task 'obb'"),
+        ("detect", {}, [output(1, 3)], r"one output .* store it as classify\.onnx"),
+        ("detect", {}, [output(1, 116, 8400), PROTOTYPES], r"one output .* store it as segment\.onnx"),
         ("detect", {}, [output(100, 4), output(100), output(100)], "Ultralytics"),  # torchvision's
-        ("segment", SAID, [output(1, 6, 8400)], "task is 'detect'"),
-        ("segment", {}, [output(1, 6, 8400)], r"prototypes .* whose place is detect\.onnx"),
+        ("segment", SAID, [output(1, 6, 8400)], "the task 'detect'"),
+        ("segment", {}, [output(1, 6, 8400)], r"prototypes .* store it as detect\.onnx"),
         ("segment", SEGMENT, [output(1, 6, 8400), PROTOTYPES], "names 2 classes"),
         ("classify", {}, [output(1, 6, 8400)], "one output"),
         ("classify", said(task="classify"), [output(1, 3)], "names 2 classes"),
-        ("classify", {}, [output(None, None)], "how many classes"),
+        ("classify", {}, [output(None, None)], "number of classes is unknown"),
     ],
 )
 def test_a_file_in_the_wrong_place_is_refused(model_type, metadata, outputs, sentence):

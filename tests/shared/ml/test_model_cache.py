@@ -18,7 +18,7 @@ from shared.cloud.object_store import ObjectStore
 from shared.errors import DeadlineExceeded, InvalidModel, ModelNotFound, StorageUnavailable
 from shared.ml import model_cache
 from shared.ml.model_cache import ModelCache
-from shared.ml.model_limits import ModelLimits
+from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processors.detector_processor import DetectorProcessor
 from shared.runtime import deadline
@@ -236,7 +236,7 @@ def test_a_flood_of_requests_for_a_missing_model_asks_storage_once(store):
 def test_so_does_one_for_a_file_that_is_no_model(store):
     store.put(PATH, models.detect(metadata={"task": "segment"}))
     for _ in range(50):
-        with pytest.raises(InvalidModel, match="says its task is 'segment'"):
+        with pytest.raises(InvalidModel, match="for the task 'segment'"):
             get()
     assert store.calls == {("read", PATH): 1}
 
@@ -294,7 +294,7 @@ def test_a_file_of_too_many_bytes_is_not_downloaded(store):
     data = models.detect()
     store.put(PATH, data)
     configure(store, limits=ModelLimits(max_bytes=len(data) - 1))
-    with pytest.raises(InvalidModel, match=f"^detect.onnx has more than {len(data) - 1} bytes$"):
+    with pytest.raises(InvalidModel, match=f"^detect.onnx has more than {len(data) - 1} bytes, the limit$"):
         get()
     configure(store, limits=ModelLimits(max_bytes=len(data)))
     assert get()
@@ -516,7 +516,7 @@ def test_a_refresh_that_fails_keeps_the_old_model_says_so_and_tries_again(impati
         impatient.failures[verb, PATH] = StorageUnavailable("Storage did not serve it")
         with caplog.at_level(logging.WARNING, "shared"):
             assert get().source.generation == old
-        assert f"generation {old} stays" in caplog.messages[-1]
+        assert f"keeping generation {old}" in caplog.messages[-1]
         assert "tenant-001_detect_worker_0" in caplog.messages[-1]
     assert ModelCache.stats().failures == 2
     impatient.failures.clear()

@@ -31,7 +31,7 @@ import json, resource, sys
 import numpy as np
 from shared.errors import InvalidModel
 from shared.ml import bounded_run as runs
-from shared.ml.model_limits import ModelLimits
+from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from testing import hostile_graphs, hostile_models as hostile
 
@@ -126,17 +126,17 @@ HONEST = dict(honest())
 @pytest.mark.parametrize("name", HONEST)
 def test_an_honest_file_is_admitted_and_read_as_onnx_reads_it(name):
     admitted = check_model(HONEST[name])
-    found, expected = read_onnx(HONEST[name]), onnx.load_from_string(HONEST[name])
-    assert admitted.metadata == {each.key: each.value for each in expected.metadata_props}
-    assert [(node.name, node.kind, node.domain, node.inputs, node.outputs) for node in found.graph.nodes] == [
+    (graph, metadata), expected = read_onnx(HONEST[name]), onnx.load_from_string(HONEST[name])
+    assert admitted.metadata == metadata == {each.key: each.value for each in expected.metadata_props}
+    assert [(node.name, node.op_type, node.domain, node.inputs, node.outputs) for node in graph.nodes] == [
         (node.name, node.op_type, node.domain, tuple(node.input), tuple(node.output))
         for node in expected.graph.node
     ]
     constants = {each.name: numpy_helper.to_array(each) for each in expected.graph.initializer}
-    assert {name: each.count for name, each in found.graph.constants.items()} == {
+    assert {name: each.count for name, each in graph.constants.items()} == {
         name: value.size for name, value in constants.items()
     }
-    for constant in found.graph.constants.values():
+    for constant in graph.constants.values():
         if constant.values is not None:
             np.testing.assert_array_equal(constant.values, constants[constant.name].ravel().astype(float))
     [image] = admitted.inputs

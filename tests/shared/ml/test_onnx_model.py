@@ -32,7 +32,7 @@ def test_every_variant_answers_what_it_was_made_with(variant):
     np.testing.assert_allclose(answer[0, :4, :2].T, boxes[:, :4])
     np.testing.assert_allclose(answer[0, [4, 5], [0, 1]], boxes[:, 5], atol=1e-3)
     np.testing.assert_allclose(model.run(white / 2)[0][0, 4:], answer[0, 4:] / 2, atol=1e-3)
-    assert (model.size, model.source) == (len(data), SOURCE)
+    assert (model.file_bytes, model.source) == (len(data), SOURCE)
 
 
 BROKEN = {
@@ -107,10 +107,10 @@ def test_a_run_keeps_nothing_and_many_may_run_at_once():
 @pytest.mark.parametrize(
     ("image", "said", "sentence"),
     [
-        ([1], {}, "it must be images"),
-        ([1, 4, 64, 64], {}, "takes 4 channels"),
-        ([1, 3, 64, 64], {"task": "segment"}, "says its task is 'segment'"),
-        ([1, 3, 64, 64], {}, "not an ONNX model that can be loaded"),
+        ([1], {}, "expected images"),
+        ([1, 4, 64, 64], {}, "has 4 channels"),
+        ([1, 3, 64, 64], {"task": "segment"}, "for the task 'segment'"),
+        ([1, 3, 64, 64], {}, "not a model that ONNX Runtime"),
     ],
 )
 def test_what_takes_no_images_is_refused_before_it_is_a_session(image, said, sentence):
