@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VENV := .venv/.installed
 
-.PHONY: venv demo up test check audit format bench bench-peers lock clean
+.PHONY: venv demo up test coverage test-all-pythons check audit format bench bench-peers lock clean
 
 venv: $(VENV)
 
@@ -20,12 +20,23 @@ up: venv
 test: venv
 	$(BIN)/python -m pytest
 
+# The suite, and what part of the deployed code it runs; fails below the floor in pyproject.toml.
+coverage: venv
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+# The tests that are not slow, with each supported Python that this machine has.
+test-all-pythons: venv
+	.ci/all_pythons
+
 check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python .ci/check_files.py
 
+# AUDIT_STRICT=1 makes it a failure that OSV cannot be reached.
 audit: venv
 	$(BIN)/python .ci/audit.py
 
@@ -55,4 +66,4 @@ lock: venv
 		--custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
 
 clean:
-	rm -rf .venv .venv-peers demo-output local.env
+	rm -rf .venv .venv-peers .venv-pythons demo-output local.env
