@@ -1,36 +1,40 @@
-"""`make audit`: vulnerable packages are found, and an audit that was not done says so and claims nothing."""
+"""`make audit` finds vulnerable packages, and claims nothing if it could not check."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
 from testing import faults
 
+Audit = Callable[..., tuple[int, str]]
+
 
 @pytest.fixture
-def audit(root):
-    """Gives a function: the address of an advisory service -> the exit status and what was said."""
+def audit(root: Path) -> Audit:
+    """A function: the URL of an advisory service, arguments and variables -> exit status and output."""
 
-    def run(url):
-        done = subprocess.run(
-            [sys.executable, root / ".ci" / "audit.py"],
-            env={"PATH": os.environ["PATH"], "OSV_URL": url},
+    def audit(url: str, *arguments: str, variables: Mapping[str, str] | None = None) -> tuple[int, str]:
+        process = subprocess.run(
+            [sys.executable, root / ".ci" / "audit.py", *arguments],
+            env={"PATH": os.environ["PATH"], "OSV_URL": url, **(variables or {})},
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
-        assert done.stderr == ""
-        return done.returncode, done.stdout
+        assert process.stderr == ""
+        return process.returncode, process.stdout
 
-    return run
+    return audit
 
 
 @pytest.fixture(scope="module")
-def count(root):
+def package_count(root: Path) -> int:
     """How many packages and versions both locks name."""
     lines = [
         line.split(" ")[0]
@@ -42,35 +46,62 @@ def count(root):
     return len(set(lines))
 
 
-def answer(*results):
+def advisories(*results: Mapping[str, object]) -> faults.Answer:
     return faults.Answer(body=json.dumps({"results": results}).encode())
 
 
-def test_no_advisory_is_no_failure(audit, count):
-    with faults.storage_that_answers(answer(*[{}] * count)) as (url, requests):
-        assert audit(url) == (0, f"audit: {count} packages, 0 with known vulnerabilities\n")
+def test_audit_passes_without_advisories(audit: Audit, package_count: int) -> None:
+    with faults.storage_that_answers(advisories(*[{}] * package_count)) as (url, requests):
+        assert audit(url) == (0, f"audit: {package_count} packages, 0 with known vulnerabilities\n")
+
     assert requests == ["POST /v1/querybatch"]
 
 
-def test_an_advisory_fails_and_names_the_package_and_its_locks(audit, count):
+def test_audit_fails_with_an_advisory_and_names_package_and_locks(audit: Audit, package_count: int) -> None:
     first = {"vulns": [{"id": "GHSA-1"}, {"id": "PYSEC-2"}]}
-    with faults.storage_that_answers(answer(first, *[{}] * (count - 1))) as (url, _):
-        status, said = audit(url)
+
+    with faults.storage_that_answers(advisories(first, *[{}] * (package_count - 1))) as (url, _):
+        status, output = audit(url)
+
     assert status == 1
-    assert "(requirements.txt, requirements-dev.txt): GHSA-1, PYSEC-2\n" in said
+    assert "(requirements.txt, requirements-dev.txt): GHSA-1, PYSEC-2\n" in output
 
 
 @pytest.mark.parametrize(
-    "answered", [faults.Answer(503), faults.Answer(body=b"<html>"), answer(), answer({}), faults.RESET]
+    "answer",
+    [faults.Answer(503), faults.Answer(body=b"<html>"), advisories(), advisories({}), faults.RESET],
+    ids=["503", "a page", "no results", "too few results", "a reset"],
 )
-def test_an_answer_that_says_nothing_is_an_audit_that_was_not_done(answered, audit):
-    with faults.storage_that_answers(answered) as (url, _):
-        status, said = audit(url)
-    assert (status, said.count("\n")) == (0, 1)
-    assert said.startswith("audit: NOT DONE, nothing is known")
+def test_audit_without_a_usable_answer_says_nothing_was_checked(answer: faults.Answer | str, audit: Audit) -> None:
+    with faults.storage_that_answers(answer) as (url, _):
+        status, output = audit(url)
+
+    assert (status, output.count("\n")) == (0, 1)
+    assert output.startswith("audit: NOTHING WAS CHECKED")
 
 
-def test_without_a_network_the_audit_says_that_it_was_not_done(audit):
-    status, said = audit("http://127.0.0.1:1")
+def test_audit_without_a_network_says_nothing_was_checked(audit: Audit) -> None:
+    status, output = audit("http://127.0.0.1:1")
+
     assert status == 0
-    assert said.startswith("audit: NOT DONE, nothing is known")
+    assert output.startswith("audit: NOTHING WAS CHECKED")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [(("--strict",), {}), ((), {"AUDIT_STRICT": "1"})],
+    ids=["--strict", "AUDIT_STRICT=1"],
+)
+def test_strict_audit_fails_without_a_network(
+    arguments: tuple[str, ...], variables: dict[str, str], audit: Audit
+) -> None:
+    status, output = audit("http://127.0.0.1:1", *arguments, variables=variables)
+
+    assert status == 1
+    assert output.startswith("audit: NOTHING WAS CHECKED")
+
+
+def test_audit_is_not_strict_with_audit_strict_0(audit: Audit) -> None:
+    status, _ = audit("http://127.0.0.1:1", variables={"AUDIT_STRICT": "0"})
+
+    assert status == 0
