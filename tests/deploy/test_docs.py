@@ -1,14 +1,18 @@
-"""docs/deploy.md: the same names as the build, least privilege, and an alert on subscriptions that exist."""
+"""docs/deploy.md uses the names of the build, grants least privilege, and alerts on existing subscriptions."""
 
 import json
+from pathlib import Path
+from typing import Final
 
 import pytest
+
+from testing.cloud_build import Command, flags
 
 RUN, TRIGGER, BUILD, DEPLOY = (
     f"serviceAccount:tenant-vision-{name}@demo-project.iam.gserviceaccount.com"
     for name in ("run", "trigger", "build", "deploy")
 )
-TOO_MUCH = {
+TOO_BROAD_FOR_A_PROJECT: Final = {
     "roles/owner",
     "roles/editor",
     "roles/storage.admin",
@@ -16,26 +20,31 @@ TOO_MUCH = {
     "roles/iam.serviceAccountUser",
 }
 
+Grants = set[tuple[str, str, str, str]]  # kind of resource, its name, member, role
+
 
 @pytest.fixture(scope="module")
-def session(documented):
+def session(documented: list[Command]) -> list[Command]:
     """The commands, with the project that the other tests use."""
-    return [[each.replace("my-project", "demo-project") for each in command] for command in documented]
+    return [[argument.replace("my-project", "demo-project") for argument in command] for command in documented]
 
 
 @pytest.fixture(scope="module")
-def grants(session, flags):
-    """(kind of resource, its name, who, role) of every binding."""
-    found = set()
+def grants(session: list[Command]) -> Grants:
+    bindings = set()
     for command in session:
         if "add-iam-policy-binding" in command:
-            at = command.index("add-iam-policy-binding")
+            verb = command.index("add-iam-policy-binding")
             given = flags(command)
-            found.add((" ".join(command[1:at]), command[at + 1], given["--member"][0], given["--role"][0]))
-    return found
+            bindings.add((" ".join(command[1:verb]), command[verb + 1], given["--member"][0], given["--role"][0]))
+    return bindings
 
 
-def test_each_identity_gets_what_the_table_says_and_no_more(grants):
+def identities_table(root: Path) -> str:
+    return (root / "docs" / "deploy.md").read_text().split("| service account |")[1].split("\n\n")[0]
+
+
+def test_each_identity_gets_only_the_roles_it_needs(grants: Grants) -> None:
     project, bucket, topic = ("projects", "demo-project"), "storage buckets", "pubsub topics"
     storage_agent = "serviceAccount:service-123456789012@gs-project-accounts.iam.gserviceaccount.com"
     pubsub_agent = "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -56,11 +65,11 @@ def test_each_identity_gets_what_the_table_says_and_no_more(grants):
         *(
             (
                 "iam service-accounts",
-                who.removeprefix("serviceAccount:"),
+                member.removeprefix("serviceAccount:"),
                 DEPLOY,
                 "roles/iam.serviceAccountUser",
             )
-            for who in (RUN, TRIGGER, BUILD)
+            for member in (RUN, TRIGGER, BUILD)
         ),
         (*project, storage_agent, "roles/pubsub.publisher"),
         (topic, "tenant-vision-dead-letters", pubsub_agent, "roles/pubsub.publisher"),
@@ -69,32 +78,38 @@ def test_each_identity_gets_what_the_table_says_and_no_more(grants):
     }
 
 
-def test_nobody_gets_a_whole_project(grants):
-    assert not [each for each in grants if each[0] == "projects" and each[3] in TOO_MUCH]
+def test_no_broad_role_is_granted_on_the_project(grants: Grants) -> None:
+    assert not [grant for grant in grants if grant[0] == "projects" and grant[3] in TOO_BROAD_FOR_A_PROJECT]
 
 
-def test_every_role_given_is_in_the_table_and_every_role_in_the_table_is_given(grants, root):
-    table = (root / "docs" / "deploy.md").read_text().split("| service account |")[1].split("\n\n")[0]
-    given = {role.removeprefix("roles/") for _, _, _, role in grants}
-    assert {role for role in given if f"`{role}`" in table} == given
+def test_table_of_identities_names_every_role_granted(grants: Grants, root: Path) -> None:
+    table = identities_table(root)
+    roles = {role.removeprefix("roles/") for _, _, _, role in grants}
+
+    assert {role for role in roles if f"`{role}`" in table} == roles
 
 
-def test_what_is_made_once_has_the_names_the_build_takes_for_granted(session, values):
-    made = {command[4] for command in session if command[3:4] == ["create"]}
-    assert {f"gs://{values[each]}" for each in ("_GCS_BUCKET", "_UPLOAD_BUCKET", "_RESULTS_BUCKET")} <= made
-    assert {values[each] for each in ("_IMAGE_TOPIC", "_ERROR_TOPIC", "_DEAD_LETTER_TOPIC")} <= made
-    for each in ("_SERVICE_ACCOUNT", "_TRIGGER_SERVICE_ACCOUNT", "_BUILD_SERVICE_ACCOUNT"):
-        assert values[each].split("@")[0] in made
+def test_created_resources_have_the_default_names_of_the_build(
+    session: list[Command], values: dict[str, str]
+) -> None:
+    created = {command[4] for command in session if command[3:4] == ["create"]}
+
+    assert {f"gs://{values[name]}" for name in ("_GCS_BUCKET", "_UPLOAD_BUCKET", "_RESULTS_BUCKET")} <= created
+    assert {values[name] for name in ("_IMAGE_TOPIC", "_ERROR_TOPIC", "_DEAD_LETTER_TOPIC")} <= created
+    for name in ("_SERVICE_ACCOUNT", "_TRIGGER_SERVICE_ACCOUNT", "_BUILD_SERVICE_ACCOUNT"):
+        assert values[name].split("@")[0] in created
 
 
-def test_the_build_is_submitted_with_what_git_takes_and_under_its_own_identity(session, flags):
-    (submitted,) = [command for command in session if command[1:3] == ["builds", "submit"]]
-    assert flags(submitted)["--ignore-file"] == [".gitignore"]
-    assert "tenant-vision-deploy@" in flags(submitted)["--service-account"][0]
+def test_build_is_submitted_with_gitignore_and_its_own_identity(session: list[Command]) -> None:
+    (submit,) = [command for command in session if command[1:3] == ["builds", "submit"]]
+
+    assert flags(submit)["--ignore-file"] == [".gitignore"]
+    assert "tenant-vision-deploy@" in flags(submit)["--service-account"][0]
 
 
-def test_the_alert_watches_the_subscriptions_that_the_build_makes(root, values):
+def test_alert_watches_the_subscriptions_that_the_build_creates(root: Path, values: dict[str, str]) -> None:
     policy = json.loads((root / "docs" / "deploy" / "alert.json").read_text())
-    watched = " ".join(each["conditionThreshold"]["filter"] for each in policy["conditions"])
+    filters = " ".join(condition["conditionThreshold"]["filter"] for condition in policy["conditions"])
+
     for topic in ("_DEAD_LETTER_TOPIC", "_ERROR_TOPIC"):
-        assert f'subscription_id = "{values[topic]}-kept"' in watched
+        assert f'subscription_id = "{values[topic]}-kept"' in filters

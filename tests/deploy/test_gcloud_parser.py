@@ -1,32 +1,41 @@
-"""Every gcloud command of the build and of docs/deploy.md, past gcloud's own parser: no account, no network.
+"""gcloud's own parser accepts every command of the build and of docs/deploy.md, without account or network.
 
-gcloud ends with 2 for a flag it does not have, and with 1 where only an account is missing. It does not look at
-every value: a runtime or a role may be misspelt and pass.
+gcloud exits with 2 for an unknown flag, and with 1 if only an account is missing. It does not check every value: a
+misspelt runtime or role passes.
 """
 
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
 
 import pytest
+
+from testing.cloud_build import Command, RunStep
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("gcloud"), reason="needs gcloud"),
     pytest.mark.timeout(300),
 ]
-STEPS = ("topics", "process-upload", "process-message", "process-request", "deliveries")
-LOCAL = (["gcloud", "config", "set"],)  # needs no account, so it cannot be refused one
+STEPS: Final = ("topics", "process-upload", "process-message", "process-request", "deliveries")
+NEEDS_NO_ACCOUNT: Final = (["gcloud", "config", "set"],)
+_FLAG_WITH_A_NAME: Final = re.compile(r"(--(?:member|role|project|region|topic))=.*")
+_NAME: Final = re.compile(r"(?!--)(?:tenant-vision-|process-|.*[:@/#]).*")
+
+ParseError = Callable[[Command], str]
 
 
 @pytest.fixture
-def refused(root, tmp_path):
-    """Gives a function: a command -> what gcloud has against its form, or ""."""
+def parse_error(root: Path, tmp_path: Path) -> ParseError:
+    """A function: a command -> gcloud's complaint about its form, or ""."""
 
-    def run(command):
-        done = subprocess.run(
+    def parse_error(command: Command) -> str:
+        process = subprocess.run(
             command,
             cwd=root,
             env={**os.environ, "CLOUDSDK_CONFIG": str(tmp_path), "CLOUDSDK_CORE_PROJECT": "demo-project"},
@@ -36,44 +45,46 @@ def refused(root, tmp_path):
             check=False,
             timeout=60,
         )
-        parsed = done.returncode == 1 and "active account" in done.stderr
-        return "" if parsed else f"{' '.join(command)}\n{done.returncode}: {done.stderr}"
+        parsed = process.returncode == 1 and "active account" in process.stderr
+        return "" if parsed else f"{' '.join(command)}\n{process.returncode}: {process.stderr}"
 
-    return run
-
-
-FLAG_OF_A_NAME = re.compile(r"(--(?:member|role|project|region|topic))=.*")
-NAME = re.compile(r"(?!--)(?:tenant-vision-|process-|.*[:@/#]).*")
+    return parse_error
 
 
-def shape(command):
-    """Two commands that differ only in names, members and roles are parsed the same way."""
-    return tuple(NAME.sub("a name", FLAG_OF_A_NAME.sub(r"\1", each)) for each in command)
+def shape(command: Command) -> tuple[str, ...]:
+    """Return the command without names, members and roles: commands of one shape are parsed the same way."""
+    return tuple(_NAME.sub("a name", _FLAG_WITH_A_NAME.sub(r"\1", argument)) for argument in command)
 
 
-def test_every_command_of_the_build_and_of_the_documentation_parses(run_step, documented, refused):
+def test_every_command_of_build_and_documentation_parses(
+    run_step: RunStep, documented: list[Command], parse_error: ParseError
+) -> None:
     commands = [command for step in STEPS for command in run_step(step)] + documented
-    ours = [each for each in commands if each[0] == "gcloud" and each[:3] not in LOCAL]
-    distinct = list({shape(each): each for each in ours}.values())
+    checked = [each for each in commands if each[0] == "gcloud" and each[:3] not in NEEDS_NO_ACCOUNT]
+    distinct = list({shape(command): command for command in checked}.values())
     assert len(distinct) > 25
+
     with ThreadPoolExecutor(2) as pool:
-        complaints = [each for each in pool.map(refused, distinct) if each]
-    assert not complaints, "\n".join(complaints)
+        errors = [error for error in pool.map(parse_error, distinct) if error]
+
+    assert not errors, "\n".join(errors)
 
 
 @pytest.mark.parametrize("step", ["process-upload", "deliveries"])
-def test_a_misspelt_flag_is_caught(run_step, refused, step):
+def test_misspelt_flag_is_detected(run_step: RunStep, parse_error: ParseError, step: str) -> None:
     command = run_step(step)[-1]
-    spoilt = [each.replace("--retry", "--retrie").replace("--ack-deadline", "--ack-deadlin") for each in command]
-    assert spoilt != command
-    assert "unrecognized arguments" in refused(spoilt)
+    misspelt = [arg.replace("--retry", "--retrie").replace("--ack-deadline", "--ack-deadlin") for arg in command]
+    assert misspelt != command
+
+    assert "unrecognized arguments" in parse_error(misspelt)
 
 
-def test_gcloud_knows_every_field_of_the_build(root, refused, tmp_path):
+def test_gcloud_knows_every_field_of_the_build(root: Path, parse_error: ParseError, tmp_path: Path) -> None:
     submit = ["gcloud", "builds", "submit", "--no-source"]
-    assert not refused([*submit, f"--config={root / 'cloudbuild.yaml'}"])
-    spoilt = tmp_path / "spoilt.yaml"
-    spoilt.write_text(
+    misspelt = tmp_path / "misspelt.yaml"
+    misspelt.write_text(
         (root / "cloudbuild.yaml").read_text().replace("dynamicSubstitutions", "dynamicSubstitution")
     )
-    assert "unused" in refused([*submit, f"--config={spoilt}"])
+
+    assert not parse_error([*submit, f"--config={root / 'cloudbuild.yaml'}"])
+    assert "unused" in parse_error([*submit, f"--config={misspelt}"])

@@ -79,7 +79,7 @@ NOT_EVENTS = {
 
 
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message"])
-def test_malformed_event_is_rejected_published_and_acknowledged(entry_point, cloud, serve, lines):
+def test_what_is_not_an_event_is_rejected_published_and_acknowledged(entry_point, cloud, serve, lines):
     client = serve(entry_point, cloud.settings)
     for what, (headers, body) in NOT_EVENTS.items():
         answer = client.post("/", headers=headers, data=body)
@@ -118,7 +118,7 @@ IGNORED = {
 
 
 @pytest.mark.parametrize("what", IGNORED)
-def test_ignored_event_is_acknowledged_and_not_published(what, cloud, serve, lines):
+def test_what_is_not_for_us_is_acknowledged_and_not_published(what, cloud, serve, lines):
     headers, body = IGNORED[what]
     body = body.replace(b"UPLOADS", cloud.uploads.name.encode())
     cloud.put_model("t", models.detect())
@@ -130,7 +130,7 @@ def test_ignored_event_is_acknowledged_and_not_published(what, cloud, serve, lin
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_copy_of_own_output_in_the_uploads_is_ignored(told, nursery, serve):
+def test_our_own_output_copied_to_the_uploads_is_ignored(told, nursery, serve):
     """A notification may come without the object's metadata."""
     client = serve("process_upload", nursery.settings)
     generation = nursery.uploads.get_blob("uploads/tenant-001/a.jpg").generation
@@ -194,7 +194,7 @@ def limits(nursery):
 
 
 @pytest.mark.parametrize("what", REJECTED)
-def test_rejected_message_is_published_with_its_status_and_acknowledged(what, nursery, limits, serve, lines):
+def test_a_message_in_vain_is_published_with_its_status_and_acknowledged(what, nursery, limits, serve, lines):
     asked, status, name, sentence = REJECTED[what]
     fields = {"tenant_id": "tenant-001", "image": "a.jpg", "request_id": "order-7", **asked}
     answer = serve("process_message", limits).post("/", headers=PUSH, data=push(fields))
@@ -211,7 +211,7 @@ def test_rejected_message_is_published_with_its_status_and_acknowledged(what, nu
     assert nursery.names_written() == []
 
 
-def test_error_of_a_missing_model_names_the_model_type(nursery, serve):
+def test_a_missing_model_names_its_type(nursery, serve):
     client = serve("process_message", nursery.settings)
     client.post("/", headers=PUSH, data=asking(tenant_id="tenant-003"))
     [(attributes, _)] = nursery.errors()
@@ -221,7 +221,7 @@ def test_error_of_a_missing_model_names_the_model_type(nursery, serve):
 @pytest.mark.parametrize(
     ("path", "status", "error"), [("text.jpg", "415", "unsupported_image"), ("empty.jpg", "422", "invalid_image")]
 )
-def test_rejected_upload_is_published_with_its_image_and_generation(path, status, error, nursery, serve):
+def test_a_bad_upload_is_published_like_a_bad_message(path, status, error, nursery, serve):
     generation = nursery.uploads.get_blob(f"uploads/tenant-001/{path}").generation
     body = finalized(bucket=nursery.uploads.name, name=f"uploads/tenant-001/{path}", generation=str(generation))
     answer = serve("process_upload", nursery.settings).post("/", headers=FINALIZED, data=body)
@@ -232,7 +232,7 @@ def test_rejected_upload_is_published_with_its_image_and_generation(path, status
     assert attributes["generation"] == str(generation)
 
 
-def test_upload_without_a_tenant_folder_is_rejected(nursery, serve):
+def test_an_upload_to_no_tenant_is_rejected(nursery, serve):
     body = finalized(bucket=nursery.uploads.name, name="uploads/stray.jpg", generation="1")
     answer = serve("process_upload", nursery.settings).post("/", headers=FINALIZED, data=body)
     assert answer.text == "rejected\n"
@@ -240,7 +240,7 @@ def test_upload_without_a_tenant_folder_is_rejected(nursery, serve):
     assert attributes["error"] == "invalid_event"
 
 
-def test_older_generation_than_the_one_done_is_ignored(nursery, serve):
+def test_an_older_generation_than_the_one_done_is_ignored(nursery, serve):
     old = nursery.put_image("tenant-001", "b.jpg", picture())
     new = nursery.put_image("tenant-001", "b.jpg", picture(colour="grey"))
     client = serve("process_upload", nursery.settings)
@@ -252,7 +252,7 @@ def test_older_generation_than_the_one_done_is_ignored(nursery, serve):
     assert nursery.result("tenant-001", "b.jpg")["image"]["generation"] == new
 
 
-def test_new_model_generation_is_new_work(nursery, serve):
+def test_a_new_generation_of_the_model_is_other_work(nursery, serve):
     client = serve("process_message", nursery.settings | {"MODEL_REFRESH_SECONDS": "0"})
     assert client.post("/", headers=PUSH, data=asking()).text == "done\n"
     assert client.post("/", headers=PUSH, data=asking()).text == "duplicate\n"
@@ -263,7 +263,7 @@ def test_new_model_generation_is_new_work(nursery, serve):
     assert result["counts"] == {"weed": 1, "pot": 1}
 
 
-def test_other_options_are_new_work(nursery, serve):
+def test_other_options_are_other_work(nursery, serve):
     client = serve("process_message", nursery.settings)
     bodies = [
         push({"tenant_id": "tenant-001", "image": "a.jpg"}, {"options": {"confidence_threshold": threshold}})
@@ -273,14 +273,14 @@ def test_other_options_are_new_work(nursery, serve):
     assert nursery.result("tenant-001", "a.jpg")["counts"] == {"plant": 1}
 
 
-def test_other_thresholds_of_the_deployment_are_new_work(nursery, serve):
+def test_other_thresholds_of_the_deployment_are_other_work(nursery, serve):
     for threshold, counts in (("0.25", {"plant": 1, "tray": 1}), ("0.85", {"plant": 1})):
         client = serve("process_message", nursery.settings | {"CONFIDENCE_THRESHOLD": threshold})
         assert client.post("/", headers=PUSH, data=asking()).text == "done\n"
         assert nursery.result("tenant-001", "a.jpg")["counts"] == counts
 
 
-def test_image_without_objects_has_an_empty_result(nursery, serve):
+def test_a_black_image_has_an_empty_result(nursery, serve):
     nursery.put_image("tenant-001", "night.png", picture(colour="black", kind="PNG"))
     assert (
         serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking("night.png")).text
@@ -294,7 +294,7 @@ def test_image_without_objects_has_an_empty_result(nursery, serve):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409])
-def test_event_is_deferred_when_storage_refuses(status, cloud, serve, lines):
+def test_storage_that_refuses_defers(status, cloud, serve, lines):
     with faults.storage_that_answers(faults.Answer(status)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url})
         answer = client.post("/", headers=PUSH, data=asking())
@@ -308,7 +308,7 @@ def test_event_is_deferred_when_storage_refuses(status, cloud, serve, lines):
 @pytest.mark.parametrize(
     ("age_s", "answer", "published"), [(59, (503, "deferred\n"), 0), (61, (200, "rejected\n"), 1)]
 )
-def test_event_older_than_its_maximum_age_is_published_and_acknowledged(age_s, answer, published, cloud, serve):
+def test_what_was_deferred_too_long_is_published_and_acknowledged(age_s, answer, published, cloud, serve):
     with faults.storage_that_answers(faults.Answer(403)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
         body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=ago(age_s))
@@ -318,7 +318,7 @@ def test_event_older_than_its_maximum_age_is_published_and_acknowledged(age_s, a
     assert [attributes["status"] for attributes, _ in errors] == ["503"] * published
 
 
-def test_age_of_an_upload_counts_from_the_upload(cloud, serve):
+def test_an_upload_s_age_is_that_of_the_upload(cloud, serve):
     body = finalized(bucket=cloud.uploads.name, name="uploads/t/a.jpg", generation="1")
     with faults.storage_that_answers(faults.Answer(403)) as (url, _):
         client = serve("process_upload", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
@@ -328,7 +328,7 @@ def test_age_of_an_upload_counts_from_the_upload(cloud, serve):
 
 
 @pytest.mark.parametrize("fault", [faults.SILENCE, faults.RESET])
-def test_event_is_deferred_within_its_deadline_when_storage_is_dead(fault, cloud, serve, lines):
+def test_with_storage_dead_an_event_is_deferred_within_its_deadline(fault, cloud, serve, lines):
     with faults.storage_that_answers(fault) as (url, _):
         settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "1"}
         answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=asking())
@@ -338,7 +338,7 @@ def test_event_is_deferred_within_its_deadline_when_storage_is_dead(fault, cloud
     assert summary["timings_ms"]["total"] < 4000, "and not after a deadline of the call's own"
 
 
-def test_event_is_deferred_within_its_deadline_when_pub_sub_is_dead(cloud, serve, lines):
+def test_with_pub_sub_dead_an_error_is_deferred_within_its_deadline(cloud, serve, lines):
     nobody = Port()
     settings = {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{nobody.number}", "EVENT_DEADLINE_SECONDS": "1"}
     answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=push())
@@ -350,7 +350,7 @@ def test_event_is_deferred_within_its_deadline_when_pub_sub_is_dead(cloud, serve
 
 
 @pytest.mark.slow
-def test_old_event_is_published_after_its_processing_timed_out(cloud, serve):
+def test_an_old_event_whose_time_ran_out_has_time_left_to_be_published(cloud, serve):
     with faults.storage_that_answers(faults.SILENCE) as (url, _):
         settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "5", "MAX_EVENT_AGE": "60"}
         client = serve("process_message", cloud.settings | settings)
@@ -362,18 +362,18 @@ def test_old_event_is_published_after_its_processing_timed_out(cloud, serve):
 @pytest.mark.parametrize(
     "time", ["", "yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-20", 5, None, {}]
 )
-def test_event_with_a_meaningless_time_is_processed(time, nursery, serve):
+def test_a_time_that_says_nothing_makes_no_trouble(time, nursery, serve):
     body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=time)
     assert serve("process_message", nursery.settings).post("/", headers=PUSH, data=body).text == "done\n"
 
 
-def test_event_without_a_time_is_deferred_whatever_its_age(cloud, serve):
+def test_an_event_without_a_time_waits(cloud, serve):
     with faults.storage_that_answers(faults.Answer(403)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "0"})
         assert client.post("/", headers=PUSH, data=asking()).status_code == 503
 
 
-def test_event_is_deferred_when_its_error_cannot_be_published(cloud, serve, lines):
+def test_an_error_that_cannot_be_published_is_deferred(cloud, serve, lines):
     missing = cloud.settings["ERROR_TOPIC"] + "-that-is-not-there"
     client = serve("process_message", cloud.settings | {"ERROR_TOPIC": missing})
     answer = client.post("/", headers=PUSH, data=push())
@@ -384,7 +384,7 @@ def test_event_is_deferred_when_its_error_cannot_be_published(cloud, serve, line
     assert any("@type" in line for line in written.all), "the cause is reported"
 
 
-def test_event_is_deferred_when_results_cannot_be_written(nursery, serve, lines):
+def test_results_that_cannot_be_written_are_deferred(nursery, serve, lines):
     client = serve("process_message", nursery.settings | {"RESULTS_BUCKET": "there-is-no-such-bucket"})
     answer = client.post("/", headers=PUSH, data=asking())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
@@ -394,7 +394,7 @@ def test_event_is_deferred_when_results_cannot_be_written(nursery, serve, lines)
 # A bug of ours
 
 
-def test_bug_is_logged_with_its_cause_and_published_as_500_without(nursery, serve, lines, monkeypatch):
+def test_a_bug_is_told_to_the_log_and_published_as_500_without_its_cause(nursery, serve, lines, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError(WHISPER)
 
@@ -422,7 +422,7 @@ def test_bug_is_logged_with_its_cause_and_published_as_500_without(nursery, serv
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 3000), (3000, 1), (65501, 1), (1, 70000)])
-def test_image_of_any_proportions_has_a_result_or_is_too_large(size_wh, nursery, serve):
+def test_an_image_of_any_proportions_has_a_result_or_a_reason(size_wh, nursery, serve):
     nursery.put_image("tenant-001", "odd.png", picture(size_wh, kind="PNG"))
     answer = serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking("odd.png"))
     if answer.text == "done\n":
@@ -436,7 +436,7 @@ def test_image_of_any_proportions_has_a_result_or_is_too_large(size_wh, nursery,
 # Many at once
 
 
-def test_concurrent_events_do_not_mix(nursery, serve, lines):
+def test_many_threads_each_finish_their_own_event(nursery, serve, lines):
     for number in range(4):
         nursery.put_model(f"t{number}", models.detect(labels=(f"plant-{number}", "tray")))
         for image in range(4):
@@ -463,7 +463,7 @@ def test_concurrent_events_do_not_mix(nursery, serve, lines):
 # Logs
 
 
-def test_summary_line_has_trace_ids_verdict_counts_and_timings(nursery, serve, lines):
+def test_a_summary_says_whose_event_what_became_of_it_and_how_long_it_took(nursery, serve, lines):
     client = serve("process_message", nursery.settings)
     trace = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
     client.post("/", headers=PUSH | trace, data=asking(request_id="order-7"))
@@ -482,7 +482,7 @@ def test_summary_line_has_trace_ids_verdict_counts_and_timings(nursery, serve, l
     assert "logging.googleapis.com/trace" not in warm
 
 
-def test_token_of_the_sender_is_in_no_log_line(nursery, serve, lines):
+def test_no_header_and_no_body_reaches_the_log(nursery, serve, lines):
     client = serve("process_message", nursery.settings)
     for headers, body in NOT_EVENTS.values():
         client.post("/", headers=headers, data=body)
@@ -491,20 +491,20 @@ def test_token_of_the_sender_is_in_no_log_line(nursery, serve, lines):
 
 @pytest.mark.parametrize("method", ["get", "head", "put", "delete", "patch", "options"])
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message", "process_request"])
-def test_other_methods_than_post_are_answered_with_405(entry_point, method, cloud, serve, lines):
+def test_only_post_carries_an_event(entry_point, method, cloud, serve, lines):
     answer = getattr(serve(entry_point, cloud.settings), method)("/", headers={"authorization": BEARER})
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert BEARER not in answer.text
     assert cloud.errors(timeout_s=0.01) == []
 
 
-def test_body_of_more_than_16_mib_is_rejected(cloud, serve):
+def test_a_body_of_more_than_16_mb_is_not_read(cloud, serve):
     answer = serve("process_message", cloud.settings).post("/", headers=PUSH, data=b" " * (16 * 2**20 + 1))
     assert (answer.status_code, answer.text) == (200, "rejected\n")
     [(attributes, _)] = cloud.errors()
     assert attributes["error"] == "invalid_event"
 
 
-def test_model_is_cached_under_tenant_type_and_worker(nursery, serve):
+def test_instances_share_the_model_cache_s_key(nursery, serve):
     serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking())
     assert ModelCache.keys() == ["tenant-001_detect_worker_0"]

@@ -56,14 +56,14 @@ CHUNKED = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
 
 @pytest.mark.parametrize("size", [0, 1, 100_001, MAX_BODY_BYTES])
 @pytest.mark.parametrize("told", [True, False])
-def test_body_is_read_completely_with_and_without_content_length(size, told):
+def test_a_body_is_read_whole_however_its_length_is_told(size, told):
     environ = {"CONTENT_LENGTH": str(size), "wsgi.input_terminated": True} if told else CHUNKED
     assert len(read(Trickle(size), **environ)) == size
 
 
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 10**12])
 @pytest.mark.parametrize("told", [True, False])
-def test_too_long_body_is_rejected_without_reading_it_all(size, told):
+def test_of_a_body_that_is_too_long_little_is_kept_and_not_all_is_read(size, told):
     stream = Trickle(size)
     environ = {"CONTENT_LENGTH": str(size), "wsgi.input_terminated": True} if told else CHUNKED
     with pytest.raises(InvalidEvent, match="exceeds the limit"):
@@ -75,14 +75,14 @@ def test_too_long_body_is_rejected_without_reading_it_all(size, told):
     "environ", [{"CONTENT_LENGTH": "1000"}, {"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}]
 )
 @pytest.mark.parametrize("size", [0, 1, 999])
-def test_body_shorter_than_its_content_length_is_incomplete(size, environ):
+def test_a_body_that_ends_before_its_length_is_incomplete(size, environ):
     with pytest.raises(IncompleteBody):
         read(Trickle(size), **environ)
 
 
 @pytest.mark.parametrize("error", [OSError("reset"), ValueError("chunk"), RuntimeError("own")])
 @pytest.mark.parametrize("size", [0, 1000, MAX_BODY_BYTES + 1])
-def test_any_error_of_the_server_while_reading_is_an_incomplete_body(error, size):
+def test_a_body_that_fails_is_incomplete_whatever_the_server_calls_it(error, size):
     with pytest.raises(IncompleteBody):
         read(Trickle(size, error), **CHUNKED)
 
@@ -147,7 +147,7 @@ SENT = {
 
 @pytest.mark.stack
 @pytest.mark.parametrize("what", SENT)
-def test_deployed_server_answers_a_verdict_to_any_request(what, served):
+def test_whatever_is_sent_the_deployed_server_answers_a_verdict(what, served):
     sent, status, verdict = SENT[what]
     answer = exchange(served, sent)
     assert answer.startswith(f"HTTP/1.1 {status} "), answer[:300]
@@ -172,7 +172,7 @@ REFUSED = {
 
 
 @pytest.mark.stack
-def test_server_survives_malformed_http_without_logging_the_sender(served):
+def test_what_is_no_request_leaves_no_trace_of_the_sender_and_the_function_goes_on(served):
     for what, sent in REFUSED.items():
         answer = exchange(served, sent)
         assert not answer or re.match(r"HTTP/1\.1 (2|4|501)", answer), (what, answer[:200])
@@ -183,20 +183,20 @@ def test_server_survives_malformed_http_without_logging_the_sender(served):
 
 
 @pytest.mark.stack
-def test_caller_with_an_incomplete_body_gets_a_503_problem(served):
+def test_a_caller_whose_body_breaks_off_has_a_problem_of_status_503(served):
     answer = exchange(served, sized(1000, "{"), "process_request")
     assert answer.startswith("HTTP/1.1 503 ")
     assert json.loads(answer.partition("\r\n\r\n")[2])["error"] == "incomplete_body"
 
 
 @pytest.mark.stack
-def test_deployed_server_reads_the_body_of_another_method(served):
+def test_what_is_sent_with_another_method_is_read_and_not_kept(served):
     sent = chunked(*[" " * 2**20] * 20).replace(b"POST", b"PUT", 1)
     assert exchange(served, sent).startswith("HTTP/1.1 405 ")
 
 
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_request"])
-def test_endless_body_of_another_method_is_not_read_completely(entry_point, cloud, serve):
+def test_of_what_has_no_end_and_another_method_not_all_is_read(entry_point, cloud, serve):
     stream = Trickle(10**12)
     environ = create_environ(method="PUT") | CHUNKED | {"wsgi.input": stream}
     told = []
@@ -208,7 +208,7 @@ def test_endless_body_of_another_method_is_not_read_completely(entry_point, clou
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
-def test_body_is_returned_unless_shorter_than_its_content_length(body, length):
+def test_any_bytes_of_any_told_length_are_the_body_or_incomplete(body, length):
     environ = {"CONTENT_LENGTH": str(length), "wsgi.input_terminated": True}
     try:
         assert read(io.BytesIO(body), **environ)[:length] == body[:length]

@@ -37,7 +37,9 @@ def two(cloud):
     ],
     ids=["endless", "too large", "foreign", "domains", "bomb", "outside"],
 )
-def test_hostile_model_is_rejected_and_the_other_tenant_served(data, settings, sentence, two, serve):
+def test_a_hostile_model_is_rejected_with_a_sentence_and_its_neighbour_served(
+    data, settings, sentence, two, serve
+):
     two.put_model("tenant-001", data)
     client = serve("process_message", two.settings | settings)
     for _ in range(2):
@@ -50,7 +52,7 @@ def test_hostile_model_is_rejected_and_the_other_tenant_served(data, settings, s
     assert answer.text == ("rejected\n" if "MODEL_DOMAINS" in settings else "done\n")
 
 
-def test_event_is_deferred_when_an_endless_model_exceeds_its_deadline(two, serve, lines):
+def test_an_endless_model_that_the_event_has_no_time_for_comes_again(two, serve, lines):
     two.put_model("tenant-001", ENDLESS)
     client = serve("process_message", two.settings | {"EVENT_DEADLINE_SECONDS": "1"})
     answer = client.post("/", headers={"content-type": "application/json"}, data=asking("tenant-001"))
@@ -60,7 +62,7 @@ def test_event_is_deferred_when_an_endless_model_exceeds_its_deadline(two, serve
 
 
 @pytest.mark.parametrize(("room", "held"), [("0", 2), ("300000", 2), ("100000", 0)])  # a model: 75,000
-def test_model_cache_bytes_limits_the_cached_models(room, held, two, serve, lines):
+def test_the_room_for_models_is_a_setting(room, held, two, serve, lines):
     two.put_model("tenant-001", models.detect())
     client = serve("process_message", two.settings | {"MODEL_CACHE_BYTES": room})
     for tenant_id in ("tenant-001", "tenant-002"):

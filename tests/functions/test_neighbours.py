@@ -42,7 +42,7 @@ def asked(tenant_id, mark):
     yield {"image": f"{mark}-0.png", "pipeline": f"own_{other}"}
 
 
-def test_logs_errors_and_results_of_a_tenant_have_nothing_of_another(street, serve, lines):
+def test_what_is_said_of_a_tenant_has_nothing_of_its_neighbour(street, serve, lines):
     application = serve("process_message", street.settings).application
     turns = [
         (tenant_id, mark, fields)

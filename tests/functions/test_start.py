@@ -44,16 +44,16 @@ def imported(root):
     return json.loads(done.stdout)
 
 
-def test_import_does_not_load_pub_sub(imported):
+def test_the_import_loads_no_pub_sub(imported):
     assert not [name for name in imported["modules"] if "pubsub" in name]
 
 
-def test_import_starts_no_thread_and_creates_no_client(imported):
+def test_the_import_starts_no_thread_and_makes_no_client(imported):
     assert imported["threads"] == ["MainThread"]
     assert imported["clients"] == [False]
 
 
-def test_main_exports_only_the_three_entry_points(imported):
+def test_main_exports_the_three_entry_points_and_nothing_else(imported):
     assert imported["exported"] == ["process_message", "process_request", "process_upload"]
 
 
@@ -67,6 +67,6 @@ def test_main_exports_only_the_three_entry_points(imported):
         (SETTINGS | {"RESULTS_BUCKET": "models/uploads"}, "RESULTS_BUCKET"),
     ],
 )
-def test_invalid_setting_stops_the_start_and_is_named(settings, name, serve):
+def test_a_bad_setting_stops_the_start_by_name(settings, name, serve):
     with pytest.raises(ConfigError, match=name):
         serve("process_upload", settings)

@@ -158,7 +158,7 @@ def shop(cloud):
     kind=TYPES,
     body=BODIES,
 )
-def test_any_post_ends_in_a_verdict_and_each_rejection_is_published(path, headers, kind, body, whole):
+def test_whatever_is_posted_ends_in_a_verdict_and_each_rejection_has_its_message(path, headers, kind, body, whole):
     client, lines, told = whole
     headers = headers | {"content-type": kind, "authorization": f"Bearer {SENDER}"}
     answer = client.post(f"/{path}", headers=headers, data=body)
@@ -187,7 +187,7 @@ def whole(shop, serve, lines):
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=FIELDS.map(text) | DEEP | BAD | st.binary(max_size=40), kind=TYPES)
-def test_any_http_request_gets_a_result_or_a_problem(body, kind, caller):
+def test_whatever_a_caller_posts_the_answer_is_a_result_or_a_problem(body, kind, caller):
     client, lines = caller
     answer = client.post("/", headers={"content-type": kind, "authorization": f"Bearer {SENDER}"}, data=body)
     assert answer.status_code in {200, 400, 403, 404, 409}, answer.text

@@ -39,7 +39,7 @@ def drawing():
     return found
 
 
-def test_tree_in_the_docstring_is_the_class_hierarchy():
+def test_the_drawing_is_the_tree():
     assert drawing() == {
         name: (
             None if error is TenantVisionError else error.__mro__[1].__name__,
@@ -50,30 +50,30 @@ def test_tree_in_the_docstring_is_the_class_hierarchy():
     }
 
 
-def test_file_not_found_errors_are_noted_in_the_docstring():
+def test_what_is_a_file_not_found_is_drawn_as_one():
     drawn = set(re.findall(r"(\w+) +\d{3} .*FileNotFoundError", errors.__doc__))
     assert drawn == {name for name, error in TREE.items() if issubclass(error, FileNotFoundError)}
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.__name__)
-def test_concrete_error_has_a_verdict_a_status_and_a_unique_name(leaf):
+def test_a_leaf_has_a_verdict_a_status_and_a_name_of_its_own(leaf):
     assert leaf.verdict in get_args(Verdict)
     assert 400 <= leaf.status < 600
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", leaf.error)
     assert [other for other in LEAVES if other.error == leaf.error] == [leaf]
 
 
-def test_verdict_is_that_of_the_base_class():
+def test_verdicts_follow_the_branches():
     assert {leaf.verdict for leaf in LEAVES if issubclass(leaf, Rejected)} == {"rejected"}
     assert {leaf.verdict for leaf in LEAVES if issubclass(leaf, Deferred)} == {"deferred"}
     assert Ignored.verdict == "ignored"
 
 
-def test_deferred_errors_have_status_503_or_504():
+def test_what_may_heal_has_a_status_of_the_server_s():
     assert all(leaf.status in {503, 504} for leaf in LEAVES if issubclass(leaf, Deferred))
 
 
-def test_error_messages_are_those_of_the_contract():
+def test_an_error_is_its_sentence():
     assert str(ModelNotFound("t", "detect")) == "Model 'detect' not found for tenant 't'"
     assert ModelNotFound("t", "detect").errno is None
     assert "log" in str(InternalError())

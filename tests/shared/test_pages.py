@@ -50,7 +50,7 @@ def section(page, title):
     return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_readme_lists_every_setting_with_default_and_accepted_values(readme):
+def test_the_readme_lists_every_setting_its_default_and_what_it_accepts(readme):
     fallbacks = {"UPLOAD_BUCKET": "GCS_BUCKET", "RESULTS_BUCKET": "GCS_BUCKET"}
     expected = []
     for field in dataclasses.fields(Config):
@@ -75,23 +75,23 @@ def leaves():
     }
 
 
-def test_readme_lists_every_status_with_a_meaning(readme):
+def test_the_readme_lists_every_status_with_a_meaning(readme):
     listed = rows(section(readme, "Statuses"), "status", "error", "meaning")
     assert sorted(tuple(row[:2]) for row in listed) == sorted(leaves())
     assert all(row[2] for row in listed)
 
 
-def test_contract_lists_every_status(contract):
+def test_the_contract_lists_every_status(contract):
     listed = rows(section(contract, "The error topic"), "status", "error")
     assert sorted(tuple(row) for row in listed) == sorted(leaves())
 
 
-def test_contract_lists_every_message_field(contract):
+def test_the_contract_lists_every_field_of_a_message(contract):
     listed = rows(section(contract, "Events in"), "attribute", "meaning")
     assert tuple(row[0] for row in listed) == MESSAGE_FIELDS
 
 
-def test_event_of_the_contract_requests_its_image(contract):
+def test_the_contract_s_event_is_one_and_asks_for_its_image(contract):
     posted = json.loads(CODE.findall(section(contract, "Events in"))[0])
     event = envelope.parse(posted["headers"], json.dumps(posted["body"]).encode())
     assert isinstance(event.payload, ObjectFinalized)
@@ -104,7 +104,7 @@ def test_event_of_the_contract_requests_its_image(contract):
 
 
 @pytest.mark.parametrize("page", ["readme", "contract"])
-def test_result_shown_in_a_page_is_valid(page, schema, request):
+def test_a_page_s_result_is_valid(page, schema, request):
     results = [
         json.loads(code) for code in CODE.findall(request.getfixturevalue(page)) if "schema_version" in code
     ]
@@ -114,5 +114,5 @@ def test_result_shown_in_a_page_is_valid(page, schema, request):
     assert results[0]["counts"] == {label: labels.count(label) for label in labels}
 
 
-def test_result_schema_is_a_valid_schema(schema):
+def test_the_schema_is_one(schema):
     jsonschema.Draft202012Validator.check_schema(schema)

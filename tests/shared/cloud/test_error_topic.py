@@ -17,19 +17,19 @@ def pubsub(emulators, monkeypatch):
 
 
 @pytest.mark.parametrize("attributes", [{}, {"status": "400"}, {"image": "gs://b/ü", "error": "x" * 1024}])
-def test_message_arrives_unchanged(attributes, cloud, pubsub):
+def test_a_message_arrives_as_it_was_given(attributes, cloud, pubsub):
     message_id = ErrorTopic(cloud.topic).publish(attributes, b'{"message": "a sentence"}')
     assert message_id
     assert cloud.errors() == [(attributes, {"message": "a sentence"})]
 
 
-def test_topic_may_be_given_by_its_name_alone(cloud, pubsub):
+def test_a_topic_may_be_named_short(cloud, pubsub):
     project, name = cloud.topic.split("/")[1::2]
     ErrorTopic(name, project=project).publish({}, json.dumps({}).encode())
     assert cloud.errors() == [({}, {})]
 
 
-def test_publishing_to_a_missing_topic_fails(cloud, pubsub):
+def test_a_topic_that_is_not_there_fails(cloud, pubsub):
     with pytest.raises(PublishFailed):
         ErrorTopic(f"{cloud.topic}-gone", timeout_s=5).publish({}, b"{}")
 
@@ -38,12 +38,12 @@ def test_publishing_to_a_missing_topic_fails(cloud, pubsub):
     ("attributes", "data"),
     [({"image": "x" * 1025}, b"{}"), ({}, b"x" * 11 * 2**20), ({}, b""), ({"": "x"}, b"{}")],
 )
-def test_message_that_pub_sub_rejects_fails(attributes, data, cloud, pubsub):
+def test_what_pub_sub_takes_from_nobody_fails_at_once(attributes, data, cloud, pubsub):
     with pytest.raises(PublishFailed):
         ErrorTopic(cloud.topic, timeout_s=5).publish(attributes, data)
 
 
-def test_publishing_fails_within_its_timeout_when_pub_sub_is_dead(cloud, monkeypatch):
+def test_nobody_there_fails_within_the_deadline(cloud, monkeypatch):
     nobody = Port()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{nobody.number}")
     began = time.monotonic()
@@ -54,7 +54,7 @@ def test_publishing_fails_within_its_timeout_when_pub_sub_is_dead(cloud, monkeyp
     nobody.release()
 
 
-def test_publishing_fails_within_the_event_deadline(cloud, monkeypatch):
+def test_publishing_ends_with_the_event(cloud, monkeypatch):
     nobody = Port()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{nobody.number}")
     for seconds in (0, 0.3):

@@ -36,7 +36,7 @@ def bucket(cloud):
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\x1f\x8b no gzip", b"x" * 300_000])
-def test_written_object_is_read_back(data, store, bucket):
+def test_what_is_written_is_read(data, store, bucket):
     generation = store.write(bucket, "a b/ü#?%.bin", data, content_type="text/plain", metadata={"k": "v"})
     stored = store.read(bucket, "a b/ü#?%.bin")
     assert (stored.data, stored.generation, stored.crc32c) == (data, generation, crc32c(data))
@@ -46,7 +46,7 @@ def test_written_object_is_read_back(data, store, bucket):
     assert stat.metadata == {"k": "v"}
 
 
-def test_missing_object_is_not_found(store, bucket):
+def test_what_is_not_there_is_not_found(store, bucket):
     for ask in (
         lambda: store.stat(bucket, "nothing"),
         lambda: store.read(bucket, "nothing"),
@@ -57,7 +57,7 @@ def test_missing_object_is_not_found(store, bucket):
             ask()
 
 
-def test_overwritten_generation_is_not_found(store, bucket):
+def test_a_generation_that_is_gone_is_not_found(store, bucket):
     old = store.write(bucket, "o", b"old", content_type="text/plain")
     new = store.write(bucket, "o", b"new", content_type="text/plain")
     assert store.read(bucket, "o", generation=new).data == b"new"
@@ -69,14 +69,14 @@ def test_overwritten_generation_is_not_found(store, bucket):
 @pytest.mark.parametrize(
     ("size", "limit", "read"), [(0, 0, True), (0, 5, True), (5, 5, True), (6, 5, False), (9000, 5, False)]
 )
-def test_object_larger_than_the_maximum_is_returned_without_data(size, limit, read, store, bucket):
+def test_more_bytes_than_asked_for_come_without_data(size, limit, read, store, bucket):
     generation = store.write(bucket, "o", b"x" * size, content_type="text/plain")
     stored = store.read(bucket, "o", max_bytes=limit)
     assert stored.data == (b"x" * size if read else None)
     assert stored.generation == generation
 
 
-def test_changed_tells_whether_another_generation_is_live(store, bucket):
+def test_changed_says_whether_another_generation_is_live(store, bucket):
     old = store.write(bucket, "o", b"old", content_type="text/plain")
     assert not store.changed(bucket, "o", generation=old)
     new = store.write(bucket, "o", b"new", content_type="text/plain")
@@ -84,7 +84,7 @@ def test_changed_tells_whether_another_generation_is_live(store, bucket):
     assert not store.changed(bucket, "o", generation=new)
 
 
-def test_write_with_a_failed_precondition_changes_nothing(store, bucket):
+def test_a_write_for_a_generation_that_is_gone_changes_nothing(store, bucket):
     first = store.write(bucket, "o", b"1", content_type="text/plain", if_generation=0)
     with pytest.raises(ObjectChanged):
         store.write(bucket, "o", b"2", content_type="text/plain", if_generation=0)
@@ -95,7 +95,7 @@ def test_write_with_a_failed_precondition_changes_nothing(store, bucket):
     assert store.stat(bucket, "o").generation == second
 
 
-def test_only_one_of_many_concurrent_first_writers_succeeds(store, bucket):
+def test_of_many_first_writers_one_wins(store, bucket):
     outcomes = []
 
     def write(number):
@@ -113,7 +113,7 @@ def test_only_one_of_many_concurrent_first_writers_succeeds(store, bucket):
     assert len([each for each in outcomes if each]) == 1
 
 
-def test_write_to_a_missing_bucket_is_unavailable(store):
+def test_a_write_to_a_bucket_that_is_not_there_may_heal(store):
     with pytest.raises(StorageUnavailable):
         store.write("there-is-no-such-bucket", "o", b"", content_type="text/plain")
 
@@ -148,14 +148,14 @@ NEVER_NOT_FOUND = [
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_status_except_404_and_412_is_unavailable(verb, failing):
+def test_no_status_but_404_and_412_is_anything_but_unavailable(verb, failing):
     for status in NEVER_NOT_FOUND:
         with faults.storage_that_answers(Answer(status)) as (url, _), pytest.raises(StorageUnavailable):
             VERBS[verb](failing(url, 0.05))
 
 
 @pytest.mark.parametrize("verb", READERS)
-def test_status_404_is_not_found_without_a_retry(verb, failing):
+def test_404_is_not_found(verb, failing):
     with faults.storage_that_answers(Answer(404)) as (url, requests), pytest.raises(ObjectNotFound):
         VERBS[verb](failing(url))
     assert len(requests) == 1, "asked once: the answer is clear"
@@ -168,7 +168,7 @@ NO_BUCKET = "The specified bucket does not exist."
     "body", [NO_BUCKET.encode(), json.dumps({"error": {"code": 404, "message": NO_BUCKET}}).encode()]
 )
 @pytest.mark.parametrize("verb", READERS)
-def test_missing_bucket_is_unavailable_and_not_a_missing_object(verb, body, failing):
+def test_a_bucket_that_is_not_there_is_no_missing_object(verb, body, failing):
     said = pytest.raises(StorageUnavailable, match="bucket 'b' not found")
     with faults.storage_that_answers(Answer(404, body)) as (url, _), said:
         VERBS[verb](failing(url))
@@ -176,14 +176,14 @@ def test_missing_bucket_is_unavailable_and_not_a_missing_object(verb, body, fail
 
 @pytest.mark.parametrize("name", [NO_BUCKET, f": {NO_BUCKET}"])
 @pytest.mark.parametrize("verb", READERS)
-def test_object_named_like_the_missing_bucket_message_is_not_found(verb, name, failing):
+def test_an_object_may_be_called_anything(verb, name, failing):
     said = f"No such object: b/{name}"
     for body in (said.encode(), json.dumps({"error": {"code": 404, "message": said}}).encode()):
         with faults.storage_that_answers(Answer(404, body)) as (url, _), pytest.raises(ObjectNotFound):
             VERBS[verb](failing(url))
 
 
-def test_status_412_is_object_changed(failing):
+def test_412_is_changed(failing):
     with faults.storage_that_answers(Answer(412)) as (url, _), pytest.raises(ObjectChanged):
         VERBS["write over"](failing(url))
 
@@ -192,14 +192,14 @@ def test_status_412_is_object_changed(failing):
     ("verb", "status"),
     [("stat", 304), ("read", 304), ("write", 304), ("stat", 416), ("changed", 416), ("write", 416)],
 )
-def test_unexpected_status_304_or_416_is_unavailable(verb, status, failing):
+def test_an_answer_that_nobody_asked_for_is_unavailable_too(verb, status, failing):
     with faults.storage_that_answers(Answer(status)) as (url, _), pytest.raises(StorageUnavailable):
         VERBS[verb](failing(url))
 
 
 @pytest.mark.parametrize("fault", [faults.RESET, faults.SILENCE])
 @pytest.mark.parametrize("verb", VERBS)
-def test_broken_or_silent_connection_ends_within_the_timeout(verb, fault, failing):
+def test_a_connection_that_breaks_or_stays_silent_ends_within_the_deadline(verb, fault, failing):
     with faults.storage_that_answers(fault) as (url, _):
         store = failing(url)
         began = time.monotonic()
@@ -209,7 +209,7 @@ def test_broken_or_silent_connection_ends_within_the_timeout(verb, fault, failin
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_dead_server_is_unavailable_within_the_timeout(verb, failing):
+def test_a_dead_server_is_unavailable_within_the_deadline(verb, failing):
     with faults.storage_that_answers(Answer()) as (url, _):
         pass
     began = time.monotonic()
@@ -223,7 +223,7 @@ def test_dead_server_is_unavailable_within_the_timeout(verb, failing):
 
 @pytest.mark.parametrize("fault", [faults.RESET, faults.SILENCE, Answer(503)], ids=["reset", "silence", "503"])
 @pytest.mark.parametrize("verb", ["stat", "read", "write"])
-def test_no_call_outlasts_the_event_deadline(verb, fault, failing):
+def test_no_call_outlives_its_event(verb, fault, failing):
     with faults.storage_that_answers(fault) as (url, _):
         store = failing(url, deadline_s=60)
         began = time.monotonic()
@@ -233,14 +233,14 @@ def test_no_call_outlasts_the_event_deadline(verb, fault, failing):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_no_request_is_sent_after_the_event_deadline(verb, failing):
+def test_when_the_event_s_time_is_over_nothing_is_asked(verb, failing):
     with faults.storage_that_answers(Answer()) as (url, requests):
         with deadline.fail_after(0), pytest.raises(DeadlineExceeded):
             VERBS[verb](failing(url))
         assert requests == []
 
 
-def test_slow_download_ends_at_the_event_deadline(failing):
+def test_a_body_that_comes_too_slowly_is_not_waited_for(failing):
     """Each byte comes in time, and the last would come after 20 s."""
     slow = media(b"x" * 10_000_000)
     slow.pause_s = 0.02
@@ -265,13 +265,13 @@ BODIES = {
 
 @pytest.mark.parametrize("what", BODIES)
 @pytest.mark.parametrize("verb", VERBS)
-def test_malformed_response_is_unavailable(verb, what, failing):
+def test_an_answer_that_is_not_storage_s_is_unavailable(verb, what, failing):
     with faults.storage_that_answers(Answer(body=BODIES[what])) as (url, _), pytest.raises(StorageUnavailable):
         VERBS[verb](failing(url))
 
 
 @pytest.mark.parametrize("verb", ["stat", "changed", "read"])
-def test_truncated_response_is_unavailable(verb, failing):
+def test_a_body_that_ends_in_the_middle_is_unavailable(verb, failing):
     answer = Answer(body=b'{"generation": "1",', promised=1000)
     with faults.storage_that_answers(answer) as (url, _), pytest.raises(StorageUnavailable):
         VERBS[verb](failing(url))
@@ -282,14 +282,14 @@ def media(data, *, crc=None):
     return Answer(body=data, headers={"content-type": "image/jpeg"} | headers)
 
 
-def test_read_takes_generation_and_checksum_from_one_response(failing):
+def test_bytes_that_arrive_are_those_that_were_stored(failing):
     with faults.storage_that_answers(media(b"good")) as (url, requests):
         stored = failing(url).read("b", "o")
     assert (stored.data, stored.generation) == (b"good", 17)
     assert len(requests) == 1, "generation and checksum come with the bytes"
 
 
-def test_damaged_download_is_unavailable(failing):
+def test_bytes_damaged_on_the_way_are_unavailable(failing):
     damaged = media(b"bad", crc=crc32c(b"good"))
     with faults.storage_that_answers(damaged) as (url, _), pytest.raises(StorageUnavailable, match="damaged"):
         failing(url).read("b", "o")
@@ -299,7 +299,7 @@ def test_damaged_download_is_unavailable(failing):
     "fault", [*map(Answer, (408, 429, 500, 502, 503, 504)), faults.RESET], ids=lambda f: getattr(f, "status", f)
 )
 @pytest.mark.parametrize("verb", VERBS)
-def test_transient_fault_is_retried_within_the_call(verb, fault, failing, monkeypatch):
+def test_a_passing_fault_is_retried_within_the_call(verb, fault, failing, monkeypatch):
     monkeypatch.setattr(object_store, "DEFAULT_RETRY", DEFAULT_RETRY.with_delay(initial=0.01))  # a second, else
     good = media(b"") if verb.startswith("read") else faults.metadata()
     with faults.storage_that_answers(fault, good) as (url, requests):
@@ -307,14 +307,14 @@ def test_transient_fault_is_retried_within_the_call(verb, fault, failing, monkey
     assert len(requests) == 2
 
 
-def test_error_message_names_the_object_and_not_the_server(failing):
+def test_the_sentence_names_the_object_and_not_the_server(failing):
     answer = Answer(403, b'{"error": {"message": "secret"}}')
     with faults.storage_that_answers(answer) as (url, _), pytest.raises(StorageUnavailable) as caught:
         failing(url).stat("b", "o")
     assert str(caught.value) == "Cloud Storage request failed for gs://b/o"
 
 
-def test_storage_without_credentials_and_project_is_unavailable(monkeypatch, tmp_path):
+def test_without_credentials_and_without_a_project_storage_is_unavailable(monkeypatch, tmp_path):
     for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing.json"))
@@ -350,12 +350,12 @@ FOREIGN = sorted(
 OUR_WORDS = {"NotFound": ObjectNotFound, "PreconditionFailed": ObjectChanged}
 
 
-def test_translation_covers_the_errors_of_all_client_libraries():
+def test_there_are_errors_to_translate():
     assert len(FOREIGN) > 80
 
 
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda error: f"{error.__module__}.{error.__name__}")
-def test_every_client_error_is_translated(foreign):
+def test_every_error_of_the_client_s_becomes_one_of_ours(foreign):
     error = foreign.__new__(foreign)
     error.args = ("secret",)
     google_s = foreign.__module__ == "google.api_core.exceptions"

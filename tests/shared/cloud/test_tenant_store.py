@@ -100,7 +100,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_name_outside_the_tenant_is_denied_without_a_call(name, store):
+def test_a_name_that_is_not_the_tenant_s_is_not_asked_for(name, store):
     for verb in verbs(TenantStores(store, **BUCKETS).of(A)).values():
         with pytest.raises(OutsideTenant):
             verb(name)
@@ -108,7 +108,7 @@ def test_name_outside_the_tenant_is_denied_without_a_call(name, store):
 
 
 @pytest.mark.parametrize("kind", ["models", "uploads"])
-def test_models_and_uploads_cannot_be_written(kind, store):
+def test_models_and_uploads_are_read_and_never_written(kind, store):
     bound = TenantStores(store, **BUCKETS).of(A)
     with pytest.raises(OutsideTenant):
         bound.write(f"{kind}/{A}/detect.onnx", b"", content_type="text/plain")
@@ -117,7 +117,7 @@ def test_models_and_uploads_cannot_be_written(kind, store):
     assert store.asked == [("read", BUCKETS[kind], f"{kind}/{A}/detect.onnx")]
 
 
-def test_first_part_of_the_name_determines_the_bucket(store):
+def test_the_name_alone_says_which_bucket(store):
     bound = TenantStores(store, **BUCKETS).of(A)
     for kind, bucket in BUCKETS.items():
         store.asked.clear()
@@ -128,7 +128,7 @@ def test_first_part_of_the_name_determines_the_bucket(store):
     assert store.asked[-1] == ("write", "the-results", f"results/{A}/x")
 
 
-def test_kind_without_a_bucket_is_denied(store):
+def test_a_bucket_that_was_not_given_cannot_be_reached(store):
     bound = TenantStores(store, models="the-models").of(A)
     for kind in ("uploads", "results"):
         with pytest.raises(OutsideTenant):
@@ -136,7 +136,7 @@ def test_kind_without_a_bucket_is_denied(store):
 
 
 @pytest.mark.parametrize("tenant_id", ["", "..", "a/b", "A", "a\n", "tenant-001/", "*", "\uff41", "a" * 64])
-def test_invalid_tenant_id_gets_no_store(tenant_id, store):
+def test_what_is_no_tenant_has_no_store(tenant_id, store):
     with pytest.raises(OutsideTenant):
         TenantStores(store, **BUCKETS).of(tenant_id)
 
@@ -147,7 +147,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=6).map("/".join) | st.text(max_size=20), st.sampled_from([A, B]))
-def test_any_name_is_denied_or_in_the_tenant_s_prefixes(name, tenant_id):
+def test_whatever_the_name_the_store_is_asked_for_the_tenant_s_own(name, tenant_id):
     for verb, ask in verbs(TenantStores(store := Watched(), **BUCKETS).of(tenant_id)).items():
         store.asked.clear()
         try:
@@ -174,7 +174,7 @@ def assert_own(asked, tenant_id):
 # Who holds what
 
 
-def test_runner_definitions_and_cache_hold_no_whole_store(store):
+def test_nobody_holds_a_whole_store_but_who_binds_it_to_tenants(store):
     ModelCache.configure(store, bucket="the-models")
     try:
         for holder in (
@@ -189,7 +189,7 @@ def test_runner_definitions_and_cache_hold_no_whole_store(store):
         ModelCache.configure(MemoryStore(), bucket="b")
 
 
-def test_tenant_store_has_no_method_that_takes_a_bucket(store):
+def test_who_was_handed_a_tenant_s_store_finds_no_verb_that_takes_a_bucket(store):
     public = {name for name in dir(TenantStore(store, A, BUCKETS)) if not name.startswith("_")}
     assert public == {"stat", "changed", "read", "write"}
 
@@ -204,7 +204,7 @@ def test_tenant_store_has_no_method_that_takes_a_bucket(store):
         ("../" + A, f"uploads/../{A}/a.png"),
     ],
 )
-def test_unchecked_request_for_another_tenant_is_denied(tenant_id, image, store):
+def test_a_request_that_nobody_checked_is_a_bug_and_reaches_nothing_of_others(tenant_id, image, store):
     for name in (f"models/{A}/detect.onnx", f"models/{B}/detect.onnx"):
         store.put(name, models.detect())
     for name in (f"uploads/{A}/a.png", f"uploads/{B}/a.png", f"results/{B}/a.png/annotated.jpg"):
@@ -315,7 +315,7 @@ def enveloped(fields, form):
 
 @settings(max_examples=150)
 @given(FIELDS, st.sampled_from(["attributes", "body", "both", "upload"]))
-def test_no_storage_call_of_any_message_leaves_its_tenant(whole, fields, form):
+def test_whatever_a_message_says_no_call_leaves_its_tenant(whole, fields, form):
     store, pipeline = whole
     store.asked.clear()
     headers, body = enveloped(fields, form)

@@ -10,14 +10,14 @@ import pytest
 from shared.runtime.event_record import current_record, event_record, stage
 
 
-def test_new_record_has_only_a_total():
+def test_an_empty_record_has_a_total():
     with event_record() as summary:
         assert summary.fields == {}
         assert set(summary.timings_ms) == {"total"}
         assert summary.timings_ms["total"] >= 0
 
 
-def test_stages_are_in_order_of_their_end_and_summed_by_name():
+def test_stages_come_in_the_order_they_ended_and_the_same_name_adds_up():
     with event_record() as summary:
         for name in ("read", "infer", "read"):
             with stage(name):
@@ -28,20 +28,20 @@ def test_stages_are_in_order_of_their_end_and_summed_by_name():
     assert timings["total"] >= timings["read"] + timings["infer"]
 
 
-def test_stage_that_raises_is_timed():
+def test_a_stage_that_fails_is_timed_too():
     with event_record() as summary:
         with pytest.raises(KeyError), stage("read"):
             raise KeyError
         assert "read" in summary.timings_ms
 
 
-def test_stage_and_fields_outside_an_event_are_discarded():
+def test_outside_an_event_a_stage_is_timed_for_nobody():
     with stage("read"):
         current_record().add_fields(a=1)
     assert current_record().fields == {}
 
 
-def test_concurrent_events_have_separate_records():
+def test_events_side_by_side_have_records_of_their_own():
     together = threading.Barrier(8)
 
     def event(number):
@@ -59,7 +59,7 @@ def test_concurrent_events_have_separate_records():
         assert set(summary.timings_ms) == {f"stage-{number}", "total"}
 
 
-def test_threads_with_copied_contexts_add_to_the_event_s_record():
+def test_work_handed_to_threads_with_its_context_is_in_the_event_s_record():
     def work():
         for _ in range(200):
             current_record().add("infer", 0.001)
@@ -70,7 +70,7 @@ def test_threads_with_copied_contexts_add_to_the_event_s_record():
     assert summary.timings_ms["infer"] == pytest.approx(800)
 
 
-def test_outer_record_is_current_again_after_an_inner_event():
+def test_an_event_within_an_event_gives_back_the_outer_record():
     with event_record() as outer:
         with event_record() as inner:
             current_record().add_fields(a=1)
