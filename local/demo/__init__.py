@@ -1,4 +1,4 @@
-"""`python -m local demo`: the whole story in one command, and a page that shows it."""
+"""Run the demo: upload images to a local stack, check the results, and write a page that shows them."""
 
 from local.demo.command import add_arguments, run
 

@@ -1,4 +1,4 @@
-"""Says what is missing between what the plan promised and what came. Pure; it fetches nothing."""
+"""Check the outcomes against the plan, and describe each expectation that was not met."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,99 +6,106 @@ from typing import Final
 
 from PIL import Image
 
-from local.demo.answer import Answer
 from local.demo.comparison import total
+from local.demo.step_outcome import StepOutcome
 from samples.scenes import TENANTS
 
-LEAST_MATCHED: Final = 0.5  # of what is really there: not a figure, but less would mean the wrong model
-MOST_OFF: Final = 0.05  # of a count: found more or less than is there
-MOST_OFF_IN_A_BED: Final = 0.1
-LEAST_OFF: Final = 3  # what grows at the edges of the picture and of the bed: in a small bed a large share
+MIN_MATCHED_SHARE: Final = 0.5  # of a tenant's actual objects; fewer mean that another model was used
+MAX_COUNT_ERROR: Final = 0.05  # of all objects in beds, as a share of the actual ones
+MAX_BED_COUNT_ERROR: Final = 0.1  # of the objects in one bed
+ALLOWED_BED_DIFFERENCE: Final = 3  # objects: plants cut by an edge are a large share of a small bed
 
 
-def missing(answers: Sequence[Answer]) -> list[str]:
-    """A sentence for each thing that did not happen; none means that all of it did."""
-    return [sentence for answer in answers for sentence in _missing_of(answer)] + [*_unseen(answers)]
+def unmet_expectations(outcomes: Sequence[StepOutcome]) -> list[str]:
+    """Return one sentence for each expectation that was not met."""
+    return [sentence for outcome in outcomes for sentence in _unmet_of(outcome)] + [*_unmatched_tenants(outcomes)]
 
 
-def _missing_of(answer: Answer) -> Iterator[str]:
-    ask = answer.ask
-    name = f"{ask.tenant_id} {ask.path} (by {ask.by})"
-    if not answer.verdict:
+def _unmet_of(outcome: StepOutcome) -> Iterator[str]:
+    step = outcome.step
+    name = f"{step.tenant_id} {step.path} (by {step.channel})"
+    if not outcome.verdict:
         yield f"{name}: no verdict in time"
-    elif answer.verdict != ask.verdict:
-        yield f"{name}: {answer.verdict} instead of {ask.verdict}. {answer.reason}".rstrip(". ")
-    elif ask.verdict == "rejected":
-        yield from (f"{name}: {what}" for what in _missing_of_error(answer))
+    elif outcome.verdict != step.expected_verdict:
+        yield f"{name}: {outcome.verdict} instead of {step.expected_verdict}. {outcome.reason}".rstrip(". ")
+    elif step.expected_verdict == "rejected":
+        yield from (f"{name}: {sentence}" for sentence in _unmet_of_error(outcome))
     else:
-        yield from (f"{name}: {what}" for what in _missing_of_result(answer))
+        yield from (f"{name}: {sentence}" for sentence in _unmet_of_result(outcome))
 
 
-def _missing_of_error(answer: Answer) -> Iterator[str]:
-    ask, error = answer.ask, answer.error
+def _unmet_of_error(outcome: StepOutcome) -> Iterator[str]:
+    step, error = outcome.step, outcome.error
     if error is None:
-        yield "nothing on the error topic"
+        yield "no message on the error topic"
         return
-    if (error.status, error.error) != (str(ask.status), ask.error):
-        yield f"the error topic says {error.status} {error.error} instead of {ask.status} {ask.error}"
-    if error.attributes.get("tenant_id") != ask.tenant_id:
-        yield f"the error names the tenant {error.attributes.get('tenant_id')!r}"
-    sentence = f"Model '{ask.lacks}' not found for tenant '{ask.tenant_id}'"
-    if ask.error == "model_not_found" and error.sentence != sentence:
-        yield f"the error says {error.sentence!r} instead of {sentence!r}"
-    if answer.document is not None:
-        yield "there is a result of what was rejected"
+    if (error.status, error.error) != (str(step.expected_status), step.expected_error):
+        expected = f"{step.expected_status} {step.expected_error}"
+        yield f"the error topic has {error.status} {error.error} instead of {expected}"
+    if error.attributes.get("tenant_id") != step.tenant_id:
+        yield f"the error names the tenant {error.attributes.get('tenant_id')!r} instead of {step.tenant_id!r}"
+    text = f"Model '{step.missing_model}' not found for tenant '{step.tenant_id}'"
+    if step.expected_error == "model_not_found" and error.text != text:
+        yield f"the error says {error.text!r} instead of {text!r}"
+    if outcome.document is not None:
+        yield "a result was written although the step was rejected"
 
 
-def _missing_of_result(answer: Answer) -> Iterator[str]:
-    ask, document = answer.ask, answer.document
-    if document is None or answer.annotated is None:
+def _unmet_of_result(outcome: StepOutcome) -> Iterator[str]:
+    step, document = outcome.step, outcome.document
+    if document is None or outcome.annotated is None:
         yield "no result.json" if document is None else "no annotated.jpg"
         return
-    promised: dict[str, tuple[object, object]] = {
-        "tenant": (document["tenant_id"], ask.tenant_id),
-        "models": (sorted(answer.models), sorted(ask.models)),
-        "picture's size": (_size_wh(answer.annotated), answer.size_wh),
+    expected_values: dict[str, tuple[object, object]] = {
+        "tenant": (document["tenant_id"], step.tenant_id),
+        "models": (sorted(outcome.models), sorted(step.model_types)),
+        "picture's size": (_size_wh(outcome.annotated), outcome.size_wh),
     }
-    for model_type, model in answer.models.items():
-        promised[f"{model_type} model generation"] = model["generation"], answer.generations.get(model_type)
-        promised[f"{model_type} labels"] = tuple(model["labels"]), _labels(ask.tenant_id, model_type)
-    if answer.comparison is not None and "classification" not in document:
-        promised["counts"] = _present(document["counts"]), _present(answer.comparison.found)
-    if ask.pipeline:
-        promised["pipeline"] = document["pipeline"], ask.pipeline
-    if answer.sent.image_generation:
-        promised["image generation"] = (str(document["image"]["generation"]), answer.sent.image_generation)
-    if ask.verdict == "done":
-        promised["event"] = (document["event_id"], answer.event_id)
-        promised["request_id"] = (document["request_id"], ask.request_id)
-    for what, (came, expected) in promised.items():
-        if came != expected:
-            yield f"{what}: {came!r} instead of {expected!r}"
-    if ask.verdict == "duplicate" and document["event_id"] == answer.event_id:
-        yield "the result was written anew"
-    yield from _miscounted(answer)
+    for model_type, model in outcome.models.items():
+        expected_values[f"{model_type} model generation"] = (
+            model["generation"],
+            outcome.generations.get(model_type),
+        )
+        expected_values[f"{model_type} labels"] = tuple(model["labels"]), _labels(step.tenant_id, model_type)
+    if outcome.comparison is not None and "classification" not in document:
+        expected_values["counts"] = _present(document["counts"]), _present(outcome.comparison.detected)
+    if step.pipeline:
+        expected_values["pipeline"] = document["pipeline"], step.pipeline
+    if outcome.submission.image_generation:
+        expected_values["image generation"] = (
+            str(document["image"]["generation"]),
+            outcome.submission.image_generation,
+        )
+    if step.expected_verdict == "done":
+        expected_values["event"] = (document["event_id"], outcome.event_id)
+        expected_values["request_id"] = (document["request_id"], step.request_id)
+    for name, (value, expected) in expected_values.items():
+        if value != expected:
+            yield f"{name}: {value!r} instead of {expected!r}"
+    if step.expected_verdict == "duplicate" and document["event_id"] == outcome.event_id:
+        yield "the result was written again"
+    yield from _wrong_counts(outcome)
 
 
-def _miscounted(answer: Answer) -> Iterator[str]:
-    """Where it counted in beds: the total, and each bed."""
-    if not answer.beds or answer.comparison is None:
+def _wrong_counts(outcome: StepOutcome) -> Iterator[str]:
+    """Check the counts of an outcome that has beds: the total, and each bed."""
+    if not outcome.beds or outcome.comparison is None:
         return
-    found, there = (sum(counts.values()) for counts in (answer.comparison.found, answer.comparison.there))
-    if abs(found - there) > MOST_OFF * there:
-        yield f"{found} counted, {there} there"
-    for bed in answer.beds:
-        if abs(bed.found - bed.there) > max(LEAST_OFF, MOST_OFF_IN_A_BED * bed.there):
-            yield f"{bed.label}: {bed.found} counted, {bed.there} there"
+    counted, actual = (sum(counts.values()) for counts in (outcome.comparison.detected, outcome.comparison.actual))
+    if abs(counted - actual) > MAX_COUNT_ERROR * actual:
+        yield f"{counted} counted, {actual} actual"
+    for bed in outcome.beds:
+        if abs(bed.counted - bed.actual) > max(ALLOWED_BED_DIFFERENCE, MAX_BED_COUNT_ERROR * bed.actual):
+            yield f"{bed.label}: {bed.counted} counted, {bed.actual} actual"
 
 
-def _unseen(answers: Sequence[Answer]) -> Iterator[str]:
-    """Whether each tenant's model sees its own world."""
-    for tenant_id in dict.fromkeys(answer.ask.tenant_id for answer in answers):
-        seen = total(a.comparison for a in answers if a.comparison and a.ask.tenant_id == tenant_id)
-        matched, there = sum(seen.matched.values()), sum(seen.there.values())
-        if matched < LEAST_MATCHED * there:
-            yield f"{tenant_id}: {matched} of {there} found where they are: is this its model?"
+def _unmatched_tenants(outcomes: Sequence[StepOutcome]) -> Iterator[str]:
+    """Check that each tenant's model matches enough objects of the tenant's own scenes."""
+    for tenant_id in dict.fromkeys(outcome.step.tenant_id for outcome in outcomes):
+        compared = total(a.comparison for a in outcomes if a.comparison and a.step.tenant_id == tenant_id)
+        matched, actual = sum(compared.matched.values()), sum(compared.actual.values())
+        if matched < MIN_MATCHED_SHARE * actual:
+            yield f"{tenant_id}: only {matched} of {actual} objects were matched; was another model used?"
 
 
 def _labels(tenant_id: str, model_type: str) -> tuple[str, ...]:

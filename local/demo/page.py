@@ -1,130 +1,125 @@
-"""Makes the page of a demo: one HTML file that loads nothing. Pure but for the templates beside it."""
+"""Render the report of a demo as one HTML file that loads nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from string import Template
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
-from local.demo import cards
-from local.demo.answer import Answer
-from local.demo.comparison import total
-from local.demo.inlined import Inlined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-QUIET: Final = {"duplicate", "ignored", ""}
-_HERE: Final = Path(__file__).parent
+from local.demo.card_view import CardView
+from local.demo.comparison import total
+from local.demo.embedded_picture import EmbeddedPicture
+from local.demo.step_outcome import StepOutcome
+
+COMPACT_VERDICTS: Final = {"duplicate", "ignored", ""}  # shown as one line instead of a card
+_TEMPLATES: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass(frozen=True)
-class Told:
-    """All that the page tells."""
+class Report:
+    """Everything that the page shows."""
 
-    answers: Sequence[Answer]
-    pictures: Mapping[int, Inlined]  # by position in answers
-    files: Mapping[int, str]  # the annotated picture beside the page, as a relative path
-    missing: Sequence[str]  # what should have happened and did not
-    took_s: float
+    outcomes: Sequence[StepOutcome]
+    pictures: Mapping[int, EmbeddedPicture]  # by index in outcomes
+    files: Mapping[int, str]  # paths of the annotated pictures relative to the page, by index in outcomes
+    unmet: Sequence[str]  # expectations that were not met, one sentence each
+    duration_s: float
 
 
-def page(told: Told) -> str:
-    shown = [_shown(told, position) for position in range(len(told.answers))]
-    return Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
-        script=(_HERE / "page.js").read_text(encoding="utf-8"),
-        lead=_lead(told.answers),
-        totals="".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>\n" for name, value in _totals(told)),
-        warning=_warning(told.missing),
-        tenants="".join(_tenant(tenant_id, shown) for tenant_id in _tenants(told.answers)),
-        refused=_refused(told.answers),
-        dialogs="".join(cards.dialog(each) for each in shown if each.picture and not each.answer.ask.aside),
+@dataclass(frozen=True)
+class ModelView:
+    """A model type of one tenant: its labels, and the generations that were used."""
+
+    model_type: str
+    labels: Sequence[str]
+    generations: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TenantSection:
+    """The part of the page about one tenant."""
+
+    tenant_id: str
+    models: Sequence[ModelView]
+    errors: Sequence[CardView]
+    results: Sequence[CardView]
+    lines: Sequence[CardView]  # steps that are shown as one line each
+
+
+def render_page(report: Report) -> str:
+    """Return the page as HTML."""
+    views = [_card_view(report, index) for index in range(len(report.outcomes))]
+    tenants = sorted({view.step.tenant_id for view in views})
+    uploads = sum(view.step.channel == "upload" for view in views)
+    return _TEMPLATES.get_template("page.html").render(
+        uploads=uploads,
+        messages=len(views) - uploads,
+        totals=_totals(report),
+        unmet=report.unmet,
+        sections=[_tenant_section(tenant_id, views) for tenant_id in tenants],
+        errors=[view for view in views if view.error],
+        dialogs=[view for view in views if _has_card(view)],
     )
 
 
-def _shown(told: Told, position: int) -> cards.Shown:
-    return cards.Shown(
-        answer=told.answers[position],
-        anchor=f"picture-{position + 1}",
-        picture=told.pictures.get(position),
-        href=quote(told.files.get(position, "")),
+def _card_view(report: Report, index: int) -> CardView:
+    return CardView(
+        outcome=report.outcomes[index],
+        anchor=f"picture-{index + 1}",
+        picture=report.pictures.get(index),
+        href=quote(report.files.get(index, "")),
     )
 
 
-def _tenants(answers: Sequence[Answer]) -> list[str]:
-    return sorted({answer.ask.tenant_id for answer in answers})
+def _has_card(view: CardView) -> bool:
+    return view.picture is not None and not view.step.excluded_from_metrics
 
 
-def _lead(answers: Sequence[Answer]) -> str:
-    uploads = sum(answer.ask.by == "upload" for answer in answers)
-    return (
-        f"{uploads} files were uploaded and {len(answers) - uploads} messages were sent. Each was answered by the "
-        "model of the tenant it belongs to, or refused with a reason. Storage, Pub/Sub and the functions all ran "
-        "on one machine."
+def _totals(report: Report) -> list[tuple[str, str]]:
+    """Return the figures at the top of the page, each with its name."""
+    results = [outcome for outcome in report.outcomes if outcome.verdict == "done"]
+    compared = total(outcome.comparison for outcome in results if outcome.comparison)
+    detected, actual, matched = (
+        sum(each.values()) for each in (compared.detected, compared.actual, compared.matched)
     )
-
-
-def _totals(told: Told) -> list[tuple[str, str]]:
-    results = [answer for answer in told.answers if answer.verdict == "done"]
-    seen = total(answer.comparison for answer in results if answer.comparison)
-    found, there, matched = (sum(each.values()) for each in (seen.found, seen.there, seen.matched))
-    models = {model["uri"] for answer in results for model in answer.models.values()}
+    models = {model["uri"] for outcome in results for model in outcome.models.values()}
+    rejected = sum(outcome.verdict == "rejected" for outcome in report.outcomes)
     return [
-        ("results, each with its picture", f"{len(results)}"),
+        ("results, each with an annotated picture", f"{len(results)}"),
         ("models, each used for its own tenant", f"{len(models)}"),
-        ("found / really there", f"{found:,} / {there:,}"),
-        ("of those there found in place", f"{matched / there:.1%}" if there else "-"),
-        ("refused, with a reason", f"{sum(answer.verdict == 'rejected' for answer in told.answers)}"),
-        ("for the whole story", f"{told.took_s:.0f} s"),
+        ("objects detected / actual", f"{detected:,} / {actual:,}"),
+        ("of the actual objects matched", f"{matched / actual:.1%}" if actual else "-"),
+        ("rejected, with an error message", f"{rejected}"),
+        ("for the whole demo", f"{report.duration_s:.0f} s"),
     ]
 
 
-def _warning(missing: Sequence[str]) -> str:
-    if not missing:
-        return ""
-    lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in missing)
-    return f'<div class="warning" role="alert"><p><b>Not all of it happened.</b></p><ul>{lines}</ul></div>\n'
-
-
-def _tenant(tenant_id: str, shown: Sequence[cards.Shown]) -> str:
-    ours = [each for each in shown if each.answer.ask.tenant_id == tenant_id]
-    results = [each for each in ours if each.picture and not each.answer.ask.aside]
-    refused = [each for each in ours if each.answer.ask.error == "model_not_found"]
-    quiet = "".join(cards.line(each) for each in ours if each.answer.ask.aside or each.answer.verdict in QUIET)
-    return (
-        f'<section aria-labelledby="{escape(tenant_id)}">\n<h2 id="{escape(tenant_id)}">{escape(tenant_id)}</h2>\n'
-        f'<p class="about">{_about([each.answer for each in results])}</p>\n'
-        f'<ul class="cards">\n{"".join(cards.error(each) for each in refused)}'
-        f"{''.join(cards.result(each) for each in results)}</ul>\n"
-        + (f'<ul class="quiet">{quiet}</ul>\n' if quiet else "")
-        + "</section>\n"
+def _tenant_section(tenant_id: str, views: Sequence[CardView]) -> TenantSection:
+    own = [view for view in views if view.step.tenant_id == tenant_id]
+    results = [view for view in own if _has_card(view)]
+    return TenantSection(
+        tenant_id=tenant_id,
+        models=_models([view.outcome for view in results]),
+        errors=[view for view in own if view.error and view.step.expected_error == "model_not_found"],
+        results=results,
+        lines=[v for v in own if v.step.excluded_from_metrics or v.outcome.verdict in COMPACT_VERDICTS],
     )
 
 
-def _about(results: Sequence[Answer]) -> str:
-    if not results:
-        return "<span>no result</span>"
-    models: dict[str, list[Mapping[str, Any]]] = {}
-    for answer in results:
-        for model_type, model in answer.models.items():
-            models.setdefault(model_type, []).append(model)
-    return "".join(_about_model(model_type, each) for model_type, each in models.items())
-
-
-def _about_model(model_type: str, models: Sequence[Mapping[str, Any]]) -> str:
-    """What it knows, and which generations of it answered."""
-    labels = ", ".join(f"<code>{escape(label)}</code>" for label in models[0]["labels"])
-    generations = dict.fromkeys(str(model["generation"]) for model in models)
-    several = "generations" if len(generations) > 1 else "generation"
-    named = ", then ".join(f'<span class="mono">{escape(each)}</span>' for each in generations)
-    return f"<span>{escape(model_type)}: {labels}, {several} {named}</span>"
-
-
-def _refused(answers: Sequence[Answer]) -> str:
-    refused = "".join(cards.error(cards.Shown(answer)) for answer in answers if answer.error)
-    return (
-        '<section aria-labelledby="refused">\n<h2 id="refused">Refused, with a reason</h2>\n'
-        '<p class="about">as read back from the error topic: no other tenant&rsquo;s model stepped in, '
-        "and nobody has to try again to learn why</p>\n"
-        f'<ul class="cards">\n{refused}</ul>\n</section>\n'
-    )
+def _models(outcomes: Sequence[StepOutcome]) -> list[ModelView]:
+    """Return the models that made the results, by type in the order of their first use."""
+    views: dict[str, ModelView] = {}
+    for outcome in outcomes:
+        for model_type, model in outcome.models.items():
+            view = views.get(model_type) or ModelView(model_type, model["labels"], [])
+            generations = dict.fromkeys([*view.generations, str(model["generation"])])
+            views[model_type] = ModelView(model_type, view.labels, list(generations))
+    return list(views.values())

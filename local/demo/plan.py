@@ -1,4 +1,4 @@
-"""What the demo does, in which order, and how each thing must end. It draws, uploads and asks nothing itself."""
+"""Define what the demo does: its scenes, its steps in their order, and the outcome that each step must have."""
 
 import mimetypes
 from collections.abc import Iterable, Mapping
@@ -6,140 +6,152 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-CANVAS_PX = 640  # what the sample models see of a picture, whatever its size
+CANVAS_PX = 640  # longer side to which the sample models scale every image
 
-Way = Literal["upload", "message"]
+Channel = Literal["upload", "message"]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A scene of a tenant's nursery, as a file of that tenant."""
+class SceneSpec:
+    """A scene of a tenant's nursery to be drawn as an image file."""
 
     tenant_id: str
-    path: str  # below uploads/{tenant_id}/; the suffix says the format
+    path: str  # below uploads/{tenant_id}/; its suffix determines the format
     seed: int
     size_wh: tuple[int, int]
-    plant_on_canvas_px: float  # 24 to 44: many, and large enough to be seen once shrunk; less: to be sliced
-    close_up: str = ""  # of one plant in this state, cut out of the scene
+    plant_on_canvas_px: float  # from 24 to 44 plants are detected in one run; smaller ones need slicing
+    close_up: str = ""  # if set, the file shows one plant in this state, cut out of the scene
 
     @property
     def plant_px(self) -> float:
+        """The diameter of a plant in image px."""
         return self.plant_on_canvas_px * max(self.size_wh) / CANVAS_PX
 
     @property
     def content_type(self) -> str:
+        """The media type of the file."""
         return content_type(self.path)
 
     @property
     def format(self) -> str:
-        """As Pillow names it."""
+        """The file's format as Pillow names it."""
         return self.content_type.removeprefix("image/").upper()
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One event, and how it must end."""
+class Step:
+    """One event that the demo causes, and the outcome that it must have."""
 
-    by: Way
+    channel: Channel
     tenant_id: str
-    path: str  # below uploads/{owner}/
-    note: str = ""  # for a person
-    owner: str = ""  # whose image it is, if not the tenant's
-    pipeline: str = ""  # as the message names it
-    models: tuple[str, ...] = ("detect",)  # whose answers the result holds
-    aside: bool = False  # an upload that is there to be asked about: what the default pipeline says is no matter
-    lacks: str = "detect"  # the model whose lack is the error, if it is one
+    path: str  # below uploads/{image_owner}/
+    comment: str = ""  # shown on the page
+    image_owner: str = ""  # the tenant whose image it is, if that is another one
+    pipeline: str = ""  # the pipeline named in the message
+    model_types: tuple[str, ...] = ("detect",)  # models named in the result
+    excluded_from_metrics: bool = False  # an upload for a later message: its own result is not compared
+    missing_model: str = "detect"  # the model that a model_not_found error must name
     options: Mapping[str, float] = field(default_factory=dict)
     request_id: str | None = None
-    verdict: str = "done"
-    status: int | None = None
-    error: str | None = None
+    expected_verdict: str = "done"
+    expected_status: int | None = None
+    expected_error: str | None = None
 
     @property
-    def name(self) -> str:
-        """The object in the upload bucket."""
-        return f"uploads/{self.owner or self.tenant_id}/{self.path}"
+    def object_name(self) -> str:
+        """The name of the image in the upload bucket."""
+        return f"uploads/{self.image_owner or self.tenant_id}/{self.path}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The chapters: uploads, then messages about them; then the model that came late, and its tenant again.
+    """The steps of a demo in four phases.
 
-    A tenant's models are all that lie in its folder, and so are its pipelines.
+    All scenes are uploaded. Then messages are sent about them, after one tenant has uploaded a new model. Then a
+    tenant without models uploads its models, and two messages are sent for it. Everything in a tenant's folder of
+    models is uploaded, its pipelines too.
     """
 
-    pictures: tuple[Picture, ...]  # of tenants that have a model
-    late: Picture  # of a tenant that has none yet
-    not_an_image: Ask
-    renewed: str  # the tenant that uploads a new generation of its model before the messages are sent
-    messages: tuple[Ask, ...]
+    scenes: tuple[SceneSpec, ...]  # of tenants that have models from the start
+    late_scene: SceneSpec  # of the tenant that uploads its models last
+    not_an_image: Step
+    refreshed_tenant: str  # uploads its detector again before the messages are sent
+    messages: tuple[Step, ...]
 
     @property
     def tenants(self) -> tuple[str, ...]:
-        """Those that have a model from the start."""
-        return tuple(dict.fromkeys(picture.tenant_id for picture in self.pictures))
+        """The tenants that have models from the start."""
+        return tuple(dict.fromkeys(scene.tenant_id for scene in self.scenes))
 
     @property
-    def scenes(self) -> tuple[Picture, ...]:
-        return (*self.pictures, self.late)
+    def all_scenes(self) -> tuple[SceneSpec, ...]:
+        """The scenes of all tenants."""
+        return (*self.scenes, self.late_scene)
 
     @property
-    def uploads(self) -> tuple[Ask, ...]:
-        """Every picture once, and the file that is none."""
-        ours = (
-            Ask("upload", picture.tenant_id, picture.path, aside=bool(picture.close_up))
-            for picture in self.pictures
+    def uploads(self) -> tuple[Step, ...]:
+        """An upload of each scene, and of the file that is not an image."""
+        scenes = (
+            Step("upload", scene.tenant_id, scene.path, excluded_from_metrics=bool(scene.close_up))
+            for scene in self.scenes
         )
-        return (*ours, self.without_model, self.not_an_image)
+        return (*scenes, self.upload_without_model, self.not_an_image)
 
     @property
-    def without_model(self) -> Ask:
-        return Ask(
+    def upload_without_model(self) -> Step:
+        """The upload of a tenant that has no model yet."""
+        return Step(
             "upload",
-            self.late.tenant_id,
-            self.late.path,
-            note="uploaded before the tenant had a model",
-            verdict="rejected",
-            status=400,
-            error="model_not_found",
+            self.late_scene.tenant_id,
+            self.late_scene.path,
+            comment="uploaded before the tenant had a model",
+            expected_verdict="rejected",
+            expected_status=400,
+            expected_error="model_not_found",
         )
 
     @property
-    def with_model(self) -> Ask:
-        return Ask(
-            "message", self.late.tenant_id, self.late.path, note="asked for again, now that there is a model"
-        )
-
-    @property
-    def without_segmenter(self) -> Ask:
-        return Ask(
+    def message_with_model(self) -> Step:
+        """The same image again, once the tenant has a model."""
+        return Step(
             "message",
-            self.late.tenant_id,
-            self.late.path,
-            note="asks for segments: it has a detector, and nothing else",
+            self.late_scene.tenant_id,
+            self.late_scene.path,
+            comment="the same image again, now that the tenant has a model",
+        )
+
+    @property
+    def message_without_segmenter(self) -> Step:
+        """A message that needs a model of a type that the tenant does not have."""
+        return Step(
+            "message",
+            self.late_scene.tenant_id,
+            self.late_scene.path,
+            comment="asks for segments, but the tenant has only a detector",
             pipeline="segment",
-            verdict="rejected",
-            status=400,
-            error="model_not_found",
-            lacks="segment",
+            expected_verdict="rejected",
+            expected_status=400,
+            expected_error="model_not_found",
+            missing_model="segment",
         )
 
 
 def content_type(path: str) -> str:
+    """Return the media type of a file by its suffix."""
     suffix = PurePosixPath(path).suffix.lower()
     return "image/webp" if suffix == ".webp" else mimetypes.guess_type(path)[0] or "application/octet-stream"
 
 
-def pictures(rows: Iterable[tuple[str, str, int, int, int, float, *tuple[str, ...]]]) -> tuple[Picture, ...]:
-    """From rows of tenant, path, seed, width, height, the size of a plant on the canvas, and what is close up."""
+def scene_specs(rows: Iterable[tuple[str, str, int, int, int, float, *tuple[str, ...]]]) -> tuple[SceneSpec, ...]:
+    """Make specs of rows: tenant, path, seed, width, height, plant size on the canvas, optionally a close-up."""
     return tuple(
-        Picture(tenant_id, path, seed, (width, height), plant, *close_up)
+        SceneSpec(tenant_id, path, seed, (width, height), plant, *close_up)
         for tenant_id, path, seed, width, height, plant, *close_up in rows
     )
 
 
-FULL = Plan(
-    pictures=pictures(
+FULL_PLAN = Plan(
+    scenes=scene_specs(
         (
             ("tenant-001", "north-field.jpg", 23, 4000, 3000, 7.68),
             ("tenant-001", "bed-01.jpg", 10, 640, 480, 42),
@@ -156,72 +168,72 @@ FULL = Plan(
             ("tenant-002", "house-2/bench-e.webp", 16, 1440, 1080, 32),
         )
     ),
-    late=Picture("tenant-003", "terrace.jpg", 11, (1600, 1200), 40),
-    not_an_image=Ask(
+    late_scene=SceneSpec("tenant-003", "terrace.jpg", 11, (1600, 1200), 40),
+    not_an_image=Step(
         "upload",
         "tenant-001",
         "delivery-note.jpg",
-        note="a text file with the name of a picture",
-        verdict="rejected",
-        status=415,
-        error="unsupported_image",
+        comment="a text file named like a photograph",
+        expected_verdict="rejected",
+        expected_status=415,
+        expected_error="unsupported_image",
     ),
-    renewed="tenant-002",
+    refreshed_tenant="tenant-002",
     messages=(
-        Ask(
+        Step(
             "message",
             "tenant-001",
             "north-field.jpg",
-            note="counts the plants of each bed, by a pipeline of its own",
+            comment="counts the plants of each bed with a pipeline of the tenant",
             pipeline="count_plants",
-            models=("detect", "segment"),
+            model_types=("detect", "segment"),
         ),
-        Ask(
+        Step(
             "message",
             "tenant-001",
             "close-up.jpg",
-            note="asks how the plant is",
+            comment="classifies the health of one plant",
             pipeline="classify",
-            models=("classify",),
+            model_types=("classify",),
         ),
-        Ask(
+        Step(
             "message",
             "tenant-002",
             "house-1/bench-a.jpg",
-            note="asks where the trays are",
+            comment="segments the trays",
             pipeline="segment",
-            models=("segment",),
+            model_types=("segment",),
         ),
-        Ask(
+        Step(
             "message",
             "tenant-001",
             "bed-02.jpg",
-            note="attributes only: already done, nothing is computed twice",
-            verdict="duplicate",
+            comment="the upload is done already: the result is not computed again",
+            expected_verdict="duplicate",
         ),
-        Ask(
+        Step(
             "message",
             "tenant-001",
             "bed-01.jpg",
-            note="only what the model is sure of",
+            comment="only detections with a high confidence",
             options={"confidence_threshold": 0.6},
         ),
-        Ask(
+        Step(
             "message",
             "tenant-002",
             "house-1/bench-c.jpg",
-            note="attributes only: by the model that was uploaded meanwhile",
+            comment="runs with the model that was uploaded since",
             request_id="demo-42",
         ),
-        Ask(
+        Step(
             "message",
             "tenant-002",
             "bed-01.jpg",
-            note="asks for another tenant's image",
-            owner="tenant-001",
-            verdict="rejected",
-            status=403,
-            error="tenant_mismatch",
+            comment="names an image of another tenant",
+            image_owner="tenant-001",
+            expected_verdict="rejected",
+            expected_status=403,
+            expected_error="tenant_mismatch",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Shows how far the demo is: a bar on a terminal, plain lines anywhere else."""
+"""Show the progress of the demo: a bar on a terminal, plain lines elsewhere."""
 
 import shutil
 import sys
@@ -11,7 +11,7 @@ BAR: Final = "{desc} {n_fmt:>2}/{total_fmt} |{bar:24}| {elapsed}{postfix}"
 
 
 class Progress:
-    """One stretch of work in `total` steps."""
+    """A context in which `total` steps are reported."""
 
     def __init__(self, title: str, total: int) -> None:
         self._title = title
@@ -21,7 +21,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            columns, rows = shutil.get_terminal_size()  # a terminal that does not know its size has one here
+            columns, rows = shutil.get_terminal_size()  # tqdm fails on a terminal of size zero; this has a default
             self._bar = tqdm(
                 total=self._total, desc=self._title, leave=False, ncols=columns, nrows=rows, bar_format=BAR
             )
@@ -35,10 +35,11 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def step(self, what: str) -> None:
+    def step(self, description: str) -> None:
+        """Report that one more step is done."""
         self._done += 1
         if self._bar is not None:
-            self._bar.set_postfix_str(what, refresh=False)
+            self._bar.set_postfix_str(description, refresh=False)
             self._bar.update()
         else:
-            print(f"  {self._done:>2}/{self._total} {what}", flush=True)
+            print(f"  {self._done:>2}/{self._total} {description}", flush=True)
