@@ -12,7 +12,7 @@ from benchmarks.tenants import bare_run, serving
 from benchmarks.turns import Row, in_turn, table
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
-from shared.processors.slices import SliceOptions
+from shared.processors.sliced_processor import SliceOptions
 
 TENANT: Final = "sliced"
 ROUNDS: Final = 5

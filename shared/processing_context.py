@@ -1,4 +1,4 @@
-"""ProcessingContext: what travels from step to step. Frozen; a step gives a new one with its answer added."""
+"""ProcessingContext: what steps pass on. It is frozen; a step returns a copy with its answer added."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from shared.vision.images.letterbox import Resampling
 from shared.vision.masks.segments import Segments
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SizeStatistics:
-    """The sizes of one label's objects: mean and deviation of their areas in px, and how many are in each band."""
+    """Sizes of one label's objects: mean and standard deviation of areas in px, and the count in each band."""
 
     label: str
     count: int
@@ -26,7 +26,7 @@ class SizeStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SizeBands:
-    """Which size band each object is in: `of_objects` (n,) places in `names`, in the order of `measured`."""
+    """The size band of each object: `band_index` (n,) into `names`, in the order of `source`."""
 
     source: Detections
     names: tuple[str, ...]
@@ -35,22 +35,20 @@ class SizeBands:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProcessingContext:
-    """One image of one tenant on its way through the steps.
+    """One image of one tenant, and the answers of the steps so far.
 
-    `image`: (h, w, 3) uint8 RGB, upright; in a `fast` reading perhaps at a half, a quarter or an eighth of its
-    size. All else is in px of the image itself, which is `image_hw` (height, width). What no step has looked for
-    is None; an empty answer means that a step looked and found nothing. `models` are those that answered, by model
-    type. `tiles` (n, 4) xyxy image px are where sliced detection looked; `homes` (n,) the segment that each
-    detection is in, -1: none. `bands` are those of the objects that `sizes` sums up, as long as it is those that
-    are in the context. `run_lengths` and `aggregated`: the result is to have segments' masks as run lengths, and
-    counts of each.
+    `image`: (h, w, 3) uint8 RGB, upright. With fast resampling it may be decoded at a reduced size; all other
+    fields are in px of the full resolution, `image_hw`. An answer is None if no step has looked for it, and empty
+    if a step has found nothing. `models`: Those that answered, by model type. `tiles`: (n, 4) xyxy, the areas of
+    sliced detection. `segment_index`: (n,), for each detection the segment that contains it, -1 for none.
+    `bands` is valid only while `bands.source` is the current detections. `run_lengths` and
+    `include_segment_counts`: Write these of each segment into the result.
     """
 
     tenant_id: str
     image: Pixels
-    original_hw: SizeHW | None = None  # of the image, where `image` is smaller
+    original_hw: SizeHW | None = None  # full resolution, if `image` is decoded at a reduced size
     resampling: Resampling = "exact"
-    worker_id: int = 0
     detections: Detections | None = None
     segments: Segments | None = None
     classification: Classification | None = None
@@ -65,9 +63,10 @@ class ProcessingContext:
 
     @property
     def image_hw(self) -> SizeHW:
+        """The image's full resolution."""
         height, width = self.original_hw or self.image.shape[:2]
         return height, width
 
     def labels(self, model_type: str, class_ids: Int64Array) -> tuple[str, ...]:
-        """The labels of that model, enough for these ids."""
+        """Return the labels of a model, at least as many as the class ids need."""
         return self.models[model_type].export.labels_for(class_ids)

@@ -18,7 +18,7 @@ from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
-from shared.processors.slices import SliceOptions
+from shared.processors.sliced_processor import SliceOptions
 from shared.results.picture import render
 from shared.vision.arrays import Pixels
 from shared.vision.images import codec

@@ -17,7 +17,7 @@ from shared.processors.classifier_processor import ClassifierOptions, Classifier
 from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
-from shared.processors.slices import SliceOptions
+from shared.processors.sliced_processor import SliceOptions
 from shared.vision.arrays import BoolArray, Float64Array, Pixels, SizeHW
 from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.merge import MergeKind, OverlapMetric

@@ -1,7 +1,6 @@
-"""Pipelines by name: those that are built in, and a tenant's own from `models/{tenant_id}/pipelines.json`.
+"""Looks up pipelines by name: built-in ones, and a tenant's own in `models/{tenant_id}/pipelines.json`.
 
-A pipeline is a list of named steps with options, and how the image is read for them, checked against
-`schemas/pipelines.schema.json`.
+A pipeline is a list of steps with options, and a resampling. It is validated by `schemas/pipelines.schema.json`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,7 @@ from shared.events import parse_json
 from shared.ml.output_layout import ModelType
 from shared.ml.renewing_cache import RenewingCache
 from shared.names import pipelines_path
+from shared.processors.options import non_default_options
 from shared.steps.step import STEPS, Step
 from shared.vision.images.letterbox import Resampling
 
@@ -39,35 +39,39 @@ BUILT_IN: Final[Mapping[str, Any]] = {
     },
 }
 MAX_BYTES: Final = 2**20
+MAX_MESSAGE_CHARACTERS: Final = 300
 _STEP_NAMES: Final[Mapping[type[Step], str]] = {step_class: name for name, step_class in STEPS.items()}
 _SCHEMA: Final = Path(__file__).parents[1] / "schemas" / "pipelines.schema.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Definitions:
-    """A tenant's own pipelines; generation 0: there is no file. `mistake`: why there are none in the file."""
+    """A tenant's own pipelines.
+
+    `generation`: That of the file, or 0 if there is none. `error`: Why the file has no valid pipelines.
+    """
 
     generation: int
     pipelines: Mapping[str, Any]
-    mistake: str = ""
+    error: str = ""
 
     def __str__(self) -> str:
         return f"generation {self.generation}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What a pipeline does with an image, whatever it is called: its steps in order, and how they see it."""
+    """The steps of a pipeline in order, and how an image is resampled for them."""
 
     steps: tuple[Step, ...]
     resampling: Resampling = "exact"
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of steps, options and reading, as hexadecimal digits.
+        """SHA-256 of the canonical JSON of steps, options and resampling, in hexadecimal digits.
 
-        Options go by the names that pipelines give them, and those at their default are left out: the digest
-        depends on no class, on no order of fields, and stays when a step gains an option.
+        Options have the names of the schema, and those at their defaults are omitted. So the digest depends on no
+        class name and no order of fields, and does not change when a step gains an option.
         """
         identity: dict[str, Any] = {
             "steps": [
@@ -81,17 +85,17 @@ class Plan:
 
     @property
     def model_types(self) -> tuple[ModelType, ...]:
-        """Of all models the steps ask for, each once."""
+        """The types of the models that the steps use, each once."""
         return tuple(dict.fromkeys(model_type for step in self.steps for model_type in step.model_types))
 
     @property
     def needs_full_resolution(self) -> bool:
-        """Whether some step needs all of the image's pixels."""
+        """Whether the image must not be decoded at a reduced size."""
         return any(step.needs_full_resolution for step in self.steps)
 
 
 class PipelineRegistry:
-    """One for all tenants; their files are kept and renewed like their models."""
+    """Plans pipelines for all tenants; their files are cached and refreshed like their models."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self._stores = TenantStores(store, models=config.gcs_bucket)
@@ -101,23 +105,22 @@ class PipelineRegistry:
         )
 
     def plan(self, tenant_id: str, name: str, options: Mapping[str, Any]) -> Plan:
-        """The tenant's pipeline of that name, `options` given to all of it that knows them.
+        """Return a tenant's pipeline, with a request's options applied to all steps that have them.
 
         Raises:
-            InvalidPipeline: there is none of that name, or it has a mistake; the sentence says where.
-            StorageUnavailable: storage did not tell.
+            InvalidPipeline: There is no such pipeline or option, or the tenant's file is invalid.
+            StorageUnavailable: Storage failed.
         """
         definitions = self._own.get(tenant_id)
-        if definitions.mistake:
-            raise InvalidPipeline(definitions.mistake)
-        own = definitions.pipelines
-        definition = own.get(name) or BUILT_IN.get(name)
+        if definitions.error:
+            raise InvalidPipeline(definitions.error)
+        definition = definitions.pipelines.get(name) or BUILT_IN.get(name)
         if definition is None:
-            names = ", ".join(sorted({*BUILT_IN, *own}))
-            raise InvalidPipeline(f"There is no pipeline '{name}'; there are: {names}")
-        definition = _overlaid(definition, options) if options else definition
+            names = ", ".join(sorted({*BUILT_IN, *definitions.pipelines}))
+            raise InvalidPipeline(f"unknown pipeline '{name}'; known pipelines: {names}")
+        definition = _apply_overrides(definition, options) if options else definition
         steps = (
-            STEPS[each["step"]].from_json(each.get("options", {}), self._config) for each in definition["steps"]
+            STEPS[step["step"]].from_json(step.get("options", {}), self._config) for step in definition["steps"]
         )
         return Plan(tuple(steps), definition.get("resampling", "exact"))
 
@@ -127,105 +130,100 @@ class PipelineRegistry:
         except ObjectNotFound:
             return Definitions(0, {})
         try:
-            return Definitions(stored.generation, self._parsed(stored.data))
+            return Definitions(stored.generation, self._parse(stored.data))
         except InvalidPipeline as error:
-            held = self._own.contents().get(tenant_id)
-            if held and held.pipelines:
-                raise  # the cache goes on with the ones before, as with a model, and says so in the log
-            return Definitions(stored.generation, {}, mistake=str(error))
+            cached = self._own.contents().get(tenant_id)
+            if cached and cached.pipelines:
+                raise  # As with a model, the cache keeps the valid definitions, and logs the error.
+            return Definitions(stored.generation, {}, error=str(error))
 
-    def _parsed(self, data: bytes | None) -> Mapping[str, Any]:
+    def _parse(self, data: bytes | None) -> Mapping[str, Any]:
         if data is None:
-            raise InvalidPipeline(f"pipelines.json has more than {MAX_BYTES} bytes")
+            raise InvalidPipeline(f"pipelines.json: more than {MAX_BYTES} bytes")
         try:
             pipelines: Mapping[str, Any] = parse_json(data)
         except InvalidEvent as error:
-            raise InvalidPipeline("pipelines.json is not valid JSON") from error
-        validate(pipelines, "pipelines.json", "")
+            raise InvalidPipeline("pipelines.json: not valid JSON") from error
+        validate(pipelines, "pipelines.json")
         for name, definition in pipelines.items():
-            for index, each in enumerate(definition["steps"]):
+            for index, step in enumerate(definition["steps"]):
                 try:
-                    STEPS[each["step"]].from_json(each.get("options", {}), self._config)
+                    STEPS[step["step"]].from_json(step.get("options", {}), self._config)
                 except InvalidPipeline as error:
-                    raise InvalidPipeline(f"pipelines.json, at {name}.steps[{index}]: {error}") from error
+                    raise InvalidPipeline(f"pipelines.json: {name}.steps[{index}]: {error}") from error
         return pipelines
 
-    def _changed(self, tenant_id: str, held: Definitions) -> bool:
+    def _changed(self, tenant_id: str, cached: Definitions) -> bool:
         try:
-            return self._stores.of(tenant_id).stat(pipelines_path(tenant_id)).generation != held.generation
+            return self._stores.of(tenant_id).stat(pipelines_path(tenant_id)).generation != cached.generation
         except ObjectNotFound:
-            return held.generation != 0
+            return cached.generation != 0
 
 
-def validate(document: Any, what: str, definition: str) -> None:
-    """Hold a document against the schema, or against one of its definitions.
+def validate(value: Any, label: str, schema_name: str = "") -> None:
+    """Check a value against the schema of pipelines, or against one of the schema's definitions.
+
+    Args:
+        value: Parsed JSON.
+        label: What error messages call the value.
+        schema_name: The definition, or none for a whole pipelines.json.
 
     Raises:
-        InvalidPipeline: naming the place.
+        InvalidPipeline: The value is invalid; the message has the JSON path.
     """
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - 80 ms that plain pipelines never need
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - takes 80 ms, and built-in pipelines need none
 
-    try:  # the first one only: a stranger's document may have very many
-        error = best_match(islice(_validator(definition).iter_errors(document), 1))
-    except RecursionError as deep:
-        raise InvalidPipeline(f"{what}: nested too deeply") from deep
+    try:
+        # Of the first error only: a hostile document may have very many.
+        error = best_match(islice(_validator(schema_name).iter_errors(value), 1))
+    except RecursionError as too_deep:
+        raise InvalidPipeline(f"{label}: nested too deeply") from too_deep
     if error is not None:
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        at = f", at {place.removeprefix('.')[:200]}" if place else ""
-        raise InvalidPipeline(f"{what}{at}: {_shortened(error.message)}")
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+        position = f" {path.removeprefix('.')[:200]}:" if path else ""
+        raise InvalidPipeline(f"{label}:{position} {_shortened(error.message)}")
 
 
 @cache
-def _validator(definition: str) -> Any:
+def _validator(schema_name: str) -> Any:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - as above
 
     schema = json.loads(_SCHEMA.read_text())
-    if definition:
-        schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
+    if schema_name:
+        schema = {"$ref": f"#/$defs/{schema_name}", "$defs": schema["$defs"]}
     return Draft202012Validator(schema)
 
 
 def _shortened(text: str) -> str:
-    """A value may be long, and the rule it breaks comes after it."""
-    return text if len(text) <= 300 else f"{text[:140]} … {text[-140:]}"
+    """Cut the middle of a message: its start names the value, its end the rule."""
+    if len(text) <= MAX_MESSAGE_CHARACTERS:
+        return text
+    half = MAX_MESSAGE_CHARACTERS // 2 - 10
+    return f"{text[:half]} … {text[-half:]}"
 
 
-def _overlaid(definition: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The definition with a request's options in it, and in each step that has such an option."""
-    options = dict(options)
-    resampling = options.pop("resampling", definition.get("resampling", "exact"))
-    validate(resampling, "options, at resampling", "resampling")
-    known = {step: set(_options_of(step)) for step in STEPS}
-    steps = [each["step"] for each in definition["steps"]]
-    if unknown := sorted(str(name)[:64] for name in options if not any(name in known[step] for step in steps)):
-        names = ", ".join(sorted({"resampling", *(name for step in steps for name in known[step])}))
-        raise InvalidPipeline(f"options: there is no {unknown[0]!r} here; there are: {names}")
-    overlaid = []
-    for each in definition["steps"]:
-        asked = {name: value for name, value in options.items() if name in known[each["step"]]}
-        merged = {**each.get("options", {}), **asked}
-        validate(merged, "options", each["step"])
-        overlaid.append({**each, "options": merged})
-    return {"steps": overlaid, "resampling": resampling}
+def _apply_overrides(definition: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the definition with a request's options, each in all steps that have it.
+
+    Raises:
+        InvalidPipeline: An option is invalid, or no step has it.
+    """
+    overrides = dict(options)
+    resampling = overrides.pop("resampling", definition.get("resampling", "exact"))
+    validate(resampling, "options: resampling", "resampling")
+    known = {step["step"]: set(_option_names(step["step"])) for step in definition["steps"]}
+    known_names = {"resampling"}.union(*known.values())
+    if unknown := sorted(str(name)[:64] for name in overrides.keys() - known_names):
+        raise InvalidPipeline(f"unknown option {unknown[0]!r}; known options: {', '.join(sorted(known_names))}")
+    steps = []
+    for step in definition["steps"]:
+        step_overrides = {name: value for name, value in overrides.items() if name in known[step["step"]]}
+        merged = {**step.get("options", {}), **step_overrides}
+        validate(merged, "options", step["step"])
+        steps.append({**step, "options": merged})
+    return {"steps": steps, "resampling": resampling}
 
 
 @cache
-def _options_of(step: str) -> tuple[str, ...]:
+def _option_names(step: str) -> tuple[str, ...]:
     return tuple(json.loads(_SCHEMA.read_text())["$defs"][step].get("properties", {}))
-
-
-def non_default_options(options: Any) -> dict[str, Any]:
-    """The options of a step, or of a part of them, that are not at their default, by the names of the schema.
-
-    A field whose option is called otherwise says so in its metadata (`option`).
-    """
-    found: dict[str, Any] = {}
-    for each in fields(options):
-        value = getattr(options, each.name)
-        if is_dataclass(value):
-            found |= non_default_options(value)
-        else:
-            default = each.default if each.default_factory is MISSING else each.default_factory()
-            if value != default:
-                found[each.metadata.get("option", each.name)] = value
-    return found

@@ -1,1 +1,1 @@
-"""Processors: what is in these pixels, by this tenant's model?"""
+"""Processors: what a tenant's model finds in an image. Arrays in, arrays out."""

@@ -1,4 +1,4 @@
-"""DetectorProcessor: boxes of the objects that the tenant's detect model finds in an image."""
+"""DetectorProcessor: detects objects in an image with the tenant's detector."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from shared.vision.boxes.detections import Detections
 
 
 class DetectorProcessor(BoxProcessor):
+    """Runs the tenant's detector on whole images."""
+
     model_type = "detect"
 
     def process(self, image: Pixels, image_hw: SizeHW | None = None) -> Detections:
-        """Detect in (h, w, 3) uint8 RGB; boxes in px of that image, clipped to it, strongest first.
+        """Detect in an image; return boxes in image px, clipped to it, highest confidence first.
 
-        `image_hw`: as for `boxes`.
+        Args:
+            image: (h, w, 3) uint8 RGB.
+            image_hw: The image's full resolution, if it was decoded at a reduced size.
 
         Raises:
-            InvalidModel: the model fails on this input, or answers with what are no boxes.
+            InvalidModel: The model fails on this input, or its boxes are invalid.
         """
-        found = self.boxes(image, image_hw)
-        boxes = found.letterbox.to_image_coords(found.detections.boxes_xyxy)
-        return Detections(boxes, found.detections.confidences, found.detections.class_ids).sorted()
+        answer = self.boxes(image, image_hw)
+        boxes = answer.letterbox.to_image_coords(answer.detections.boxes_xyxy)
+        return Detections(boxes, answer.detections.confidences, answer.detections.class_ids).sorted()

@@ -1,25 +1,25 @@
-"""SAHISegmentationProcessor: segments of tiles, their masks placed in the image and those of one object united."""
+"""SAHISegmentationProcessor: segments small objects in large images: a segmenter on tiles, masks united."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from shared.ml.onnx_model import OnnxModel
-from shared.processors.duration import ensure_enough_time
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
-from shared.processors.slices import SLICE_WORKER, SliceOptions, each_slice, min_runtime_s
+from shared.processors.sliced_processor import SLICE_WORKER, SlicedProcessor, SliceOptions
 from shared.runtime.event_record import stage
-from shared.vision.arrays import Int64Array, Pixels, SizeHW
+from shared.vision.arrays import Pixels
 from shared.vision.boxes.detections import Detections
-from shared.vision.boxes.merge import merge
 from shared.vision.images.letterbox import Resampling
 from shared.vision.masks.masks import ensure_mask_pixels_allowed
 from shared.vision.masks.overlap import union
 from shared.vision.masks.segments import Segments
 
 
-class SAHISegmentationProcessor:
-    """Masks are at the image's own resolution: those of two tiles have no canvas in common."""
+class SAHISegmentationProcessor(SlicedProcessor[SegmentationProcessor]):
+    """Runs a SegmentationProcessor on tiles.
+
+    Masks are at the image's resolution: two tiles have no canvas in common.
+    """
 
     def __init__(
         self,
@@ -30,64 +30,44 @@ class SAHISegmentationProcessor:
         slices: SliceOptions | None = None,
         resampling: Resampling = "exact",
     ) -> None:
-        """Raises: as `SegmentationProcessor`."""
+        """Load and pin the tenant's segmenter.
+
+        `options.class_agnostic` applies where tiles are merged. Within a tile, classes are kept apart.
+
+        Raises:
+            InvalidPipeline: The model has no such label.
+            ModelNotFound, InvalidModel, StorageUnavailable, DeadlineExceeded: The model cannot be loaded.
+        """
         options = options or SegmentOptions()
-        self._class_agnostic = options.class_agnostic  # as in `SAHIDetectorProcessor`
-        options = replace(options, resolution="image", class_agnostic=False)
-        self._segmenter = SegmentationProcessor(
-            tenant_id=tenant_id, worker_id=worker_id, options=options, resampling=resampling
+        segmenter = SegmentationProcessor(
+            tenant_id=tenant_id,
+            worker_id=worker_id,
+            options=replace(options, resolution="image", class_agnostic=False),
+            resampling=resampling,
         )
-        self._slices = slices or SliceOptions()
-
-    @property
-    def model(self) -> OnnxModel:
-        return self._segmenter.model
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return self._segmenter.warnings
-
-    def areas(self, image_hw: SizeHW) -> Int64Array:
-        """As `SAHIDetectorProcessor.areas`."""
-        return self._slices.areas(image_hw, self.model.export.canvas_hw)
-
-    def min_runtime(self, image_hw: SizeHW) -> tuple[int, float]:
-        """As `BoxProcessor.duration`. Raises: as `areas`."""
-        areas = self.areas(image_hw)
-        return len(areas), min_runtime_s(areas, lambda area_hw: self._segmenter.min_runtime(area_hw)[1])
+        super().__init__(segmenter, slices=slices, class_agnostic=options.class_agnostic)
 
     def process(self, image: Pixels) -> Segments:
-        """Segment (h, w, 3) uint8 RGB, strongest first.
+        """Segment (h, w, 3) uint8 RGB; return segments in px of that image, highest confidence first.
 
-        Raises: as `SAHIDetectorProcessor.process`.
+        Raises:
+            InvalidModel: The model fails on a tile.
+            ImageTooLarge: There are too many tiles, an event has not the time for them, or masks are too large.
+            DeadlineExceeded: This event has not the time for them.
         """
-        image_hw = image.shape[:2]
-        areas = self.areas(image_hw)
-        ensure_enough_time(*self.min_runtime(image_hw))
-        made: list[int] = []  # px of masks
+        mask_pixels: list[int] = []  # of each tile so far; appended by several threads
 
         def segment(tile: Pixels) -> Segments:
-            found = self._segmenter.process(tile)
-            made.append(sum(mask.pixels.size for mask in found.masks))
-            ensure_mask_pixels_allowed(sum(made))
-            return found
+            segments = self._processor.process(tile)
+            mask_pixels.append(sum(mask.pixels.size for mask in segments.masks))
+            ensure_mask_pixels_allowed(sum(mask_pixels))
+            return segments
 
-        parts = each_slice(image, areas, segment)
+        parts = self._process_tiles(image, segment)
         with stage("merge"):
-            corners = [(left, top) for left, top, _, _ in areas.tolist()]
-            found = Detections.concatenated(
-                [part.detections.shifted(*corner) for part, corner in zip(parts, corners, strict=True)]
+            merged = self._merge(
+                Detections.concatenated([part.detections.shifted(left, top) for part, (left, top) in parts])
             )
-            masks = [
-                mask.shifted(*corner) for part, corner in zip(parts, corners, strict=True) for mask in part.masks
-            ]
-            options = self._slices
-            merged = merge(
-                found,
-                kind=options.kind,
-                metric=options.metric,
-                threshold=options.threshold,
-                class_agnostic=self._class_agnostic,
-            )
+            masks = [mask.shifted(left, top) for part, (left, top) in parts for mask in part.masks]
             united = tuple(union([masks[index] for index in group.tolist()]) for group in merged.groups)
             return Segments(merged.detections, united)

@@ -1,14 +1,12 @@
-"""SegmentationProcessor: outlines of the objects that the tenant's segment model finds in an image."""
+"""SegmentationProcessor: segments an image with the tenant's segmenter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from shared.config import Config
 from shared.processors.box_processor import BoxOptions, BoxProcessor
 from shared.runtime.event_record import stage
 from shared.vision.arrays import Pixels, SizeHW
@@ -20,18 +18,14 @@ from shared.vision.masks.segments import Segments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentOptions(BoxOptions):
-    """`resolution`: masks on the model's canvas, as the reference has them, or at the image's own size."""
+    """Which segments are wanted; `resolution`: that of masks, the model's canvas or the image."""
 
     resolution: Literal["canvas", "image"] = "canvas"
 
-    @classmethod
-    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
-        """As `BoxOptions.from_json`."""
-        boxes = super(SegmentOptions, cls).from_json(options, config)  # slots made the class anew
-        return replace(boxes, resolution=options.get("resolution", "canvas"))
-
 
 class SegmentationProcessor(BoxProcessor):
+    """Runs the tenant's segmenter on whole images."""
+
     model_type = "segment"
 
     def __init__(
@@ -42,34 +36,42 @@ class SegmentationProcessor(BoxProcessor):
         options: SegmentOptions | None = None,
         resampling: Resampling = "exact",
     ) -> None:
-        """Raises: as `BoxProcessor`."""
+        """Load and pin the tenant's segmenter.
+
+        Raises:
+            InvalidPipeline: The model has no such label.
+            ModelNotFound, InvalidModel, StorageUnavailable, DeadlineExceeded: The model cannot be loaded.
+        """
         super().__init__(
             tenant_id=tenant_id, worker_id=worker_id, options=options or SegmentOptions(), resampling=resampling
         )
         self._resolution = (options or SegmentOptions()).resolution
 
     def process(self, image: Pixels, image_hw: SizeHW | None = None) -> Segments:
-        """Segment (h, w, 3) uint8 RGB, strongest first; an object with an empty mask is none.
+        """Segment an image; return segments in image px, highest confidence first, without empty masks.
 
-        `image_hw`: as for `boxes`.
+        Args:
+            image: (h, w, 3) uint8 RGB.
+            image_hw: The image's full resolution, if it was decoded at a reduced size.
 
         Raises:
-            InvalidModel: the model fails on this input, or answers with what are no boxes.
+            InvalidModel: The model fails on this input, or its boxes are invalid.
+            ImageTooLarge: The masks have too many pixels together.
         """
-        found = self.boxes(image, image_hw)
+        answer = self.boxes(image, image_hw)
         with stage("postprocess"):
-            canvas_boxes = found.detections.boxes_xyxy
-            prototypes = found.prototypes if found.prototypes is not None else np.zeros((0, 1, 1), np.float32)
+            canvas_boxes = answer.detections.boxes_xyxy
+            prototypes = answer.prototypes if answer.prototypes is not None else np.zeros((0, 1, 1), np.float32)
             detections = Detections(
-                found.letterbox.to_image_coords(canvas_boxes),
-                found.detections.confidences,
-                found.detections.class_ids,
+                answer.letterbox.to_image_coords(canvas_boxes),
+                answer.detections.confidences,
+                answer.detections.class_ids,
             )
             if self._resolution == "image":
-                masks = image_masks(found.coefficients, prototypes, canvas_boxes, found.letterbox)
+                masks = image_masks(answer.coefficients, prototypes, canvas_boxes, answer.letterbox)
                 segments = Segments(detections, tuple(masks))
             else:
-                masks = canvas_masks(found.coefficients, prototypes, canvas_boxes, found.letterbox.canvas_hw)
-                segments = Segments(detections, tuple(masks), found.letterbox)
+                masks = canvas_masks(answer.coefficients, prototypes, canvas_boxes, answer.letterbox.canvas_hw)
+                segments = Segments(detections, tuple(masks), answer.letterbox)
             order = detections.order()
             return segments[order[segments.areas[order] > 0]]

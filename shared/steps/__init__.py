@@ -1,1 +1,1 @@
-"""Steps: what part of the image is looked at, and where in the context the answer goes."""
+"""Steps: which part of an image a processor gets, and which field of the context its answer goes to."""

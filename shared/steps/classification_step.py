@@ -1,35 +1,32 @@
-"""ClassificationStep: the whole image to the tenant's classifier, its answer to `classification`."""
+"""ClassificationStep: classifies the whole image."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
-from shared.config import Config
 from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.classifier_processor import ClassifierOptions, ClassifierProcessor
+from shared.processors.options import JsonOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassificationStep:
+class ClassificationStep(JsonOptions):
+    """Runs the tenant's classifier."""
+
     model_types: ClassVar[tuple[ModelType, ...]] = ("classify",)
     needs_full_resolution: ClassVar[bool] = False
 
     options: ClassifierOptions = field(default_factory=ClassifierOptions)
 
-    @classmethod
-    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:  # noqa: ARG003 - as every step's
-        return cls(
-            options=ClassifierOptions(
-                top_k=int(options.get("top_k", 5)),
-                confidence_threshold=float(options.get("confidence_threshold", 0.0)),
-            )
-        )
-
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
-        """Raises: as `ClassifierProcessor` and its `process`."""
-        processor = ClassifierProcessor(tenant_id=ctx.tenant_id, worker_id=ctx.worker_id, options=self.options)
+        """Set `classification`.
+
+        Raises:
+            InvalidModel: The model cannot be served, or fails on this image.
+            ModelNotFound, StorageUnavailable, DeadlineExceeded: The model cannot be loaded.
+        """
+        processor = ClassifierProcessor(tenant_id=ctx.tenant_id, options=self.options)
         classification = processor.process(ctx.image)
         return replace(ctx, classification=classification, models={**ctx.models, "classify": processor.model})

@@ -1,17 +1,16 @@
-"""JoinSegmentsStep: what tiles saw of one segment becomes one: a bed longer than a tile is found in parts."""
+"""JoinSegmentsStep: joins partial segments of one object that different tiles have seen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
-from shared.config import Config
 from shared.errors import InvalidPipeline
 from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
+from shared.processors.options import JsonOptions
 from shared.vision.boxes.detections import Detections
 from shared.vision.masks.masks import ensure_mask_pixels_allowed
 from shared.vision.masks.overlap import group_overlapping, union
@@ -19,49 +18,47 @@ from shared.vision.masks.segments import Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JoinSegmentsStep:
-    """Segments of a class are one if the smaller of two has `threshold` of its pixels in common with the other.
+class JoinSegmentsStep(JsonOptions):
+    """Joins segments of a class whose masks' intersection over the smaller (IoS) is at least `threshold`.
 
-    What two tiles saw of one thing has in common what lies where they overlap: with tiles that overlap by a fifth
-    (the default) a sixth or more. Neighbours whose masks run into each other have a few hundredths.
+    Two partial masks of one object overlap in the region shared by their tiles: by a sixth or more with the
+    default tile overlap of a fifth. The masks of touching neighbours overlap by a few hundredths.
     """
 
     model_types: ClassVar[tuple[ModelType, ...]] = ()
     needs_full_resolution: ClassVar[bool] = False
 
-    threshold: float = 0.1
-
-    @classmethod
-    def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:  # noqa: ARG003 - as every step's
-        return cls(threshold=float(options.get("threshold", 0.1)))
+    threshold: float = field(default=0.1, metadata={"parse": float})
 
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
-        """Masks are at the image's own resolution then.
+        """Replace `segments`, with masks at the image's resolution, and renumber `segment_index`.
 
         Raises:
-            InvalidPipeline: no step before has looked for segments.
-            ImageTooLarge: as `Segments`.
+            InvalidPipeline: There are no segments yet.
+            ImageTooLarge: The masks have too many pixels together.
         """
         if ctx.segments is None:
-            raise InvalidPipeline("join_segments comes after a step that finds segments")
+            raise InvalidPipeline("join_segments needs a step before it that segments")
         order = ctx.segments.detections.order()
-        found = ctx.segments.detections[order]
+        detections = ctx.segments.detections[order]
         in_image = ctx.segments.in_image(ctx.image_hw)
         masks = [in_image[index] for index in order.tolist()]
-        firsts = group_overlapping(masks, found.class_ids, self.threshold)
-        kept, places = np.unique(firsts, return_inverse=True)
+        firsts = group_overlapping(masks, detections.class_ids, self.threshold)
+        kept, joined_index = np.unique(firsts, return_inverse=True)
         groups = [np.flatnonzero(firsts == first).tolist() for first in kept.tolist()]
-        corners = [found.boxes_xyxy[group] for group in groups]
-        boxes = np.array([(*each[:, :2].min(0), *each[:, 2:].max(0)) for each in corners], np.float32)
+        grouped_boxes = [detections.boxes_xyxy[group] for group in groups]
+        boxes = np.array([(*group[:, :2].min(0), *group[:, 2:].max(0)) for group in grouped_boxes], np.float32)
         ensure_mask_pixels_allowed(
             round(float((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())) if len(boxes) else 0
         )
         segments = Segments(
-            Detections(boxes.reshape(-1, 4), found.confidences[kept], found.class_ids[kept]),
+            Detections(boxes.reshape(-1, 4), detections.confidences[kept], detections.class_ids[kept]),
             tuple(union([masks[index] for index in group]) for group in groups),
         )
-        now = np.empty(len(order) + 1, np.int64)  # where each is; the last: in none
-        now[order], now[-1] = places, -1
+        new_index = np.empty(len(order) + 1, np.int64)  # by old index; the last element is for -1, no segment
+        new_index[order], new_index[-1] = joined_index, -1
         return replace(
-            ctx, segments=segments, segment_index=None if ctx.segment_index is None else now[ctx.segment_index]
+            ctx,
+            segments=segments,
+            segment_index=None if ctx.segment_index is None else new_index[ctx.segment_index],
         )

@@ -1,4 +1,4 @@
-"""SAHIDetectionStep: tiles of the image to the tenant's detector or segmenter, merged, as its answer."""
+"""SAHIDetectionStep: detects or segments on overlapping tiles of the image, and merges the answers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from shared.config import Config
 from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.box_processor import BoxOptions
+from shared.processors.options import JsonOptions
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.segmentation_processor import SegmentOptions
-from shared.processors.slices import SliceOptions
+from shared.processors.sliced_processor import SliceOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SAHIDetectionStep:
-    """`model`: whose answer is wanted, boxes (to `detections`) or masks (to `segments`)."""
+class SAHIDetectionStep(JsonOptions):
+    """Runs the tenant's detector or segmenter, by `model`, on tiles."""
 
     needs_full_resolution: ClassVar[bool] = True
 
@@ -28,20 +29,24 @@ class SAHIDetectionStep:
 
     @property
     def model_types(self) -> tuple[ModelType, ...]:
+        """The one model it uses."""
         return (self.model,)
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
-        model = options.get("model", "detect")
-        kind = BoxOptions if model == "detect" else SegmentOptions
-        return cls(
-            model=model,
-            options=kind.from_json(options, config),
-            slices=SliceOptions.from_json(options, config),
-        )
+        """Read options that the schema of pipelines has accepted; a segmenter has options of its own."""
+        step = super(SAHIDetectionStep, cls).from_json(options, config)  # `slots` replaces the class: no `super()`
+        return step if step.model == "detect" else replace(step, options=SegmentOptions.from_json(options, config))
 
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
-        """Raises: as the processors and their `process`."""
+        """Set `detections` or `segments`, and `tiles`.
+
+        Raises:
+            ImageTooLarge: There are too many tiles, an event has not the time for them, or masks are too large.
+            InvalidPipeline: The model has no such label.
+            InvalidModel: The model cannot be served, or fails on this image.
+            ModelNotFound, StorageUnavailable, DeadlineExceeded: The model cannot be loaded, or time is short.
+        """
         processor: SAHIDetectorProcessor | SAHISegmentationProcessor
         if self.model == "detect":
             processor = SAHIDetectorProcessor(
@@ -56,7 +61,7 @@ class SAHIDetectionStep:
             ctx = replace(ctx, segments=processor.process(ctx.image))
         return replace(
             ctx,
-            segment_index=None,  # of other detections, or in other segments
+            segment_index=None,  # indexed the detections, or into the segments, before
             tiles=processor.areas(ctx.image_hw),
             models={**ctx.models, self.model: processor.model},
             warnings=(*ctx.warnings, *processor.warnings),

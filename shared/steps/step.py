@@ -1,4 +1,4 @@
-"""What a step is, and which there are, by the names that pipelines call them."""
+"""Defines what a step is, and lists the steps by the names that pipelines use."""
 
 from __future__ import annotations
 
@@ -20,25 +20,29 @@ from shared.steps.within_segments_step import WithinSegmentsStep
 
 
 class Step(Protocol):
-    """Frozen; keeps nothing of a request."""
+    """A step of a pipeline; frozen, without state of any request."""
 
     @property
     def model_types(self) -> tuple[ModelType, ...]:
-        """Of the models it asks for."""
+        """The types of the models that it uses."""
         ...
 
     @property
     def needs_full_resolution(self) -> bool:
-        """Whether it needs all of an image's pixels, not only the image as a whole."""
+        """Whether the image must not be decoded at a reduced size for this step."""
         ...
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any], config: Config) -> Self:
-        """From options that the schema has accepted. Raises: InvalidPipeline: they make no sense together."""
+        """Read options that the schema of pipelines has accepted.
+
+        Raises:
+            InvalidPipeline: The options contradict each other.
+        """
         ...
 
     def execute(self, ctx: ProcessingContext) -> ProcessingContext:
-        """The context with this step's answer added."""
+        """Return the context with this step's answer added."""
         ...
 
 

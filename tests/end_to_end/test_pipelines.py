@@ -128,12 +128,12 @@ def test_a_mistake_in_pipelines_json_is_told_with_its_place(grower):
         (
             "astrology",
             {},
-            "There is no pipeline 'astrology'; there are: classify, count, detect, sahi_detect, segment",
+            "unknown pipeline 'astrology'; known pipelines: classify, count, detect, sahi_detect, segment",
         ),
-        ("detect", {"labels": ["weed"]}, "The model has no label 'weed'; it has: plant, tray"),
-        ("detect", {"top_k": 1}, "options: there is no 'top_k' here"),
-        ("detect", {"confidence_threshold": 2}, "options, at confidence_threshold: 2 is greater"),
-        ("sahi_detect", {"slice_size": 1}, "options, at slice_size: "),
+        ("detect", {"labels": ["weed"]}, "unknown label 'weed'; the model's labels: plant, tray"),
+        ("detect", {"top_k": 1}, "unknown option 'top_k'; known options: "),
+        ("detect", {"confidence_threshold": 2}, "options: confidence_threshold: 2 is greater"),
+        ("sahi_detect", {"slice_size": 1}, "options: slice_size: "),
     ],
     ids=str,
 )

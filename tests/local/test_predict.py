@@ -183,13 +183,13 @@ def test_a_folder_or_a_text_is_not_an_image(predict, photos):
 @pytest.mark.parametrize(
     ("words", "tenant", "said"),
     [
-        (["--pipeline", "detekt"], "tenant-001", "There is no pipeline 'detekt'; there are: "),
+        (["--pipeline", "detekt"], "tenant-001", "unknown pipeline 'detekt'; known pipelines: "),
         (["--pipeline", "../detect"], "tenant-001", "pipeline must be a name"),
         (["--options", "{reading: fast}"], "tenant-001", "--options '{reading: fast}' is not valid JSON"),
         (["--options", ""], "tenant-001", "--options '' is not valid JSON"),
         (["--options", '["fast"]'], "tenant-001", "options must be a JSON object, got an array"),
-        (["--options", '{"resampling": "quick"}'], "tenant-001", "options, at resampling: 'quick' is not one of"),
-        (["--options", '{"colour": 1}'], "tenant-001", "options: there is no 'colour' here; there are: "),
+        (["--options", '{"resampling": "quick"}'], "tenant-001", "options: resampling: 'quick' is not one of"),
+        (["--options", '{"colour": 1}'], "tenant-001", "unknown option 'colour'; known options: "),
         ([], "../tenant-001", "tenant_id must be 1 to 63"),
         ([], "Tenant", "tenant_id must be 1 to 63"),
     ],

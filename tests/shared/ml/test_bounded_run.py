@@ -13,7 +13,7 @@ from shared.ml import bounded_run as runs
 from shared.ml import onnx_model
 from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
-from shared.processors.slices import each_slice
+from shared.processors.sliced_processor import process_areas
 from shared.runtime import deadline
 from testing import hostile_graphs, hostile_models, models
 
@@ -52,7 +52,7 @@ def test_tiles_have_the_time_that_their_event_has():
     model = load(ENDLESS)
     areas = np.array([[0, 0, 1, 1]] * 3)
     with deadline.fail_after(0.3), pytest.raises(DeadlineExceeded):
-        each_slice(np.zeros((1, 1, 3), np.uint8), areas, lambda _: model.run(LIGHT))
+        process_areas(np.zeros((1, 1, 3), np.uint8), areas, lambda _: model.run(LIGHT))
 
 
 def test_a_model_whose_run_was_ended_does_not_run_again_for_a_while(monkeypatch):

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.errors import InvalidPipeline, StorageUnavailable
-from shared.pipeline.definitions import BUILT_IN, MAX_BYTES, PipelineRegistry, Plan, non_default_options, validate
+from shared.pipeline.definitions import BUILT_IN, MAX_BYTES, PipelineRegistry, Plan, validate
 from shared.processors.classifier_processor import ClassifierOptions
+from shared.processors.options import non_default_options
 from shared.steps.step import STEPS
 from testing.stores import MemoryStore
 
@@ -305,7 +306,7 @@ def test_a_digest_depends_neither_on_the_class_nor_on_the_order_of_fields_nor_on
 def test_without_a_file_there_are_the_built_in_ones(pipelines, store):
     assert steps("detect", pipelines)
     with pytest.raises(
-        InvalidPipeline, match="no pipeline 'mine'; there are: classify, count, detect, sahi_detect"
+        InvalidPipeline, match="unknown pipeline 'mine'; known pipelines: classify, count, detect, sahi_detect"
     ):
         steps("mine", pipelines)
 
@@ -321,13 +322,15 @@ def test_a_tenant_s_own_are_beside_the_built_in_ones_and_before_them(pipelines, 
     [segment] = steps("segment", pipelines)
     assert segment.run_lengths
     assert len(steps("count", pipelines)) == 3
-    with pytest.raises(InvalidPipeline, match="'yours'; there are: classify, count, detect, mine"):
+    with pytest.raises(
+        InvalidPipeline, match="unknown pipeline 'yours'; known pipelines: classify, count, detect, mine"
+    ):
         steps("yours", pipelines)
 
 
 def test_another_tenant_has_none_of_them(pipelines, store):
     put(store, one("detect"))
-    with pytest.raises(InvalidPipeline, match="no pipeline 'mine'"):
+    with pytest.raises(InvalidPipeline, match="unknown pipeline 'mine'"):
         pipelines.plan("tenant-002", "mine", {})
 
 
@@ -350,33 +353,33 @@ MISTAKES = {
     "too large": (b'{"mine": "' + b"x" * MAX_BYTES + b'"}', "more than 1048576 bytes"),
     "a list": ([], "pipelines.json: [] is not of type 'object'"),
     "a name that is none": ({"My Own": {"steps": [{"step": "detect"}]}}, "'My Own'"),
-    "a pipeline that is none": ({"mine": 3}, "at mine: 3 is not of type 'object'"),
-    "no steps": ({"mine": {}}, "at mine: 'steps' is a required property"),
-    "an empty one": ({"mine": {"steps": []}}, "at mine.steps: "),
-    "too many steps": ({"mine": {"steps": [{"step": "detect"}] * 17}}, "at mine.steps: "),
+    "a pipeline that is none": ({"mine": 3}, ": mine: 3 is not of type 'object'"),
+    "no steps": ({"mine": {}}, ": mine: 'steps' is a required property"),
+    "an empty one": ({"mine": {"steps": []}}, ": mine.steps: "),
+    "too many steps": ({"mine": {"steps": [{"step": "detect"}] * 17}}, ": mine.steps: "),
     "too many pipelines": ({f"p{n}": {"steps": [{"step": "detect"}]} for n in range(65)}, "too many properties"),
-    "a step that is none": ({"mine": {"steps": [{"step": "detect"}, 4]}}, "at mine.steps[1]: 4 is not of type"),
-    "a step without a name": ({"mine": {"steps": [{}]}}, "at mine.steps[0]: 'step' is a required property"),
-    "an unknown step": (one("astrology"), "at mine.steps[0].step: 'astrology' is not one of ['detect', 'segment'"),
-    "a step of another type": ({"mine": {"steps": [{"step": ["detect"]}]}}, "at mine.steps[0].step: "),
+    "a step that is none": ({"mine": {"steps": [{"step": "detect"}, 4]}}, ": mine.steps[1]: 4 is not of type"),
+    "a step without a name": ({"mine": {"steps": [{}]}}, ": mine.steps[0]: 'step' is a required property"),
+    "an unknown step": (one("astrology"), ": mine.steps[0].step: 'astrology' is not one of ['detect', 'segment'"),
+    "a step of another type": ({"mine": {"steps": [{"step": ["detect"]}]}}, ": mine.steps[0].step: "),
     "beside its options": ({"mine": {"steps": [{"step": "detect", "option": {}}]}}, "'option' was unexpected"),
-    "beside its steps": ({"mine": {"steps": [{"step": "detect"}], "models": 1}}, "at mine: "),
-    "an unknown option": (one("detect", colour="red"), "at mine.steps[0].options: "),
-    "another step's option": (one("classify", labels=[]), "at mine.steps[0].options: "),
+    "beside its steps": ({"mine": {"steps": [{"step": "detect"}], "models": 1}}, ": mine: "),
+    "an unknown option": (one("detect", colour="red"), ": mine.steps[0].options: "),
+    "another step's option": (one("classify", labels=[]), ": mine.steps[0].options: "),
     "an option of another type": (
         one("segment_filter", min_area="5"),
-        "at mine.steps[0].options.min_area: '5' is not",
+        ": mine.steps[0].options.min_area: '5' is not",
     ),
-    "too little": (one("segment_filter", min_area=-1), "at mine.steps[0].options.min_area: -1 is less than"),
-    "no number but a bool": (one("detect", max_detections=True), "at mine.steps[0].options.max_detections: True"),
-    "a fraction": (one("detect", max_detections=1.5), "at mine.steps[0].options.max_detections: 1.5"),
+    "too little": (one("segment_filter", min_area=-1), ": mine.steps[0].options.min_area: -1 is less than"),
+    "no number but a bool": (one("detect", max_detections=True), ": mine.steps[0].options.max_detections: True"),
+    "a fraction": (one("detect", max_detections=1.5), ": mine.steps[0].options.max_detections: 1.5"),
     "too much": (
         one("detect", confidence_threshold={"plant": 2}),
         "options.confidence_threshold.plant: 2 is greater",
     ),
     "a threshold for nobody": (
         one("detect", confidence_threshold={}),
-        "at mine.steps[0].options.confidence_threshold",
+        ": mine.steps[0].options.confidence_threshold",
     ),
     "beyond every number": (one("segment_filter", min_area=10**400), "is greater than the maximum of 1000000000"),
     "infinite": (
@@ -385,24 +388,24 @@ MISTAKES = {
     ),
     "a limit beyond every number": (
         one("size_statistics", bands=[{"name": "a", "below": 10**400}, {"name": "b"}]),
-        "at mine.steps[0].options.bands[0].below: ",
+        ": mine.steps[0].options.bands[0].below: ",
     ),
-    "a label twice": (one("detect", labels=["a", "a"]), "at mine.steps[0].options.labels: "),
+    "a label twice": (one("detect", labels=["a", "a"]), ": mine.steps[0].options.labels: "),
     "very many things that are no labels": (
         one("detect", labels=[[n, str(n)] for n in range(900)]),
-        "at mine.steps[0].options.labels[0]: ",
+        ": mine.steps[0].options.labels[0]: ",
     ),
-    "a size of one side": (one("sahi_detect", slice_size=[640]), "at mine.steps[0].options.slice_size: "),
-    "a size too small": (one("sahi_detect", slice_size=16), "at mine.steps[0].options.slice_size: "),
-    "an overlap of all": (one("within_segments", overlap=1), "at mine.steps[0].options.overlap: "),
+    "a size of one side": (one("sahi_detect", slice_size=[640]), ": mine.steps[0].options.slice_size: "),
+    "a size too small": (one("sahi_detect", slice_size=16), ": mine.steps[0].options.slice_size: "),
+    "an overlap of all": (one("within_segments", overlap=1), ": mine.steps[0].options.overlap: "),
     "bands that do not rise": (
         one("size_statistics", bands=[{"name": "a", "below": 2}, {"name": "b", "below": 1}, {"name": "c"}]),
-        "at mine.steps[0]: bands: `below` rises",
+        ": mine.steps[0]: bands: `below` must increase",
     ),
     "the second pipeline": (
         one("detect")
         | {"a-b": {"steps": [{"step": "segment"}, {"step": "aggregate", "options": {"by": "label"}}]}},
-        "at a-b.steps[1].options: ",
+        ": a-b.steps[1].options: ",
     ),
 }
 
@@ -416,7 +419,7 @@ def test_a_mistake_is_told_with_its_place(what, pipelines, store):
         with pytest.raises(InvalidPipeline) as caught:
             steps("mine", pipelines)
         assert sentence in str(caught.value)
-        assert str(caught.value).startswith("pipelines.json")
+        assert str(caught.value).startswith("pipelines.json:")
         assert len(str(caught.value)) < 600
         str(caught.value).encode()
     assert time.monotonic() - started < 5, "a stranger's document costs little"
@@ -465,17 +468,17 @@ def test_whatever_a_tenant_writes_it_is_a_pipeline_or_a_mistake(step, options):
         (
             "detect",
             {"colour": "red"},
-            "there is no 'colour' here; there are: class_agnostic, confidence_threshold",
+            "unknown option 'colour'; known options: class_agnostic, confidence_threshold",
         ),
-        ("detect", {"resolution": "image"}, "there is no 'resolution' here"),
-        ("detect", {"confidence_threshold": 2}, "options, at confidence_threshold: "),
-        ("detect", {"confidence_threshold": "high"}, "options, at confidence_threshold: "),
-        ("detect", {"labels": "plant"}, "options, at labels: "),
-        ("detect", {"labels": [1]}, "options, at labels[0]: "),
-        ("detect", {"x" * 5000: 1}, "there is no 'xxx"),
-        ("detect", {"\n": 1}, r"there is no '\n' here"),
-        ("count", {"top_k": 1}, "there is no 'top_k' here"),
-        ("classify", {"confidence_threshold": {"healthy": 0.5}}, "options, at confidence_threshold: "),
+        ("detect", {"resolution": "image"}, "unknown option 'resolution'"),
+        ("detect", {"confidence_threshold": 2}, "options: confidence_threshold: "),
+        ("detect", {"confidence_threshold": "high"}, "options: confidence_threshold: "),
+        ("detect", {"labels": "plant"}, "options: labels: "),
+        ("detect", {"labels": [1]}, "options: labels[0]: "),
+        ("detect", {"x" * 5000: 1}, "unknown option 'xxx"),
+        ("detect", {"\n": 1}, r"unknown option '\n'"),
+        ("count", {"top_k": 1}, "unknown option 'top_k'"),
+        ("classify", {"confidence_threshold": {"healthy": 0.5}}, "options: confidence_threshold: "),
     ],
 )
 def test_options_that_make_no_sense_are_said(name, options, sentence, pipelines):
@@ -487,7 +490,7 @@ def test_options_that_make_no_sense_are_said(name, options, sentence, pipelines)
 
 def test_a_step_without_options_leaves_only_resampling_to_ask_for(pipelines, store):
     put(store, {"mine": {"steps": [{"step": "aggregate"}]}})
-    with pytest.raises(InvalidPipeline, match=r"there are: resampling$"):
+    with pytest.raises(InvalidPipeline, match=r"known options: resampling$"):
         steps("mine", pipelines, labels=[])
 
 
@@ -597,7 +600,7 @@ def test_a_deleted_file_is_gone_and_one_that_comes_back_is_there(store, pipeline
     put(store, one("detect"))
     assert steps("mine", pipelines)
     store.remove(OWN)
-    with pytest.raises(InvalidPipeline, match="no pipeline 'mine'"):
+    with pytest.raises(InvalidPipeline, match="unknown pipeline 'mine'"):
         steps("mine", pipelines)
     assert steps("detect", pipelines)
     put(store, one("detect"))

@@ -282,11 +282,11 @@ def test_a_pipeline_of_a_tenant_is_read_as_it_says_and_a_request_may_say_otherwi
 @pytest.mark.parametrize("resampling", ["quick", "", None, True, ["fast"], {"fast": 1}])
 def test_an_unknown_resampling_is_refused_with_its_place(resampling, store, run):
     put(store, saved(large(1)), detect=models.detect())
-    with pytest.raises(InvalidPipeline, match=r"^options, at resampling: .* is not one of"):
+    with pytest.raises(InvalidPipeline, match=r"^options: resampling: .* is not one of"):
         run(resampling=resampling)
     own = {"mine": {"steps": [{"step": "detect"}], "resampling": resampling}}
     store.put("models/tenant-001/pipelines.json", json.dumps(own).encode())
-    with pytest.raises(InvalidPipeline, match=r"^pipelines.json, at mine.resampling: .* is not one of"):
+    with pytest.raises(InvalidPipeline, match=r"^pipelines.json: mine.resampling: .* is not one of"):
         run("mine")
 
 

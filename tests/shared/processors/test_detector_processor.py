@@ -199,7 +199,7 @@ def test_what_a_file_cannot_honour_is_said(kind, options, words, put_model):
 @pytest.mark.parametrize("kind", models.KINDS)
 def test_a_label_that_the_model_does_not_have_is_named_with_those_it_has(kind, options, put_model):
     put_model(models.planted(kind, labels=THREE, metadata={"names": str(list(THREE))}))
-    with pytest.raises(InvalidPipeline, match="'weed'; it has: plant, tray, pot"):
+    with pytest.raises(InvalidPipeline, match="'weed'; the model's labels: plant, tray, pot"):
         DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(**options))
 
 

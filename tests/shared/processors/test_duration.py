@@ -8,11 +8,11 @@ import pytest
 from shared.errors import DeadlineExceeded, ImageTooLarge
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processing_context import ProcessingContext
+from shared.processors.base_processor import ensure_enough_time
 from shared.processors.detector_processor import DetectorProcessor
-from shared.processors.duration import ensure_enough_time
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
-from shared.processors.slices import SliceOptions, min_runtime_s
+from shared.processors.sliced_processor import SliceOptions, min_runtime_s
 from shared.runtime import deadline
 from shared.runtime.event_record import event_record
 from shared.steps.segmentation_step import SegmentationStep
@@ -43,7 +43,7 @@ def test_too_much_for_any_event_is_refused_and_too_much_for_this_one_comes_again
         if error is None:
             ensure_enough_time(7, least)
             return
-        with pytest.raises(error, match=rf"7 runs of the model, {least:g} s at least"):
+        with pytest.raises(error, match=rf"7 runs of the model, which take at least {least:g} s"):
             ensure_enough_time(7, least)
 
 
@@ -52,7 +52,7 @@ def test_without_a_deadline_nothing_is_hopeless():
 
 
 def test_areas_take_what_each_of_their_sizes_takes_several_at_a_time(monkeypatch):
-    monkeypatch.setattr("shared.processors.slices.available_cpus", lambda: 4)
+    monkeypatch.setattr("shared.processors.sliced_processor.available_cpus", lambda: 4)
     areas = np.array([[0, 0, 10, 20], [5, 5, 15, 25], [0, 0, 100, 200]])
     assert min_runtime_s(areas, lambda hw: {(20, 10): 1.0, (200, 100): 6.0}[hw]) == (1 + 1 + 6) / 4
 
@@ -74,7 +74,8 @@ def test_tiles_that_take_longer_than_an_event_may_are_refused_before_the_first(
     assert runs == 60 * 60 + 1
     with event_record() as summary, deadline.fail_after(least / 2):
         with pytest.raises(
-            ImageTooLarge, match=f"3601 runs of the model, .* s at least; an event has {least / 2:g} s"
+            ImageTooLarge,
+            match=f"3601 runs of the model, which take at least .* s; the limit for an event is {least / 2:g} s",
         ):
             sliced.process(black((960, 960)))
         assert "slices" not in summary.timings_ms
@@ -108,7 +109,7 @@ def test_segments_that_take_longer_together_than_an_event_may_are_refused(kind, 
     )
     runs, least = processor.min_runtime((8, 8))
     with event_record() as summary, deadline.fail_after(least * 8):
-        with pytest.raises(ImageTooLarge, match=f"takes {16 * runs} runs"):
+        with pytest.raises(ImageTooLarge, match=f"needs {16 * runs} runs"):
             step.execute(ctx)
         assert not {"slices", "infer"} & set(summary.timings_ms)
 

@@ -131,7 +131,7 @@ def test_an_unknown_label_and_a_missing_model(put_model):
     with pytest.raises(ModelNotFound, match="'segment'"):
         SegmentationProcessor(tenant_id="tenant-001")
     put_model(models.segment(SHAPES), "segment")
-    with pytest.raises(InvalidPipeline, match="'weed'; it has: bed, path"):
+    with pytest.raises(InvalidPipeline, match="'weed'; the model's labels: bed, path"):
         SegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(labels=("weed",)))
 
 

@@ -15,7 +15,7 @@ from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
-from shared.processors.slices import MAX_TILES, SliceOptions, each_slice
+from shared.processors.sliced_processor import MAX_TILES, SliceOptions, process_areas
 from shared.vision.boxes.merge import MergeKind, OverlapMetric
 from testing import models
 from testing.scenes import BLUE, RED, scattered, scene, white
@@ -219,7 +219,7 @@ def test_a_tile_is_the_model_s_own_size_unless_a_setting_or_an_option_says_other
 def test_too_many_tiles_are_refused_before_they_are_made(put_model):
     put_model(BLOBS)
     tiny = SliceOptions(slice_hw=(32, 32), overlap=0.9)
-    with pytest.raises(ImageTooLarge, match=f"tiles of 32 x 32 px; up to {MAX_TILES}"):
+    with pytest.raises(ImageTooLarge, match=f"tiles of 32 x 32 px; the limit is {MAX_TILES}"):
         detector(tiny).areas((60_000, 60_000))
     assert len(detector(SliceOptions(slice_hw=(32, 32), overlap=0.0)).areas((2048, 2048))) == MAX_TILES + 1
 
@@ -279,11 +279,11 @@ def test_the_same_image_gives_the_same_answer_every_time(put_model):
     assert len(answers) == 1
 
 
-def test_each_slice_answers_in_the_order_of_the_areas():
+def test_process_areas_answers_in_the_order_of_the_areas():
     image = np.arange(64, dtype=np.uint8).reshape(8, 8, 1).repeat(3, axis=2)
     areas = np.array([[x, y, x + 1, y + 1] for y in range(8) for x in range(8)])
-    assert each_slice(image, areas, lambda tile: int(tile[0, 0, 0])) == list(range(64))
-    assert each_slice(image, areas[:0], lambda tile: tile) == []
+    assert process_areas(image, areas, lambda tile: int(tile[0, 0, 0])) == list(range(64))
+    assert process_areas(image, areas[:0], lambda tile: tile) == []
 
 
 def test_tiles_run_on_the_worker_whose_runs_take_one_thread(put_model):

@@ -49,10 +49,10 @@ def test_an_image_in_which_nothing_is_found_has_an_empty_answer_and_not_none(sto
     assert set(after.models) == {"detect"}
 
 
-def test_the_worker_of_the_context_is_the_worker_of_the_model(store):
+def test_execute_uses_model_of_worker_0(store):
     store.put("models/tenant-001/detect.onnx", models.detect())
-    DetectionStep().execute(context(worker_id=3))
-    assert ModelCache.keys() == ["tenant-001_detect_worker_3"]
+    DetectionStep().execute(context())
+    assert ModelCache.keys() == ["tenant-001_detect_worker_0"]
 
 
 def test_without_the_tenant_s_model_there_is_no_answer(store):

@@ -8,7 +8,7 @@ import pytest
 from shared.config import Config
 from shared.errors import ImageTooLarge, InvalidPipeline
 from shared.processing_context import ProcessingContext
-from shared.processors.slices import SliceOptions
+from shared.processors.sliced_processor import SliceOptions
 from shared.steps.join_segments_step import JoinSegmentsStep
 from shared.steps.sahi_detection_step import SAHIDetectionStep
 from shared.vision.boxes.detections import Detections
@@ -111,7 +111,7 @@ def test_what_tiles_saw_of_a_long_bed_is_joined(put_model):
 
 
 def test_before_there_are_segments_it_says_so():
-    with pytest.raises(InvalidPipeline, match="join_segments comes after a step that finds segments"):
+    with pytest.raises(InvalidPipeline, match="join_segments needs a step before it that segments"):
         JoinSegmentsStep().execute(ProcessingContext(tenant_id="tenant-001", image=scene(IMAGE_HW)))
 
 

@@ -9,7 +9,7 @@ from shared.ml.model_cache import ModelCache
 from shared.processing_context import ProcessingContext
 from shared.processors.box_processor import BoxOptions
 from shared.processors.segmentation_processor import SegmentOptions
-from shared.processors.slices import SliceOptions
+from shared.processors.sliced_processor import SliceOptions
 from shared.steps.aggregate_step import AggregateStep
 from shared.steps.classification_step import ClassificationStep
 from shared.steps.detection_step import DetectionStep
@@ -125,7 +125,7 @@ def test_of_no_segments_none_are_kept(options, segmented):
 
 @pytest.mark.parametrize("beds", [(), BEDS])
 def test_a_label_that_there_is_not_is_said_whatever_was_found(beds, segmented):
-    with pytest.raises(InvalidPipeline, match="'pond'; it has: bed, path"):
+    with pytest.raises(InvalidPipeline, match="'pond'; the model's labels: bed, path"):
         SegmentFilterStep(labels=("pond",)).execute(segmented(beds=beds))
 
 
@@ -237,7 +237,7 @@ def test_options_are_those_of_the_detector(segmented):
     ctx = segmented(INSIDE, BEDS[:2])
     step = WithinSegmentsStep.from_json({"labels": ["tray"]}, CONFIG)
     assert [box[4] for box in boxes(step.execute(ctx))] == [BLUE]
-    with pytest.raises(InvalidPipeline, match="'bed'; it has: plant, tray"):
+    with pytest.raises(InvalidPipeline, match="'bed'; the model's labels: plant, tray"):
         WithinSegmentsStep(options=BoxOptions(labels=("bed",))).execute(ctx)
 
 
@@ -399,11 +399,11 @@ def test_a_classification_is_added(put_model):
 @pytest.mark.parametrize(
     ("step", "sentence"),
     [
-        (SegmentFilterStep(), "segment_filter comes after a step that finds segments"),
-        (WithinSegmentsStep(), "within_segments comes after a step that finds segments"),
-        (AggregateStep(), "aggregate comes after a step that finds something"),
-        (SizeStatisticsStep(), "size_statistics comes after a step that finds detections"),
-        (SizeStatisticsStep(of="segments"), "size_statistics comes after a step that finds segments"),
+        (SegmentFilterStep(), "segment_filter needs a step before it that segments"),
+        (WithinSegmentsStep(), "within_segments needs a step before it that segments"),
+        (AggregateStep(), "aggregate needs a step before it that detects or segments"),
+        (SizeStatisticsStep(), "size_statistics needs a step before it that makes detections"),
+        (SizeStatisticsStep(of="segments"), "size_statistics needs a step before it that makes segments"),
     ],
     ids=str,
 )
