@@ -11,7 +11,7 @@ from benchmarks.network import detect_model
 from benchmarks.table import Figure, Table
 from shared.ml.model_cache import ModelCache
 from shared.ml.onnx_model import OnnxModel
-from testing.stores import MemoryStore
+from testing.memory_store import MemoryStore
 
 TENANT: Final = "tenant-001"
 PATH: Final = f"models/{TENANT}/detect.onnx"

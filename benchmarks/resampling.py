@@ -25,7 +25,7 @@ from shared.processors.box_processor import BoxOptions, fit_to_canvas, min_decod
 from shared.processors.detector_processor import DetectorProcessor
 from shared.vision.images import codec
 from shared.vision.images.letterbox import Resampling
-from testing.stores import MemoryStore
+from testing.memory_store import MemoryStore
 
 MODELS: Final = Path(__file__).parents[1] / "samples" / "models"
 CANVAS_PX: Final = 640

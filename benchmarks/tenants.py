@@ -9,7 +9,7 @@ import numpy as np
 
 from shared.ml.model_cache import ModelCache
 from shared.ml.output_layout import ModelType
-from testing.stores import MemoryStore
+from testing.memory_store import MemoryStore
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from shared.ml.model_cache import ModelCache
 from shared.pipeline.runner import PipelineRunner
 from shared.runtime.event_record import event_record
 from shared.vision.images import codec
-from testing.stores import MemoryStore
+from testing.memory_store import MemoryStore
 
 TENANT: Final = "tenant-001"
 SIZE_WH: Final = (1280, 960)

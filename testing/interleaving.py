@@ -1,155 +1,189 @@
-"""Threads that take turns as they are told: every storage call is a step, and between two steps anybody may go.
+"""A scheduler of threads that explores interleavings: a small, stateless model checker.
 
-A schedule is a list of choices, so a story can be told again, in every order there is, and broken off anywhere.
+Every storage call is a step, and only one thread runs at a time, from one step to the next. A schedule is a list
+of choices of the next thread, so a scenario can be replayed, explored in every order, and crashed at every step.
 """
 
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+STEP_TIMEOUT_S = 30
+
+Option = tuple[int, bool]  # the number of an actor, and whether it crashes there
+Choose = Callable[[Sequence[Option]], Option]
 
 
 class Crash(BaseException):
-    """The process is killed: nothing of ours may catch this."""
+    """The process is killed: no code under test may catch this."""
 
 
-class _Over(BaseException):
-    """The schedule is ended: whoever still waits for a turn goes home."""
+class _ScheduleEnded(BaseException):
+    """Ends the threads that still wait for a step."""
 
 
 class _Actor:
-    def __init__(self, number, act):
-        self.number, self.act = number, act
-        self.turn = threading.Semaphore(0)
-        self.mortal = self.crash = self.rests = self.over = self.ended = False
-        self.failure = None
+    def __init__(self, number: int, action: Callable[[], object]) -> None:
+        self.number, self.action = number, action
+        self.resume = threading.Semaphore(0)
+        self.killable = self.crashes = self.waits_for_others = self.cancelled = self.ended = False
+        self.failure: BaseException | None = None
 
 
 class Schedule:
-    """Runs actors (functions without arguments, in threads) one step at a time.
+    """Runs actions in threads, one step at a time.
 
-    `choose` is given the options, (number of an actor, whether it is killed there), and gives one of them.
-    `look` is called between any two steps: what a reader could see. `crashes`, `switches`: how often somebody is
-    killed at most, and how often the turn is taken from one who could go on (None: ever so often). `patient`:
-    who was killed comes again when all others have ended, as it is with a pause between deliveries.
+    Args:
+        choose: picks one of the options for the next step.
+        observe: called between any two steps: what a reader could see.
+        max_crashes: how many crashes there may be.
+        max_switches: how many times an actor that could go on may be preempted; None for no limit.
+        restart_crashed_last: whether a crashed actor goes on only when all others have ended, as if there were a
+            long pause before the redelivery.
     """
 
-    def __init__(self, choose, look=lambda: None, *, crashes=0, switches=None, patient=False):
-        self._choose, self._look = choose, look
-        self._crashes = crashes
-        self._switches = switches
-        self._patient = patient
-        self._actors = {}
-        self._back = threading.Semaphore(0)
+    def __init__(
+        self,
+        choose: Choose,
+        observe: Callable[[], object] = lambda: None,
+        *,
+        max_crashes: int = 0,
+        max_switches: int | None = None,
+        restart_crashed_last: bool = False,
+    ) -> None:
+        self._choose, self._observe = choose, observe
+        self._crashes_left = max_crashes
+        self._switches_left = max_switches
+        self._restart_crashed_last = restart_crashed_last
+        self._actors: dict[threading.Thread, _Actor] = {}
+        self._yielded = threading.Semaphore(0)
 
-    def step(self, *, mortal=False):
-        """What an actor does before each of its steps: wait for its turn, or be killed there if it is mortal."""
+    def step(self, *, killable: bool = False) -> None:
+        """Wait until this thread is chosen; raise Crash if it is chosen to crash here, which takes `killable`."""
         actor = self._actors.get(threading.current_thread())
         if actor is None:
-            return  # the reader, or somebody before the story begins
-        actor.mortal = mortal
-        self._back.release()
-        assert actor.turn.acquire(timeout=30)
-        if actor.over:
-            raise _Over
-        if actor.crash:
-            actor.crash = False
+            return  # the reader, or a call before the schedule begins
+        actor.killable = killable
+        self._yielded.release()
+        assert actor.resume.acquire(timeout=STEP_TIMEOUT_S)
+        if actor.cancelled:
+            raise _ScheduleEnded
+        if actor.crashes:
+            actor.crashes = False
             raise Crash
 
-    def run(self, *acts):
-        """Until all have ended. Raises what any of them failed with, or `look`."""
-        actors = [_Actor(number, act) for number, act in enumerate(acts)]
+    def run(self, *actions: Callable[[], object]) -> None:
+        """Run the actions until all have ended; raise what one of them, or `observe`, raised."""
+        actors = [_Actor(number, action) for number, action in enumerate(actions)]
         for actor in actors:
-            thread = threading.Thread(target=self._live, args=(actor,), daemon=True)
+            thread = threading.Thread(target=self._run_actor, args=(actor,), daemon=True)
             self._actors[thread] = actor
             thread.start()
-            assert self._back.acquire(timeout=30)
+            assert self._yielded.acquire(timeout=STEP_TIMEOUT_S)
         try:
-            self._take_turns(actors)
+            self._run_steps(actors)
         finally:
             for actor in actors:
-                actor.over = True
-                actor.turn.release()
+                actor.cancelled = True
+                actor.resume.release()
             for thread in self._actors:
-                thread.join(30)
+                thread.join(STEP_TIMEOUT_S)
 
-    def _take_turns(self, actors):
+    def _run_steps(self, actors: Sequence[_Actor]) -> None:
         last = actors[0]
         while True:
-            self._look()
-            waiting = [actor for actor in actors if not actor.ended]
-            if not waiting:
+            self._observe()
+            options = self._options(actors, last)
+            if not options:
                 return
-            if not all(actor.rests for actor in waiting):
-                waiting = [actor for actor in waiting if not actor.rests]
-            if self._switches == 0 and last in waiting:
-                waiting = [last]
-            options = [(actor.number, False) for actor in sorted(waiting, key=lambda actor: actor is not last)]
-            if self._crashes:
-                options += [(actor.number, True) for actor in waiting if actor.mortal]
-            number, crash = self._choose(options)
+            number, crashes = self._choose(options)
             actor = actors[number]
-            if self._switches and actor is not last and not last.ended:
-                self._switches -= 1
-            self._crashes -= crash
-            actor.crash, last = crash, actor
-            actor.rests = crash and self._patient
-            actor.turn.release()
-            assert self._back.acquire(timeout=30)
+            if self._switches_left and actor is not last and not last.ended:
+                self._switches_left -= 1
+            self._crashes_left -= crashes
+            actor.crashes, last = crashes, actor
+            actor.waits_for_others = crashes and self._restart_crashed_last
+            actor.resume.release()
+            assert self._yielded.acquire(timeout=STEP_TIMEOUT_S)
             if actor.failure:
                 raise actor.failure
 
-    def _live(self, actor):
+    def _options(self, actors: Sequence[_Actor], last: _Actor) -> list[Option]:
+        """Return the choices for the next step: first to go on with `last`."""
+        ready = [actor for actor in actors if not actor.ended]
+        if not all(actor.waits_for_others for actor in ready):
+            ready = [actor for actor in ready if not actor.waits_for_others]
+        if self._switches_left == 0 and last in ready:
+            ready = [last]
+        options = [(actor.number, False) for actor in sorted(ready, key=lambda actor: actor is not last)]
+        if self._crashes_left:
+            options += [(actor.number, True) for actor in ready if actor.killable]
+        return options
+
+    def _run_actor(self, actor: _Actor) -> None:
         try:
             self.step()
-            actor.act()
-        except _Over:
+            actor.action()
+        except _ScheduleEnded:
             pass
-        except BaseException as failure:  # noqa: BLE001 - raised where the story is told
+        except BaseException as failure:  # noqa: BLE001 - raised by `run`
             actor.failure = failure
         finally:
             actor.ended = True
-            self._back.release()
+            self._yielded.release()
 
 
-def in_every_order(tell):
-    """Call `tell` with a `choose` again and again, until it has chosen in every way it can. Gives how often."""
-    beginning, count = [], 0
+def explore_schedules(scenario: Callable[[Choose], object]) -> int:
+    """Run `scenario` with a new `choose` until all choices have been made; return how many runs there were.
+
+    This is a depth-first search: each run repeats a prefix of the last one's choices and takes the next option at
+    its end.
+    """
+    prefix: list[int] = []
+    count = 0
     while True:
-        chosen = []
+        chosen: list[tuple[int, int]] = []  # index of the option, how many options there were
 
-        def choose(options, *, beginning=beginning, chosen=chosen):
-            index = beginning[len(chosen)] if len(chosen) < len(beginning) else 0
+        def choose(
+            options: Sequence[Option],
+            *,
+            prefix: Sequence[int] = tuple(prefix),
+            chosen: list[tuple[int, int]] = chosen,
+        ) -> Option:
+            index = prefix[len(chosen)] if len(chosen) < len(prefix) else 0
             chosen.append((index, len(options)))
             return options[index]
 
-        tell(choose)
+        scenario(choose)
         count += 1
         while chosen and chosen[-1][0] + 1 == chosen[-1][1]:
             chosen.pop()
         if not chosen:
             return count
-        beginning = [index for index, _ in chosen[:-1]] + [chosen[-1][0] + 1]
+        prefix = [index for index, _ in chosen[:-1]] + [chosen[-1][0] + 1]
 
 
-class Stepwise:
-    """A store whose every call on a name that begins in one of these ways is a step of a schedule's."""
+class SteppedStore:
+    """A store in which every call on a name with one of the prefixes is a step of a schedule."""
 
-    def __init__(self, store, *beginnings):
+    def __init__(self, store: Any, *prefixes: str) -> None:
         self._store = store
-        self._beginnings = beginnings
-        self.schedule = None
+        self._prefixes = prefixes
+        self.schedule: Schedule | None = None
 
-    def stat(self, bucket, name, **how):
-        return self._stepping("stat", bucket, name, **how)
+    def stat(self, bucket: str, name: str, **options: Any) -> Any:
+        return self._call("stat", bucket, name, **options)
 
-    def changed(self, bucket, name, **how):
-        return self._stepping("changed", bucket, name, **how)
+    def changed(self, bucket: str, name: str, **options: Any) -> Any:
+        return self._call("changed", bucket, name, **options)
 
-    def read(self, bucket, name, **how):
-        return self._stepping("read", bucket, name, **how)
+    def read(self, bucket: str, name: str, **options: Any) -> Any:
+        return self._call("read", bucket, name, **options)
 
-    def write(self, bucket, name, data, **how):
-        return self._stepping("write", bucket, name, data, **how)
+    def write(self, bucket: str, name: str, data: bytes, **options: Any) -> Any:
+        return self._call("write", bucket, name, data, **options)
 
-    def _stepping(self, verb, bucket, name, *data, **how):
-        if self.schedule and name.startswith(self._beginnings):
-            self.schedule.step(mortal=True)
-        return getattr(self._store, verb)(bucket, name, *data, **how)
+    def _call(self, verb: str, bucket: str, name: str, *data: bytes, **options: Any) -> Any:
+        if self.schedule and name.startswith(self._prefixes):
+            self.schedule.step(killable=True)
+        return getattr(self._store, verb)(bucket, name, *data, **options)

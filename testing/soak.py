@@ -16,9 +16,9 @@ import psutil
 
 from local.trigger import UPLOAD
 from testing import models
-from testing.accounts import Account, Found, Upload, account
 from testing.fault_plan import RandomFaults
 from testing.faulty_stack import ACKNOWLEDGED, FaultyStack, wait_until
+from testing.ledger import Account, Found, Upload, account
 from testing.pictures import picture
 
 TENANTS = [f"tenant-{number:03}" for number in range(1, 6)]

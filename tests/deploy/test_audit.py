@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testing import faults
+from testing import scripted_server
 
 Audit = Callable[..., tuple[int, str]]
 
@@ -46,12 +46,12 @@ def package_count(root: Path) -> int:
     return len(set(lines))
 
 
-def advisories(*results: Mapping[str, object]) -> faults.Answer:
-    return faults.Answer(body=json.dumps({"results": results}).encode())
+def advisories(*results: Mapping[str, object]) -> scripted_server.Response:
+    return scripted_server.Response(body=json.dumps({"results": results}).encode())
 
 
 def test_audit_passes_without_advisories(audit: Audit, package_count: int) -> None:
-    with faults.storage_that_answers(advisories(*[{}] * package_count)) as (url, requests):
+    with scripted_server.serve_responses(advisories(*[{}] * package_count)) as (url, requests):
         assert audit(url) == (0, f"audit: {package_count} packages, 0 with known vulnerabilities\n")
 
     assert requests == ["POST /v1/querybatch"]
@@ -60,7 +60,7 @@ def test_audit_passes_without_advisories(audit: Audit, package_count: int) -> No
 def test_audit_fails_with_an_advisory_and_names_package_and_locks(audit: Audit, package_count: int) -> None:
     first = {"vulns": [{"id": "GHSA-1"}, {"id": "PYSEC-2"}]}
 
-    with faults.storage_that_answers(advisories(first, *[{}] * (package_count - 1))) as (url, _):
+    with scripted_server.serve_responses(advisories(first, *[{}] * (package_count - 1))) as (url, _):
         status, output = audit(url)
 
     assert status == 1
@@ -69,11 +69,19 @@ def test_audit_fails_with_an_advisory_and_names_package_and_locks(audit: Audit, 
 
 @pytest.mark.parametrize(
     "answer",
-    [faults.Answer(503), faults.Answer(body=b"<html>"), advisories(), advisories({}), faults.RESET],
+    [
+        scripted_server.Response(503),
+        scripted_server.Response(body=b"<html>"),
+        advisories(),
+        advisories({}),
+        scripted_server.RESET,
+    ],
     ids=["503", "a page", "no results", "too few results", "a reset"],
 )
-def test_audit_without_a_usable_answer_says_nothing_was_checked(answer: faults.Answer | str, audit: Audit) -> None:
-    with faults.storage_that_answers(answer) as (url, _):
+def test_audit_without_a_usable_answer_says_nothing_was_checked(
+    answer: scripted_server.Response | str, audit: Audit
+) -> None:
+    with scripted_server.serve_responses(answer) as (url, _):
         status, output = audit(url)
 
     assert (status, output.count("\n")) == (0, 1)

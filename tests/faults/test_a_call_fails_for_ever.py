@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from local.trigger import MESSAGE, UPLOAD
-from testing.campaign import CALLS, Campaign, Scenario
 from testing.fault_plan import FOR_EVER, Fault
 from testing.faulty_stack import FaultyStack, wait_until
+from testing.scenario_runner import CALLS, Campaign, Scenario
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

@@ -3,9 +3,9 @@
 import pytest
 
 from local.trigger import MESSAGE, UPLOAD
-from testing.campaign import Campaign, Scenario, ends_once
 from testing.faulty_stack import FaultyStack
-from testing.stories import STORIES
+from testing.scenario_runner import Campaign, Scenario, ends_once
+from testing.scenarios import STORIES
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

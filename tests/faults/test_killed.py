@@ -3,8 +3,8 @@
 import pytest
 
 from local.trigger import MESSAGE, UPLOAD
-from testing.campaign import CALLS, Campaign, Scenario, ends_once
 from testing.faulty_stack import FaultyStack, wait_until
+from testing.scenario_runner import CALLS, Campaign, Scenario, ends_once
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

@@ -8,7 +8,7 @@ import pytest
 
 from local.port import Port
 from shared.ml.model_cache import ModelCache
-from testing import faults, models, posted
+from testing import models, recorded_events, scripted_server
 from testing.pictures import picture
 
 BEARER = "Bearer ya29.a-token-of-the-sender"
@@ -22,7 +22,7 @@ STRUCTURED = PUSH | {"content-type": "application/cloudevents+json"}
 def push(attributes=None, data=None, **message):
     body = {"attributes": attributes or {}, "messageId": "m-1", **message}
     if data is not None:
-        body["data"] = posted.encode(data if isinstance(data, str) else json.dumps(data))
+        body["data"] = recorded_events.encode_base64(data if isinstance(data, str) else json.dumps(data))
     return json.dumps({"message": body, "subscription": "s"}).encode()
 
 
@@ -295,7 +295,7 @@ def test_a_black_image_has_an_empty_result(nursery, serve):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409])
 def test_storage_that_refuses_defers(status, cloud, serve, lines):
-    with faults.storage_that_answers(faults.Answer(status)) as (url, _):
+    with scripted_server.serve_responses(scripted_server.Response(status)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url})
         answer = client.post("/", headers=PUSH, data=asking())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
@@ -309,7 +309,7 @@ def test_storage_that_refuses_defers(status, cloud, serve, lines):
     ("age_s", "answer", "published"), [(59, (503, "deferred\n"), 0), (61, (200, "rejected\n"), 1)]
 )
 def test_what_was_deferred_too_long_is_published_and_acknowledged(age_s, answer, published, cloud, serve):
-    with faults.storage_that_answers(faults.Answer(403)) as (url, _):
+    with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
         body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=ago(age_s))
         got = client.post("/", headers=PUSH, data=body)
@@ -320,16 +320,16 @@ def test_what_was_deferred_too_long_is_published_and_acknowledged(age_s, answer,
 
 def test_an_upload_s_age_is_that_of_the_upload(cloud, serve):
     body = finalized(bucket=cloud.uploads.name, name="uploads/t/a.jpg", generation="1")
-    with faults.storage_that_answers(faults.Answer(403)) as (url, _):
+    with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_upload", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
         answers = [client.post("/", headers=FINALIZED | {"ce-time": ago(age)}, data=body) for age in (59, 61)]
     assert [answer.text for answer in answers] == ["deferred\n", "rejected\n"]
     assert [attributes["status"] for attributes, _ in cloud.errors()] == ["503"]
 
 
-@pytest.mark.parametrize("fault", [faults.SILENCE, faults.RESET])
+@pytest.mark.parametrize("fault", [scripted_server.SILENCE, scripted_server.RESET])
 def test_with_storage_dead_an_event_is_deferred_within_its_deadline(fault, cloud, serve, lines):
-    with faults.storage_that_answers(fault) as (url, _):
+    with scripted_server.serve_responses(fault) as (url, _):
         settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "1"}
         answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=asking())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
@@ -351,7 +351,7 @@ def test_with_pub_sub_dead_an_error_is_deferred_within_its_deadline(cloud, serve
 
 @pytest.mark.slow
 def test_an_old_event_whose_time_ran_out_has_time_left_to_be_published(cloud, serve):
-    with faults.storage_that_answers(faults.SILENCE) as (url, _):
+    with scripted_server.serve_responses(scripted_server.SILENCE) as (url, _):
         settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "5", "MAX_EVENT_AGE": "60"}
         client = serve("process_message", cloud.settings | settings)
         body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=ago(61))
@@ -368,7 +368,7 @@ def test_a_time_that_says_nothing_makes_no_trouble(time, nursery, serve):
 
 
 def test_an_event_without_a_time_waits(cloud, serve):
-    with faults.storage_that_answers(faults.Answer(403)) as (url, _):
+    with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "0"})
         assert client.post("/", headers=PUSH, data=asking()).status_code == 503
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from functions import envelope
 from shared.errors import Ignored, InvalidEvent
 from shared.events import Event, ImageMessage, ObjectFinalized
-from testing.posted import encode
+from testing.recorded_events import encode_base64
 
 STORAGE = "google.cloud.storage.object.v1.finalized"
 PUBSUB = "google.cloud.pubsub.topic.v1.messagePublished"
@@ -66,7 +66,7 @@ RESOURCES = {
 def test_an_object_s_metadata_come_with_its_resource_or_are_not_told(what):
     data, metadata = RESOURCES[what]
     told = ObjectFinalized("b", "n", 1, metadata)
-    assert wrapped(attributes=NOTIFICATION, data=encode(data.decode())).payload == told
+    assert wrapped(attributes=NOTIFICATION, data=encode_base64(data.decode())).payload == told
     headers = {name.lower(): value for name, value in NOTIFICATION.items()}
     assert envelope.parse(headers | {"x-goog-pubsub-message-id": "7"}, data).payload == told
     if data.startswith(b"{") and data.endswith(b"}"):
@@ -185,8 +185,8 @@ VALUES = st.sampled_from(
         {},
         STORAGE,
         PUBSUB,
-        encode("{}"),
-        encode("[]"),
+        encode_base64("{}"),
+        encode_base64("[]"),
         "OBJECT_FINALIZE",
     ]
 )

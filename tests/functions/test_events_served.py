@@ -2,43 +2,43 @@
 
 import pytest
 
-from testing import models, posted
+from testing import models, recorded_events
 from testing.pictures import picture
 
 
 @pytest.fixture
 def image(cloud):
-    cloud.put_model(posted.TENANT_ID, models.detect())
-    return cloud.put_image(posted.TENANT_ID, posted.PATH, picture())
+    cloud.put_model(recorded_events.TENANT_ID, models.detect())
+    return cloud.put_image(recorded_events.TENANT_ID, recorded_events.PATH, picture())
 
 
-@pytest.mark.parametrize("name", posted.NAMES)
+@pytest.mark.parametrize("name", recorded_events.NAMES)
 def test_an_event_becomes_a_result(name, cloud, image, serve, lines):
-    event = posted.posted(name).about(cloud.uploads.name, image)
+    event = recorded_events.load(name).with_image(cloud.uploads.name, image)
     client = serve(event.entry_point, cloud.settings)
 
     answer = client.post("/", headers=event.headers, data=event.body)
 
     assert (answer.status_code, answer.text) == (200, "done\n")
-    result = cloud.result(posted.TENANT_ID, posted.PATH)
+    result = cloud.result(recorded_events.TENANT_ID, recorded_events.PATH)
     assert result["image"]["generation"] == image
     assert result["event_id"] in event.headers.values() or result["event_id"].encode() in event.body
     assert result["counts"] == {"plant": 1, "tray": 1}
     assert result["request_id"] == ("order-4711" if event.entry_point == "process_message" else None)
     [summary] = lines().summaries
-    assert (summary["verdict"], summary["tenant_id"]) == ("done", posted.TENANT_ID)
+    assert (summary["verdict"], summary["tenant_id"]) == ("done", recorded_events.TENANT_ID)
 
 
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message"])
 @pytest.mark.parametrize("name", ["storage_cloudevent_binary", "pubsub_push_wrapped"])
 def test_both_entry_points_open_every_envelope(name, entry_point, cloud, image, serve):
-    event = posted.posted(name).about(cloud.uploads.name, image)
+    event = recorded_events.load(name).with_image(cloud.uploads.name, image)
     answer = serve(entry_point, cloud.settings).post("/", headers=event.headers, data=event.body)
     assert (answer.status_code, answer.text) == (200, "done\n")
 
 
 def test_the_same_event_again_is_a_duplicate_and_its_result_stays(cloud, image, serve):
-    event = posted.posted("storage_cloudevent_binary").about(cloud.uploads.name, image)
+    event = recorded_events.load("storage_cloudevent_binary").with_image(cloud.uploads.name, image)
     client = serve(event.entry_point, cloud.settings)
     answers = [client.post("/", headers=event.headers, data=event.body).text for _ in range(2)]
     assert answers == ["done\n", "duplicate\n"]
@@ -46,4 +46,4 @@ def test_the_same_event_again_is_a_duplicate_and_its_result_stays(cloud, image, 
 
 def test_all_kinds_of_envelopes_are_there():
     """One more in the folder is welcome; one less is a hole."""
-    assert len(posted.NAMES) >= 16
+    assert len(recorded_events.NAMES) >= 16

@@ -7,7 +7,7 @@ import pytest
 
 from testing import models
 from testing.pictures import picture
-from testing.posted import encode
+from testing.recorded_events import encode_base64
 
 TENANTS = {"tenant-amber": "amber", "tenant-basil": "basil"}
 OTHER = {"amber": "basil", "basil": "amber"}
@@ -58,7 +58,7 @@ def test_what_is_said_of_a_tenant_has_nothing_of_its_neighbour(street, serve, li
         }
         if "options" in fields:
             body = {"options": fields["options"]}
-            message["data"] = encode(json.dumps(body))
+            message["data"] = encode_base64(json.dumps(body))
         return application.test_client().post("/", data=json.dumps({"message": message})).text
 
     with ThreadPoolExecutor(8) as pool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from testing import faults, models
+from testing import models, scripted_server
 from testing.pictures import picture
 
 BEARER = "Bearer ya29.a-token-of-the-caller"
@@ -123,7 +123,7 @@ def test_attributes_in_headers_ask_for_nothing(client):
 
 
 def test_storage_that_refuses_is_a_problem_of_status_503(nursery, serve):
-    with faults.storage_that_answers(faults.Answer(403)) as (url, _):
+    with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         answer = ask(serve("process_request", nursery.settings | {"STORAGE_EMULATOR_HOST": url}))
     assert (answer.status_code, answer.json["error"]) == (503, "storage_unavailable")
     assert url not in answer.text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from functions.envelope import MESSAGE_PUBLISHED, STORAGE_FINALIZED
 from testing import models
 from testing.pictures import picture
-from testing.posted import encode
+from testing.recorded_events import encode_base64
 
 SENDER = "ya29.a-token-of-the-sender"
 VERDICTS = {"done", "duplicate", "ignored", "rejected"}  # and deferred, which nothing here deserves
@@ -90,7 +90,7 @@ def text(value):
 KINDS = st.sampled_from([STORAGE_FINALIZED, MESSAGE_PUBLISHED])
 NESTING = st.sampled_from(["message", "data"])
 BODIES = st.one_of(
-    FIELDS.map(lambda fields: text({"message": {"data": encode(json.dumps(fields)), "messageId": "m"}})),
+    FIELDS.map(lambda fields: text({"message": {"data": encode_base64(json.dumps(fields)), "messageId": "m"}})),
     FIELDS.map(lambda fields: text({"message": {"attributes": fields, "messageId": "m"}})),
     FIELDS.map(
         lambda fields: text({"message": {"attributes": {name: str(each) for name, each in fields.items()}}})

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.ml.model_cache import ModelCache
-from testing.stores import MemoryStore
+from testing.memory_store import MemoryStore
 
 TENANT = "tenant-001"
 

@@ -18,8 +18,8 @@ from shared.cloud.object_store import ObjectStore
 from shared.cloud.objects import crc32c
 from shared.errors import DeadlineExceeded, ObjectChanged, ObjectNotFound, StorageUnavailable
 from shared.runtime import deadline
-from testing import faults
-from testing.faults import Answer
+from testing import scripted_server
+from testing.scripted_server import Response
 
 # Against the emulator
 
@@ -150,13 +150,13 @@ NEVER_NOT_FOUND = [
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_status_but_404_and_412_is_anything_but_unavailable(verb, failing):
     for status in NEVER_NOT_FOUND:
-        with faults.storage_that_answers(Answer(status)) as (url, _), pytest.raises(StorageUnavailable):
+        with scripted_server.serve_responses(Response(status)) as (url, _), pytest.raises(StorageUnavailable):
             VERBS[verb](failing(url, 0.05))
 
 
 @pytest.mark.parametrize("verb", READERS)
 def test_404_is_not_found(verb, failing):
-    with faults.storage_that_answers(Answer(404)) as (url, requests), pytest.raises(ObjectNotFound):
+    with scripted_server.serve_responses(Response(404)) as (url, requests), pytest.raises(ObjectNotFound):
         VERBS[verb](failing(url))
     assert len(requests) == 1, "asked once: the answer is clear"
 
@@ -170,7 +170,7 @@ NO_BUCKET = "The specified bucket does not exist."
 @pytest.mark.parametrize("verb", READERS)
 def test_a_bucket_that_is_not_there_is_no_missing_object(verb, body, failing):
     said = pytest.raises(StorageUnavailable, match="bucket 'b' not found")
-    with faults.storage_that_answers(Answer(404, body)) as (url, _), said:
+    with scripted_server.serve_responses(Response(404, body)) as (url, _), said:
         VERBS[verb](failing(url))
 
 
@@ -179,12 +179,12 @@ def test_a_bucket_that_is_not_there_is_no_missing_object(verb, body, failing):
 def test_an_object_may_be_called_anything(verb, name, failing):
     said = f"No such object: b/{name}"
     for body in (said.encode(), json.dumps({"error": {"code": 404, "message": said}}).encode()):
-        with faults.storage_that_answers(Answer(404, body)) as (url, _), pytest.raises(ObjectNotFound):
+        with scripted_server.serve_responses(Response(404, body)) as (url, _), pytest.raises(ObjectNotFound):
             VERBS[verb](failing(url))
 
 
 def test_412_is_changed(failing):
-    with faults.storage_that_answers(Answer(412)) as (url, _), pytest.raises(ObjectChanged):
+    with scripted_server.serve_responses(Response(412)) as (url, _), pytest.raises(ObjectChanged):
         VERBS["write over"](failing(url))
 
 
@@ -193,14 +193,14 @@ def test_412_is_changed(failing):
     [("stat", 304), ("read", 304), ("write", 304), ("stat", 416), ("changed", 416), ("write", 416)],
 )
 def test_an_answer_that_nobody_asked_for_is_unavailable_too(verb, status, failing):
-    with faults.storage_that_answers(Answer(status)) as (url, _), pytest.raises(StorageUnavailable):
+    with scripted_server.serve_responses(Response(status)) as (url, _), pytest.raises(StorageUnavailable):
         VERBS[verb](failing(url))
 
 
-@pytest.mark.parametrize("fault", [faults.RESET, faults.SILENCE])
+@pytest.mark.parametrize("fault", [scripted_server.RESET, scripted_server.SILENCE])
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_connection_that_breaks_or_stays_silent_ends_within_the_deadline(verb, fault, failing):
-    with faults.storage_that_answers(fault) as (url, _):
+    with scripted_server.serve_responses(fault) as (url, _):
         store = failing(url)
         began = time.monotonic()
         with pytest.raises(StorageUnavailable):
@@ -210,7 +210,7 @@ def test_a_connection_that_breaks_or_stays_silent_ends_within_the_deadline(verb,
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_dead_server_is_unavailable_within_the_deadline(verb, failing):
-    with faults.storage_that_answers(Answer()) as (url, _):
+    with scripted_server.serve_responses(Response()) as (url, _):
         pass
     began = time.monotonic()
     with pytest.raises(StorageUnavailable):
@@ -221,10 +221,12 @@ def test_a_dead_server_is_unavailable_within_the_deadline(verb, failing):
 # The event's own time
 
 
-@pytest.mark.parametrize("fault", [faults.RESET, faults.SILENCE, Answer(503)], ids=["reset", "silence", "503"])
+@pytest.mark.parametrize(
+    "fault", [scripted_server.RESET, scripted_server.SILENCE, Response(503)], ids=["reset", "silence", "503"]
+)
 @pytest.mark.parametrize("verb", ["stat", "read", "write"])
 def test_no_call_outlives_its_event(verb, fault, failing):
-    with faults.storage_that_answers(fault) as (url, _):
+    with scripted_server.serve_responses(fault) as (url, _):
         store = failing(url, deadline_s=60)
         began = time.monotonic()
         with deadline.fail_after(0.2), pytest.raises(StorageUnavailable):
@@ -234,7 +236,7 @@ def test_no_call_outlives_its_event(verb, fault, failing):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_when_the_event_s_time_is_over_nothing_is_asked(verb, failing):
-    with faults.storage_that_answers(Answer()) as (url, requests):
+    with scripted_server.serve_responses(Response()) as (url, requests):
         with deadline.fail_after(0), pytest.raises(DeadlineExceeded):
             VERBS[verb](failing(url))
         assert requests == []
@@ -244,7 +246,7 @@ def test_a_body_that_comes_too_slowly_is_not_waited_for(failing):
     """Each byte comes in time, and the last would come after 20 s."""
     slow = media(b"x" * 10_000_000)
     slow.pause_s = 0.02
-    with faults.storage_that_answers(slow) as (url, _):
+    with scripted_server.serve_responses(slow) as (url, _):
         began = time.monotonic()
         with deadline.fail_after(0.3), pytest.raises(DeadlineExceeded):
             failing(url, deadline_s=60).read("b", "o")
@@ -266,24 +268,27 @@ BODIES = {
 @pytest.mark.parametrize("what", BODIES)
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_answer_that_is_not_storage_s_is_unavailable(verb, what, failing):
-    with faults.storage_that_answers(Answer(body=BODIES[what])) as (url, _), pytest.raises(StorageUnavailable):
+    with (
+        scripted_server.serve_responses(Response(body=BODIES[what])) as (url, _),
+        pytest.raises(StorageUnavailable),
+    ):
         VERBS[verb](failing(url))
 
 
 @pytest.mark.parametrize("verb", ["stat", "changed", "read"])
 def test_a_body_that_ends_in_the_middle_is_unavailable(verb, failing):
-    answer = Answer(body=b'{"generation": "1",', promised=1000)
-    with faults.storage_that_answers(answer) as (url, _), pytest.raises(StorageUnavailable):
+    answer = Response(body=b'{"generation": "1",', content_length=1000)
+    with scripted_server.serve_responses(answer) as (url, _), pytest.raises(StorageUnavailable):
         VERBS[verb](failing(url))
 
 
 def media(data, *, crc=None):
     headers = {"x-goog-generation": "17", "x-goog-hash": f"crc32c={crc or crc32c(data)}"}
-    return Answer(body=data, headers={"content-type": "image/jpeg"} | headers)
+    return Response(body=data, headers={"content-type": "image/jpeg"} | headers)
 
 
 def test_bytes_that_arrive_are_those_that_were_stored(failing):
-    with faults.storage_that_answers(media(b"good")) as (url, requests):
+    with scripted_server.serve_responses(media(b"good")) as (url, requests):
         stored = failing(url).read("b", "o")
     assert (stored.data, stored.generation) == (b"good", 17)
     assert len(requests) == 1, "generation and checksum come with the bytes"
@@ -291,25 +296,27 @@ def test_bytes_that_arrive_are_those_that_were_stored(failing):
 
 def test_bytes_damaged_on_the_way_are_unavailable(failing):
     damaged = media(b"bad", crc=crc32c(b"good"))
-    with faults.storage_that_answers(damaged) as (url, _), pytest.raises(StorageUnavailable, match="damaged"):
+    with scripted_server.serve_responses(damaged) as (url, _), pytest.raises(StorageUnavailable, match="damaged"):
         failing(url).read("b", "o")
 
 
 @pytest.mark.parametrize(
-    "fault", [*map(Answer, (408, 429, 500, 502, 503, 504)), faults.RESET], ids=lambda f: getattr(f, "status", f)
+    "fault",
+    [*map(Response, (408, 429, 500, 502, 503, 504)), scripted_server.RESET],
+    ids=lambda f: getattr(f, "status", f),
 )
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_passing_fault_is_retried_within_the_call(verb, fault, failing, monkeypatch):
     monkeypatch.setattr(object_store, "DEFAULT_RETRY", DEFAULT_RETRY.with_delay(initial=0.01))  # a second, else
-    good = media(b"") if verb.startswith("read") else faults.metadata()
-    with faults.storage_that_answers(fault, good) as (url, requests):
+    good = media(b"") if verb.startswith("read") else scripted_server.object_metadata()
+    with scripted_server.serve_responses(fault, good) as (url, requests):
         VERBS[verb](failing(url, 10))
     assert len(requests) == 2
 
 
 def test_the_sentence_names_the_object_and_not_the_server(failing):
-    answer = Answer(403, b'{"error": {"message": "secret"}}')
-    with faults.storage_that_answers(answer) as (url, _), pytest.raises(StorageUnavailable) as caught:
+    answer = Response(403, b'{"error": {"message": "secret"}}')
+    with scripted_server.serve_responses(answer) as (url, _), pytest.raises(StorageUnavailable) as caught:
         failing(url).stat("b", "o")
     assert str(caught.value) == "Cloud Storage request failed for gs://b/o"
 

@@ -16,9 +16,9 @@ from shared.ml.model_cache import ModelCache
 from shared.pipeline.runner import PipelineRunner
 from shared.runtime.event_record import event_record
 from testing import models
+from testing.memory_store import MemoryStore
 from testing.pictures import picture
-from testing.posted import encode
-from testing.stores import MemoryStore
+from testing.recorded_events import encode_base64
 
 BUCKETS = {"models": "the-models", "uploads": "the-uploads", "results": "the-results"}
 CONFIG = Config(
@@ -305,9 +305,9 @@ def enveloped(fields, form):
     if form == "attributes":
         return {}, {"message": {"attributes": texts, "messageId": "1"}}
     if form == "body":
-        return {}, {"message": {"data": encode(json.dumps(fields)), "messageId": "1"}}
+        return {}, {"message": {"data": encode_base64(json.dumps(fields)), "messageId": "1"}}
     if form == "both":
-        return {}, {"message": {"attributes": {"tenant_id": A}, "data": encode(json.dumps(fields))}}
+        return {}, {"message": {"attributes": {"tenant_id": A}, "data": encode_base64(json.dumps(fields))}}
     name = f"uploads/{fields['tenant_id']}/{fields['image']}"
     resource = {"bucket": "the-uploads", "name": name, "generation": fields.get("generation", "1")}
     return {"ce-type": envelope.STORAGE_FINALIZED}, resource

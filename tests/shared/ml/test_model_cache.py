@@ -23,8 +23,8 @@ from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.processors.detector_processor import DetectorProcessor
 from shared.runtime import deadline
 from shared.runtime.event_record import event_record
-from testing import faults, models
-from testing.stores import MemoryStore
+from testing import models, scripted_server
+from testing.memory_store import MemoryStore
 
 PATH = "models/tenant-001/detect.onnx"
 OTHER = "models/tenant-002/detect.onnx"
@@ -665,7 +665,7 @@ def test_nothing_is_written_to_disk(real, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409, 429, 500, 502, 503])
 def test_storage_in_trouble_is_not_a_missing_model(status, monkeypatch):
-    with faults.storage_that_answers(faults.Answer(status)) as (url, _):
+    with scripted_server.serve_responses(scripted_server.Response(status)) as (url, _):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
         ModelCache.configure(ObjectStore(project="p", call_timeout_s=0.1), bucket="b")
         with pytest.raises(StorageUnavailable):
@@ -675,7 +675,10 @@ def test_storage_in_trouble_is_not_a_missing_model(status, monkeypatch):
 
 def test_bytes_damaged_in_transit_are_not_loaded(monkeypatch):
     headers = {"x-goog-generation": "17", "x-goog-hash": "crc32c=AAAAAA=="}
-    with faults.storage_that_answers(faults.Answer(body=models.detect(), headers=headers)) as (url, _):
+    with scripted_server.serve_responses(scripted_server.Response(body=models.detect(), headers=headers)) as (
+        url,
+        _,
+    ):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
         ModelCache.configure(ObjectStore(project="p", call_timeout_s=1), bucket="b")
         with pytest.raises(StorageUnavailable, match="damaged"):

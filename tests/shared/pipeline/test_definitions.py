@@ -20,7 +20,7 @@ from shared.pipeline.definitions import BUILT_IN, MAX_BYTES, PipelineRegistry, P
 from shared.processors.classifier_processor import ClassifierOptions
 from shared.processors.options import non_default_options
 from shared.steps.step import STEPS
-from testing.stores import MemoryStore
+from testing.memory_store import MemoryStore
 
 CONFIG = Config(gcs_bucket="b", error_topic="e", model_refresh_s=0.0)
 OWN = "models/tenant-001/pipelines.json"
@@ -154,7 +154,7 @@ def test_built_in_pipelines_are_such_as_a_tenant_could_write(pipelines):
 PLAIN = """
 from shared.config import Config
 from shared.pipeline.definitions import PipelineRegistry
-from testing.stores import MemoryStore
+from testing.memory_store import MemoryStore
 import sys
 store = MemoryStore()
 store.put("models/tenant-001/pipelines.json", sys.stdin.buffer.read())

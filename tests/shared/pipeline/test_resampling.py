@@ -18,8 +18,8 @@ from shared.runtime.event_record import event_record
 from shared.steps.detection_step import DetectionStep
 from shared.vision.images import codec
 from testing import models
+from testing.memory_store import MemoryStore
 from testing.scenes import BLUE, RED, scene
-from testing.stores import MemoryStore
 
 CONFIG = Config(gcs_bucket="b", error_topic="e", upload_bucket="b", results_bucket="b")
 IMAGE = "uploads/tenant-001/a"

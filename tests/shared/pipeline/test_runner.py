@@ -26,8 +26,8 @@ from shared.runtime import deadline
 from shared.runtime.event_record import event_record
 from shared.vision.images import codec
 from testing import models
+from testing.memory_store import MemoryStore
 from testing.pictures import picture
-from testing.stores import MemoryStore
 
 MODEL = "models/tenant-001/detect.onnx"
 IMAGE = "uploads/tenant-001/a.png"

@@ -18,8 +18,8 @@ from shared.processors.segmentation_processor import SegmentationProcessor, Segm
 from shared.processors.sliced_processor import MAX_TILES, SliceOptions, process_areas
 from shared.vision.boxes.merge import MergeKind, OverlapMetric
 from testing import models
+from testing.memory_store import MemoryStore
 from testing.scenes import BLUE, RED, scattered, scene, white
-from testing.stores import MemoryStore
 
 BLOBS, SEGMENTS = models.blobs(), models.blobs("segment")
 CONFIG = Config(gcs_bucket="b", error_topic="e", slice_size=128, slice_overlap=0.1)

@@ -18,9 +18,9 @@ from shared.ml.model_cache import ModelCache
 from shared.pipeline.runner import PipelineRunner
 from shared.runtime.event_record import event_record
 from testing import models
-from testing.interleaving import Crash, Schedule, Stepwise, in_every_order
+from testing.interleaving import Crash, Schedule, SteppedStore, explore_schedules
+from testing.memory_store import MemoryStore
 from testing.pictures import picture
-from testing.stores import MemoryStore
 
 MODEL, IMAGE, PLACE = "models/t/detect.onnx", "uploads/t/a.png", "results/t/a.png"
 PICTURES = ("annotated.jpg", "thumbnail-16.jpg")
@@ -41,7 +41,7 @@ class World:
     """One tenant's image and model in a store, the pipeline that serves it, and a reader of its results."""
 
     def __init__(self, store, put, bucket="b", *, steps=("results/",), thumbnails=False):
-        self.store, self._put, self.bucket = Stepwise(store, *steps), put, bucket
+        self.store, self._put, self.bucket = SteppedStore(store, *steps), put, bucket
         config = Config(
             gcs_bucket=bucket,
             upload_bucket=bucket,
@@ -172,7 +172,7 @@ def test_two_deliveries_in_every_order_leave_the_newest_whole(story):
         if story == "the same event twice":
             assert sorted(world.verdicts) == ["done", "duplicate"]
 
-    assert in_every_order(once) > 50
+    assert explore_schedules(once) > 50
 
 
 def test_two_deliveries_of_a_new_image_over_an_old_result_write_one_result():
@@ -183,12 +183,14 @@ def test_two_deliveries_of_a_new_image_over_an_old_result_write_one_result():
         tell(world, STORIES["the same event twice"], choose)
         assert sorted(world.verdicts[1:]) == ["done", "duplicate"]
 
-    assert in_every_order(once) > 50
+    assert explore_schedules(once) > 50
 
 
 @pytest.mark.parametrize("story", STORIES)
 def test_a_delivery_killed_anywhere_is_mended_by_the_next(story):
-    orders = in_every_order(lambda choose: tell(in_memory(story), STORIES[story], choose, crashes=1, switches=1))
+    orders = explore_schedules(
+        lambda choose: tell(in_memory(story), STORIES[story], choose, max_crashes=1, max_switches=1)
+    )
     assert orders > 25
 
 
@@ -201,8 +203,8 @@ def test_three_deliveries_killed_again_and_again_leave_the_newest_whole(story, d
         in_memory(story, thumbnails=True),
         CROWDS[story],
         lambda options: data.draw(choose(options)) if len(options) > 1 else options[0],
-        crashes=3,
-        patient=True,
+        max_crashes=3,
+        restart_crashed_last=True,
     )
 
 

@@ -15,8 +15,8 @@ from shared.processing_context import ProcessingContext
 from shared.results import documents
 from shared.vision.masks.run_lengths import pixels
 from testing import models
+from testing.memory_store import MemoryStore
 from testing.scenes import BLUE, GREEN, scene
-from testing.stores import MemoryStore
 
 IMAGE_HW = (64, 96)
 CONFIG = Config(gcs_bucket="b", error_topic="e")

@@ -13,7 +13,7 @@ from shared.processors.base_processor import BaseProcessor
 from shared.processors.detector_processor import DetectorProcessor
 from shared.steps.detection_step import DetectionStep
 from testing import models
-from testing.stores import MemoryStore
+from testing.memory_store import MemoryStore
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from local.trigger import UPLOAD
 from testing.fault_plan import FOR_EVER, Fault
 from testing.faulty_stack import ACKNOWLEDGED, wait_until
-from testing.stories import PATH, STORIES
+from testing.scenarios import PATH, STORIES
 
 TIMEOUT_S = 60
 CALLS = [(story, call) for story in STORIES for call in STORIES[story].calls]
