@@ -1,1 +1,1 @@
-"""A cloud in a box for one machine: emulators, event bridge, demo, predict. Not deployed."""
+"""The local stack: storage, Pub/Sub and the functions on one machine, and commands that use them. Not deployed."""

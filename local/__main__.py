@@ -1,29 +1,35 @@
-"""The command line: `python -m local COMMAND`. Each command is a module, imported when chosen."""
+"""Command line of the local tools: `python -m local COMMAND`. A command's module is imported when it is chosen."""
 
 import argparse
 import importlib
 import sys
 
 COMMANDS = {
-    "up": ("local.up", "storage, Pub/Sub and the functions on this machine, until interrupted"),
-    "demo": ("local.demo", "the whole story: upload, results, errors, and a page that shows it"),
-    "predict": ("local.predict", "a tenant's models on images of yours: no emulator, no network"),
+    "up": ("local.up", "run storage, Pub/Sub and the functions on this machine, until interrupted"),
+    "demo": (
+        "local.demo",
+        "run the demo: sample uploads and messages, their results and errors, and a page that shows them",
+    ),
+    "predict": ("local.predict", "run a tenant's models on image files, without emulators and network"),
 }
 
 
-def main(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m local", description="A cloud in a box.")
+def main(arguments: list[str]) -> int:
+    """Run the command that the arguments name, and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m local", description="Run tenant-vision, or a part of it, on this machine."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {
-        name: commands.add_parser(name, help=line, description=line) for name, (_, line) in COMMANDS.items()
+        name: commands.add_parser(name, help=text, description=text) for name, (_, text) in COMMANDS.items()
     }
-    chosen = next((word for word in words if word in COMMANDS), None)
-    if chosen is None:
-        parser.parse_args(words)  # explains itself, and exits
+    command = next((argument for argument in arguments if argument in COMMANDS), None)
+    if command is None:
+        parser.parse_args(arguments)  # prints the usage, and exits
         return 2
-    module = importlib.import_module(COMMANDS[chosen][0])
-    module.add_arguments(parsers[chosen])
-    status: int = module.run(parser.parse_args(words))
+    module = importlib.import_module(COMMANDS[command][0])
+    module.add_arguments(parsers[command])
+    status: int = module.run(parser.parse_args(arguments))
     return status
 
 

@@ -1,6 +1,6 @@
-"""The push endpoint where Eventarc would stand: hands a push on to its function, answers with its status.
+"""HTTP server in Eventarc's place: turns each Pub/Sub push into an event for a function, and returns its status.
 
-It retries nothing: whoever answers 503 or is dead is delivered to again by Pub/Sub, by Pub/Sub's own rules.
+It does not retry. Pub/Sub redelivers what a function answers with 503, or does not answer.
 """
 
 import http.client
@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 from local.eventarc import CloudEvent, InvalidPushError
@@ -22,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Route:
-    """Where a push goes, and as what. `envelope` gives None for a push that is only acknowledged."""
+    """The function that receives the pushes of one subscription."""
 
-    envelope: Callable[[bytes], CloudEvent | None]
+    to_event: Callable[[bytes], CloudEvent | None]  # None: the push is acknowledged without calling the function
     function_url: str
 
 
 class Bridge:
-    """`routes` by path: a subscription's push endpoint is `bridge.url(path)`."""
+    """The push endpoints of all subscriptions: `url(path)` is the endpoint of the route of this path."""
 
     def __init__(self, routes: Mapping[str, Route], *, timeout_s: float) -> None:
         self._server = _Server(dict(routes), timeout_s)
@@ -37,33 +35,27 @@ class Bridge:
             target=self._server.serve_forever, args=(0.05,), name="bridge", daemon=True
         )
 
-    def start(self) -> Self:
+    def start(self) -> None:
+        """Start serving in a thread."""
         self._thread.start()
-        return self
 
     def stop(self) -> None:
+        """Stop serving, and close the port, also if it was never started."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
 
     def url(self, path: str) -> str:
+        """Return the URL of a path of this server."""
         return f"http://{LOOPBACK}:{self._server.server_address[1]}{path}"
 
-    def __enter__(self) -> Self:
-        return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-def forward(envelope: CloudEvent, function_url: str, timeout_s: float) -> int:
-    """The function's status; 502 where there is no answer."""
+def forward(event: CloudEvent, function_url: str, timeout_s: float) -> int:
+    """Post an event to a function, and return its status, or 502 if there is no response."""
     trace_id = secrets.token_hex(16)
     span_id = secrets.token_hex(8)
-    headers = envelope.headers | {
+    headers = event.headers | {
         "user-agent": "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)",
         "traceparent": f"00-{trace_id}-{span_id}-01",
         "x-cloud-trace-context": f"{trace_id}/{int(span_id, 16)};o=1",
@@ -71,11 +63,11 @@ def forward(envelope: CloudEvent, function_url: str, timeout_s: float) -> int:
     address = urlsplit(function_url)
     connection = http.client.HTTPConnection(address.hostname or LOOPBACK, address.port, timeout=timeout_s)
     try:
-        connection.request("POST", "/", body=envelope.body, headers=headers)
+        connection.request("POST", "/", body=event.body, headers=headers)
         response = connection.getresponse()
         response.read()
     except (OSError, http.client.HTTPException) as error:
-        logger.info("no answer from %s: %r", function_url, error)
+        logger.info("no response from %s: %r", function_url, error)
         return 502
     else:
         return response.status
@@ -94,7 +86,7 @@ class _Server(ThreadingHTTPServer):
         self.timeout_s = timeout_s
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """The pusher gave up waiting, say: nothing that belongs on a person's terminal."""
+        """Log at debug level; the default writes a traceback to stderr, e.g. when Pub/Sub closes a connection."""
         logger.debug("a push from %s failed: %r", client_address, request)
 
 
@@ -104,21 +96,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         push = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self._answer(*self._status_and_reason(push))
+        self._respond(*self._status_and_reason(push))
 
     def _status_and_reason(self, push: bytes) -> tuple[int, str]:
         route = self.server.routes.get(self.path.partition("?")[0])
         if route is None:
-            return 404, "no such subscription"
+            return 404, f"no subscription pushes to {self.path}"
         try:
-            envelope = route.envelope(push)
+            event = route.to_event(push)
         except InvalidPushError as error:
             return 400, str(error)
-        if envelope is None:
+        if event is None:
             return 204, ""
-        return forward(envelope, route.function_url, self.server.timeout_s), ""
+        return forward(event, route.function_url, self.server.timeout_s), ""
 
-    def _answer(self, status: int, reason: str) -> None:
+    def _respond(self, status: int, reason: str) -> None:
         body = reason.encode()
         self.send_response(status)
         if status != http.client.NO_CONTENT:

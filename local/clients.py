@@ -1,4 +1,4 @@
-"""Stock clients for the emulators of one stack, whatever this process's environment says. None of our own."""
+"""Google's client libraries, connected to the emulators of one stack regardless of environment variables."""
 
 import time
 
@@ -13,39 +13,50 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 
+def with_scheme(host: str) -> str:
+    """Return a value of STORAGE_EMULATOR_HOST with a scheme, which it may lack and the Python client needs."""
+    host = host.rstrip("/")
+    return host if not host or "://" in host else f"http://{host}"
+
+
 def storage_client(url: str, project: str) -> storage.Client:
-    nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google.auth types some of itself
+    """Return a Cloud Storage client for the emulator at a URL."""
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # google.auth is typed in part
     session = requests.Session()
-    session.trust_env = False  # no proxy of the environment stands between this machine and itself
-    return storage.Client(project=project, credentials=nobody, client_options={"api_endpoint": url}, _http=session)
+    session.trust_env = False  # the environment's proxy is not for this machine
+    return storage.Client(
+        project=project, credentials=credentials, client_options={"api_endpoint": url}, _http=session
+    )
 
 
 def publisher_client(host_port: str) -> pubsub_v1.PublisherClient:
+    """Return a Pub/Sub publisher for the emulator at HOST:PORT."""
     return pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=_channel(host_port)))
 
 
 def subscriber_client(host_port: str) -> pubsub_v1.SubscriberClient:
+    """Return a Pub/Sub subscriber for the emulator at HOST:PORT."""
     return pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=_channel(host_port)))
 
 
 def read(
     subscriber: pubsub_v1.SubscriberClient, subscription: str, *, count: int, timeout_s: float
 ) -> list[pubsub_v1.types.PubsubMessage]:
-    """Take and acknowledge `count` messages; fewer when the time is over."""
+    """Pull and acknowledge `count` messages, or fewer if the time is over."""
     deadline = time.monotonic() + timeout_s
     messages: list[pubsub_v1.types.PubsubMessage] = []
-    while len(messages) < count and (left_s := deadline - time.monotonic()) > 0:
+    while len(messages) < count and (remaining_s := deadline - time.monotonic()) > 0:
         try:
-            answer = subscriber.pull(
-                subscription=subscription, max_messages=count - len(messages), timeout=left_s, retry=None
+            response = subscriber.pull(
+                subscription=subscription, max_messages=count - len(messages), timeout=remaining_s, retry=None
             )
         except DeadlineExceeded:
             break
-        if answer.received_messages:
+        if response.received_messages:
             subscriber.acknowledge(
-                subscription=subscription, ack_ids=[received.ack_id for received in answer.received_messages]
+                subscription=subscription, ack_ids=[received.ack_id for received in response.received_messages]
             )
-        messages += [received.message for received in answer.received_messages]
+        messages += [received.message for received in response.received_messages]
     return messages
 
 
@@ -53,6 +64,6 @@ def _channel(host_port: str) -> grpc.Channel:
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.enable_http_proxy", 0),  # an emulator is on this machine
+        ("grpc.enable_http_proxy", 0),  # the environment's proxy is not for this machine
     ]
     return grpc.insecure_channel(host_port, options=options)

@@ -1,4 +1,4 @@
-"""One entry point of main.py behind functions-framework, in a process of its own, as the platform runs it."""
+"""Server process of one function: an entry point of main.py under functions-framework."""
 
 import sys
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from local.process_group_reaper import ProcessGroupReaper
 from local.process_log import ProcessLog
 from local.server_process import ServerProcess
 
-# Set for something else on a developer's machine, they would change what functions-framework does.
-NOT_FOR_FUNCTIONS = (
+# They change what functions-framework does, and a developer's machine may set them for other programs.
+REMOVED_VARIABLES = (
     "DEBUG",
     "FUNCTION_SIGNATURE_TYPE",
     "FUNCTION_SOURCE",
@@ -23,26 +23,21 @@ NOT_FOR_FUNCTIONS = (
 def function_server(
     target: str, *, source: Path, environment: Mapping[str, str], folder: Path, reaper: ProcessGroupReaper
 ) -> ServerProcess:
-    """Without the current folder on sys.path (-P): functions-framework adds the source's folder, last."""
+    """Return the server process of the function `target` of a source file."""
 
     def command(port: int) -> list[str]:
-        framework = [sys.executable, "-P", "-m", "functions_framework"]
         return [
-            *framework,
-            "--target",
-            target,
-            "--source",
-            str(source),
-            "--host",
-            LOOPBACK,
-            "--port",
-            str(port),
+            sys.executable,
+            "-P",  # without the current folder on sys.path: functions-framework appends the source's
+            *("-m", "functions_framework"),
+            *("--target", target, "--source", str(source)),
+            *("--host", LOOPBACK, "--port", str(port)),
         ]
 
     return ServerProcess(
         target,
         command,
-        health_path="/robots.txt",  # answered by functions-framework itself: wakes no function
+        health_path="/robots.txt",  # answered by functions-framework without calling the function
         environment=function_environment(target, environment),
         folder=source.parent,
         log=ProcessLog(folder / f"{target}.log"),
@@ -51,13 +46,13 @@ def function_server(
 
 
 def function_environment(target: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """What the platform sets, and what this machine has, without what would come between."""
+    """Return a function's environment variables: those of this machine, and those that the platform sets."""
     name = target.replace("_", "-")
-    own = {key: value for key, value in environment.items() if key not in NOT_FOR_FUNCTIONS}
-    # A proxy that the environment names is not for this machine's own emulators.
-    direct = [environment.get("no_proxy"), environment.get("NO_PROXY"), LOOPBACK, "localhost"]
-    no_proxy = ",".join(filter(None, direct))
-    return own | {
+    inherited = {key: value for key, value in environment.items() if key not in REMOVED_VARIABLES}
+    # The emulators are on this machine, so they are not reached through a proxy.
+    direct_hosts = [environment.get("no_proxy"), environment.get("NO_PROXY"), LOOPBACK, "localhost"]
+    no_proxy = ",".join(filter(None, direct_hosts))
+    return inherited | {
         "K_SERVICE": name,
         "K_REVISION": f"{name}-local",
         "NO_PROXY": no_proxy,

@@ -1,4 +1,4 @@
-"""A free port of 127.0.0.1, kept from others where the system allows. It serves nothing."""
+"""Reserves a free TCP port of 127.0.0.1 for a server process."""
 
 import socket
 import sys
@@ -7,11 +7,11 @@ LOOPBACK = "127.0.0.1"
 
 
 class Port:
-    """A port bound but not listened on.
+    """A port that is bound, but not listened on.
 
-    On Linux the process that is told to listen there can (both set SO_REUSEADDR), while nobody who asks for
-    any free port is given this one, not even between a crash and the restart. Elsewhere the number is only
-    likely to be free.
+    On Linux another process can listen on it, since both sockets set SO_REUSEADDR, but the kernel does not assign
+    it to sockets that ask for any free port, even between a crash and a restart of the server. On other systems
+    the number is only likely to be free.
     """
 
     def __init__(self) -> None:
@@ -23,4 +23,5 @@ class Port:
             self._socket.close()
 
     def release(self) -> None:
+        """End the reservation."""
         self._socket.close()

@@ -1,7 +1,8 @@
-"""A reaper on the processes of the stack: when it dies, however it dies, they do. It starts none of them.
+"""Kills the stack's processes and removes its files when the stack's own process ends, even by SIGKILL.
 
-The other end is a small process that waits for its standard input to end, which the kernel sees to even after
-`kill -9`. Every process of the stack is born into the group it leads. Run as a script, this file is that process.
+A small child process leads a process group and waits for its standard input to end. The kernel closes that pipe
+when the parent dies, however it dies. All processes of the stack are started in this group. Run as a script, this
+file is the child process.
 """
 
 import contextlib
@@ -15,7 +16,10 @@ from pathlib import Path
 
 
 class ProcessGroupReaper:
-    """Start processes with `process_group=reaper.group`, and there is no moment at which they could get away."""
+    """A process group that is killed when this process ends or `close` is called.
+
+    Start processes with `process_group=reaper.group_id`, so that they are in the group from the first moment.
+    """
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -23,27 +27,28 @@ class ProcessGroupReaper:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
-            process_group=0,  # a Ctrl-C in the terminal is for the stack, which then stops in order
+            process_group=0,  # Ctrl-C in the terminal reaches the stack only, which then stops in order
         )
-        self.group = self._process.pid
+        self.group_id = self._process.pid
 
     def remove_on_exit(self, path: Path) -> None:
-        """A file or a folder to take away with the processes."""
+        """Remove this file or folder when the group is killed."""
         if self._process.stdin is not None:
-            with contextlib.suppress(OSError):  # somebody killed the reaper: the stack goes on without
+            with contextlib.suppress(OSError):  # the child process was killed: the stack goes on without it
                 self._process.stdin.write(f"{path.absolute()}\n")
                 self._process.stdin.flush()
 
     def close(self) -> None:
-        """Kill the group. After an end in order there is only the reaper itself in it."""
+        """Kill the group; after an orderly stop only the child process itself is left in it."""
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
         self._process.wait()
 
 
-def remove_and_kill_group(paths: Iterable[str]) -> None:
-    for path in [Path(line.rstrip("\n")) for line in paths]:
+def remove_and_kill_group(lines: Iterable[str]) -> None:
+    """Wait for the end of the lines, remove the paths that they name, and kill the group with this process."""
+    for path in [Path(line.rstrip("\n")) for line in lines]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -1,4 +1,4 @@
-"""What a process of the stack wrote, line by line, from a file. It filters nothing."""
+"""Reads the log file of a process of the stack."""
 
 import json
 from pathlib import Path
@@ -6,20 +6,24 @@ from typing import Any
 
 
 class ProcessLog:
+    """The log file that a process appends to; it need not exist yet."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._read_to = 0
+        self._offset = 0  # bytes that `fresh_lines` has returned
 
     def lines(self) -> list[str]:
+        """Return all lines."""
         if not self.path.exists():
             return []
         return self.path.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def tail(self, count: int = 20) -> str:
+        """Return the last lines as one text."""
         return "\n".join(self.lines()[-count:])
 
     def entries(self) -> list[dict[str, Any]]:
-        """The lines that are JSON objects, as Cloud Logging would read them."""
+        """Return the lines that are JSON objects, which are entries to Cloud Logging."""
         entries = []
         for line in self.lines():
             try:
@@ -31,12 +35,12 @@ class ProcessLog:
         return entries
 
     def fresh_lines(self) -> list[str]:
-        """The whole lines written since the last call."""
+        """Return the complete lines that were written since the last call."""
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
-            file.seek(self._read_to)
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._read_to += len(whole)
-        return whole.decode("utf-8", errors="replace").splitlines()
+            file.seek(self._offset)
+            content = file.read()
+        complete = content[: content.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        return complete.decode("utf-8", errors="replace").splitlines()

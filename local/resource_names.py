@@ -1,4 +1,4 @@
-"""The names of all in the box: project, buckets, topics, subscriptions. Pure: it creates none of them."""
+"""The names of the local stack's project, buckets, topics and subscriptions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ DEFAULT_PROJECT = "tenant-vision-local"
 
 @dataclass(frozen=True)
 class ResourceNames:
-    """Topics and subscriptions by full name (`projects/P/topics/T`), as the stock clients take them."""
+    """The names of all resources; topics and subscriptions by their full names (`projects/P/topics/T`)."""
 
     project: str
     models_bucket: str
@@ -25,16 +25,20 @@ class ResourceNames:
 
     @property
     def buckets(self) -> tuple[str, ...]:
-        """Each once, although one bucket may have all three parts."""
+        """The buckets without duplicates: one bucket may be used for models, uploads and results."""
         return tuple(dict.fromkeys((self.models_bucket, self.upload_bucket, self.results_bucket)))
 
     @property
     def topics(self) -> tuple[str, ...]:
+        """All topics."""
         return (self.upload_topic, self.image_topic, self.error_topic, self.dead_letter_topic)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ResourceNames":
-        """Names that are set are kept; a GCS_BUCKET that is set is the default of the other two."""
+        """Return the names that environment variables set, and defaults for the others.
+
+        If GCS_BUCKET is set, it is the default of UPLOAD_BUCKET and RESULTS_BUCKET.
+        """
         project = environment.get("GOOGLE_CLOUD_PROJECT") or DEFAULT_PROJECT
         models_bucket = environment.get("GCS_BUCKET")
 
@@ -61,9 +65,16 @@ class ResourceNames:
 
 
 def full_name(name: str, kind: str, project: str) -> str:
-    """`errors` and `projects/P/topics/errors` are the same topic of project P."""
+    """Return the full name of a topic or subscription, given its full name or its id.
+
+    Args:
+        name: e.g. `errors` or `projects/P/topics/errors`.
+        kind: `topics` or `subscriptions`.
+        project: the project of an id.
+    """
     return name if name.startswith("projects/") else f"projects/{project}/{kind}/{name}"
 
 
 def short_name(name: str) -> str:
+    """Return the id at the end of a full name."""
     return name.rpartition("/")[2]

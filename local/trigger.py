@@ -1,4 +1,4 @@
-"""What wakes which function, as two Eventarc triggers would say it. It delivers nothing."""
+"""The triggers of the functions: which topic's messages become which event of which function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +12,16 @@ UPLOAD, MESSAGE, REQUEST = TARGETS = ("process_upload", "process_message", "proc
 
 @dataclass(frozen=True)
 class Trigger:
-    """`subscription` pushes what is published to `topic`; `envelope` makes the function's event of it."""
+    """An Eventarc trigger: a push subscription of a topic, and the conversion of its pushes."""
 
     function: str
     topic: str
     subscription: str
-    envelope: Callable[[bytes], CloudEvent | None]
+    to_event: Callable[[bytes], CloudEvent | None]
 
 
 def triggers(names: ResourceNames) -> list[Trigger]:
+    """Return the triggers of process_upload and process_message; process_request is called over HTTP."""
     message = partial(message_event, topic=names.image_topic)
     return [
         Trigger(UPLOAD, names.upload_topic, names.upload_subscription, upload_event),

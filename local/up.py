@@ -1,4 +1,4 @@
-"""`python -m local up`: the stack for a person or for another process, until it is told to stop."""
+"""The command `python -m local up`: runs the local stack until a signal stops it."""
 
 import argparse
 import json
@@ -16,28 +16,60 @@ from local.resources import RedeliveryPolicy
 from local.server_process import StackError
 from local.stack import DEFAULT_SOURCE, Stack
 
-SHOW_EVERY_S = 0.2
+LOG_POLL_INTERVAL_S = 0.2
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequested(BaseException):
-    """A signal asked us to stop; not an Exception, so that nothing on the way takes it for an error."""
+    """A signal asked this process to stop; a BaseException, so that handlers of errors let it pass."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    usual = RedeliveryPolicy()
-    parser.add_argument("--env-file", type=Path, help="KEY=VALUE lines go here once everything answers")
-    parser.add_argument("--source", type=Path, help="the functions' source (default: this repository's main.py)")
-    parser.add_argument("--quiet", action="store_true", help="do not show what the functions log")
-    delivery = parser.add_argument_group("delivery", "how Pub/Sub delivers again what a function did not take")
-    delivery.add_argument("--ack-deadline", type=int, default=usual.ack_deadline_s, metavar="SECONDS")
-    delivery.add_argument("--min-backoff", type=float, default=usual.min_backoff_s, metavar="SECONDS")
-    delivery.add_argument("--max-backoff", type=float, default=usual.max_backoff_s, metavar="SECONDS")
+    """Declare the command's options."""
+    default = RedeliveryPolicy()
+    parser.add_argument(
+        "--env-file",
+        type=Path,
+        metavar="FILE",
+        help="write the stack's environment variables to FILE as KEY=VALUE lines once it is ready",
+    )
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="FILE",
+        help="Python file with the functions (default: this repository's main.py)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="do not print the functions' logs")
+    delivery = parser.add_argument_group(
+        "delivery", "when Pub/Sub redelivers what a function does not acknowledge"
+    )
+    delivery.add_argument(
+        "--ack-deadline",
+        type=int,
+        default=default.ack_deadline_s,
+        metavar="SECONDS",
+        help="how long a function may take; Pub/Sub redelivers then (default: %(default)s)",
+    )
+    delivery.add_argument(
+        "--min-backoff",
+        type=float,
+        default=default.min_backoff_s,
+        metavar="SECONDS",
+        help="delay of the first redelivery (default: %(default)s)",
+    )
+    delivery.add_argument(
+        "--max-backoff",
+        type=float,
+        default=default.max_backoff_s,
+        metavar="SECONDS",
+        help="longest delay of a redelivery (default: %(default)s)",
+    )
     delivery.add_argument(
         "--max-delivery-attempts",
         type=int,
-        default=usual.max_delivery_attempts,
-        help="then it is a dead letter",
+        default=default.max_delivery_attempts,
+        metavar="COUNT",
+        help="number of deliveries before a message becomes a dead letter (default: %(default)s)",
     )
 
 
@@ -55,11 +87,13 @@ class StopSignals:
         raise StopRequested
 
     def ignore(self) -> None:
+        """Ignore stop signals from now on."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the stack, and return the exit status: 0 if a signal stopped it, 1 if it failed."""
     signals = StopSignals()
     try:
         return _run(arguments, signals)
@@ -69,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, signals: StopSignals) -> int:
     env_file: Path | None = arguments.env_file
-    began = time.monotonic()
+    started_at = time.monotonic()
     stack = Stack(
         source=arguments.source or DEFAULT_SOURCE,
         redelivery=RedeliveryPolicy(
@@ -82,14 +116,14 @@ def _run(arguments: argparse.Namespace, signals: StopSignals) -> int:
     )
     try:
         if env_file:
-            env_file.unlink(missing_ok=True)  # of a run that could not tidy up: it would be taken for ours
+            env_file.unlink(missing_ok=True)  # left by an earlier run; its variables are not those of this stack
         stack.start()
         if env_file:
             write_env_file(env_file, stack.env)
-        _introduce(stack, env_file, time.monotonic() - began)
+        _print_summary(stack, env_file, time.monotonic() - started_at)
         if not arguments.quiet:
-            threading.Thread(target=_show, args=(stack,), name="show", daemon=True).start()
-        while not signals.received:  # an exception raised inside a destructor, say, is not passed on
+            threading.Thread(target=_print_logs, args=(stack,), name="show", daemon=True).start()
+        while not signals.received:  # Python drops an exception that a signal handler raises inside a destructor
             stack.wait(timeout_s=1)
     except StackError as error:
         print(f"local up: {error}", file=sys.stderr)
@@ -97,7 +131,7 @@ def _run(arguments: argparse.Namespace, signals: StopSignals) -> int:
     finally:
         try:
             signals.ignore()
-        finally:  # a first signal may come this late; there is no second
+        finally:  # also if the first signal arrives during `ignore`; a second one is ignored
             if env_file:
                 env_file.unlink(missing_ok=True)
             stack.stop()
@@ -105,7 +139,7 @@ def _run(arguments: argparse.Namespace, signals: StopSignals) -> int:
 
 
 def write_env_file(path: Path, environment: Mapping[str, str]) -> None:
-    """All of it or nothing: whoever waits for the file may read it as soon as it is there."""
+    """Write KEY=VALUE lines to a file atomically: a process that waits for the file never reads a part of it."""
     text = "".join(f"{key}={value}\n" for key, value in environment.items())
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -115,8 +149,8 @@ def write_env_file(path: Path, environment: Mapping[str, str]) -> None:
     Path(draft).replace(path)
 
 
-def summary(name: str, line: str) -> str:
-    """A function's log line for a person: severity and message of a JSON line, anything else as it is."""
+def format_log_line(name: str, line: str) -> str:
+    """Return a function's log line for the terminal: a JSON entry as severity and message, others unchanged."""
     try:
         entry = json.loads(line)
         text = f"{entry['severity']:<8} {entry['message']}"
@@ -125,19 +159,19 @@ def summary(name: str, line: str) -> str:
     return f"{name:<16} {text}\n"
 
 
-def _introduce(stack: Stack, env_file: Path | None, seconds: float) -> None:
+def _print_summary(stack: Stack, env_file: Path | None, seconds: float) -> None:
     for key, value in stack.env.items():
         print(f"{key}={value}")
-    where = f", in {env_file}" if env_file else ""
-    print(f"\nUp in {seconds:.1f} s{where}. Logs in {stack.folder}. Ctrl-C stops it.", flush=True)
+    written = f"These variables are in {env_file}. " if env_file else ""
+    print(f"\nUp in {seconds:.1f} s. {written}Logs are in {stack.folder}. Ctrl-C stops the stack.", flush=True)
 
 
-def _show(stack: Stack) -> None:
-    """Written past sys.stdout, whose lock a reader who does not read would make us keep for ever."""
+def _print_logs(stack: Stack) -> None:
+    """Print the functions' logs with os.write: if nothing reads the pipe, a lock of sys.stdout stays held."""
     while True:
         try:
             for name, line in stack.fresh_lines():
-                os.write(1, summary(name, line).encode())
-        except OSError:  # nobody there any more: the stack does not need them
+                os.write(1, format_log_line(name, line).encode())
+        except OSError:  # stdout is closed; the stack goes on without it
             return
-        time.sleep(SHOW_EVERY_S)
+        time.sleep(LOG_POLL_INTERVAL_S)

@@ -1,7 +1,8 @@
-"""Publishes what a storage emulator that somebody else started does not: that an object was finalized.
+"""Publishes the storage notifications of a bucket in an emulator that the stack has not started.
 
-It looks at the bucket's listing again and again, so of two uploads of one name between two looks it sees the
-second only, and of an object deleted meanwhile nothing. The storage that the stack starts publishes its own.
+It polls the listing of the bucket. Of two uploads of one name between two polls it publishes the second only, and
+it misses an object that is deleted before the next poll. The storage server that the stack starts publishes its
+own notifications.
 """
 
 import json
@@ -16,12 +17,12 @@ from google.cloud import pubsub_v1
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.25
+POLL_INTERVAL_S = 0.25
 TIMEOUT_S = 10.0
 
 
 class UploadWatcher:
-    """What is in the bucket when it starts is not news."""
+    """Polls a bucket in a thread, and publishes OBJECT_FINALIZE of each generation that is new since the start."""
 
     def __init__(self, storage_url: str, bucket: str, publisher: pubsub_v1.PublisherClient, topic: str) -> None:
         self._storage_url = storage_url
@@ -29,35 +30,38 @@ class UploadWatcher:
         self._publisher = publisher
         self._topic = topic
         self._opener = build_opener(ProxyHandler({}))
-        self._seen: dict[str, str] = {}
+        self._generations: dict[str, str] = {}  # by object name
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="upload-watcher", daemon=True)
 
     def start(self) -> None:
-        self._seen = {item["name"]: str(item["generation"]) for item in self._listing()}
+        """List the objects that are there, and start polling."""
+        self._generations = {item["name"]: str(item["generation"]) for item in self._listing()}
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop polling, and join the thread."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(TIMEOUT_S)
 
-    def look(self) -> None:
+    def poll(self) -> None:
+        """List the bucket once, and publish what is new."""
         listing = {item["name"]: item for item in self._listing()}
         for name, item in listing.items():
             generation = str(item["generation"])
-            if self._seen.get(name) != generation:
+            if self._generations.get(name) != generation:
                 self._publish(item)
-                self._seen[name] = generation
-        for name in self._seen.keys() - listing.keys():
-            del self._seen[name]
+                self._generations[name] = generation
+        for name in self._generations.keys() - listing.keys():
+            del self._generations[name]
 
     def _watch(self) -> None:
-        while not self._stopped.wait(LOOK_EVERY_S):
+        while not self._stopped.wait(POLL_INTERVAL_S):
             try:
-                self.look()
-            except Exception as error:  # noqa: BLE001 - an emulator of others may be away for a while in any way
-                logger.warning("could not look at gs://%s: %r", self._bucket, error)
+                self.poll()
+            except Exception as error:  # noqa: BLE001 - go on polling, however the emulator fails meanwhile
+                logger.warning("cannot list gs://%s at %s: %r", self._bucket, self._storage_url, error)
 
     def _listing(self) -> Iterator[dict[str, Any]]:
         query: dict[str, str] = {}

@@ -62,8 +62,10 @@ def bridge(function):
     url = f"http://127.0.0.1:{function.server_address[1]}"
     nobody = Port()
     routes = {"/here": Route(envelope, url), "/dead": Route(envelope, f"http://127.0.0.1:{nobody.number}")}
-    with Bridge(routes, timeout_s=5) as bridge:
-        yield bridge
+    bridge = Bridge(routes, timeout_s=5)
+    bridge.start()
+    yield bridge
+    bridge.stop()
     nobody.release()
 
 

@@ -13,7 +13,7 @@ from local.process_log import ProcessLog
 from local.resources import create_topics
 from local.server_process import ServerProcess
 from local.stack import Stack
-from local.storage_server import binary
+from local.storage_server import find_binary
 from local.upload_watcher import UploadWatcher
 from pubsub_emulator import PubSubServer
 
@@ -27,7 +27,7 @@ def storage_url(tmp_path_factory):
     def command(port):
         url = f"http://127.0.0.1:{port}"
         options = {"scheme": "http", "backend": "memory", "host": "127.0.0.1", "port": port, "external-url": url}
-        return [str(binary()), *(f"-{key}={value}" for key, value in options.items())]
+        return [str(find_binary()), *(f"-{key}={value}" for key, value in options.items())]
 
     folder = tmp_path_factory.mktemp("given")
     reaper = ProcessGroupReaper()
@@ -101,7 +101,7 @@ def test_a_watcher_tells_of_each_generation_once(storage_url, pubsub_host):
         watcher.stop()  # from here on it looks when it is told to
 
         def told():
-            watcher.look()
+            watcher.poll()
             messages = clients.read(subscriber, subscription, count=9, timeout_s=0.2)
             return [(each.attributes["objectId"], each.attributes["objectGeneration"]) for each in messages]
 

@@ -185,8 +185,12 @@ def test_a_folder_or_a_text_is_not_an_image(predict, photos):
     [
         (["--pipeline", "detekt"], "tenant-001", "unknown pipeline 'detekt'; known pipelines: "),
         (["--pipeline", "../detect"], "tenant-001", "pipeline must be a name"),
-        (["--options", "{reading: fast}"], "tenant-001", "--options '{reading: fast}' is not valid JSON"),
-        (["--options", ""], "tenant-001", "--options '' is not valid JSON"),
+        (
+            ["--options", "{reading: fast}"],
+            "tenant-001",
+            "--options='{reading: fast}' is invalid: expected a JSON object",
+        ),
+        (["--options", ""], "tenant-001", "--options='' is invalid: expected a JSON object"),
         (["--options", '["fast"]'], "tenant-001", "options must be a JSON object, got an array"),
         (["--options", '{"resampling": "quick"}'], "tenant-001", "options: resampling: 'quick' is not one of"),
         (["--options", '{"colour": 1}'], "tenant-001", "unknown option 'colour'; known options: "),

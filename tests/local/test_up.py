@@ -168,7 +168,7 @@ def ask(url, body):
     ],
 )
 def test_a_log_line_is_shown_short(line, shown):
-    assert up.summary("process_upload", line) == shown
+    assert up.format_log_line("process_upload", line) == shown
 
 
 def test_the_env_file_is_replaced_whole(tmp_path):
@@ -182,7 +182,7 @@ def test_the_env_file_is_replaced_whole(tmp_path):
 def test_what_is_on_a_leash_dies_with_it(tmp_path):
     reaper = ProcessGroupReaper()
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
-    held, free = (subprocess.Popen(sleeper, process_group=group) for group in (reaper.group, 0))
+    held, free = (subprocess.Popen(sleeper, process_group=group) for group in (reaper.group_id, 0))
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for name in ("folder", "file", "absent"):
@@ -198,6 +198,7 @@ def test_what_is_on_a_leash_dies_with_it(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept")
 def test_a_kept_port_is_given_to_nobody_else():
     port = Port()
-    with Bridge({}, timeout_s=1) as bridge:
-        assert bridge.url("") != f"http://127.0.0.1:{port.number}"
+    bridge = Bridge({}, timeout_s=1)
+    assert bridge.url("") != f"http://127.0.0.1:{port.number}"
+    bridge.stop()
     port.release()
