@@ -12,7 +12,7 @@ from shared.runtime.event_record import stage
 from shared.vision.arrays import Pixels, SizeHW
 from shared.vision.boxes.detections import Detections
 from shared.vision.images.letterbox import Resampling
-from shared.vision.masks.masks import canvas_masks, image_masks
+from shared.vision.masks.prototypes import canvas_masks, image_masks
 from shared.vision.masks.segments import Segments
 
 

@@ -297,6 +297,6 @@ def test_more_pixels_of_masks_in_all_tiles_together_than_there_is_memory_for_are
     image = scene((320, 320), [(x, y, x + 20, y + 20, RED) for x in range(6, 300, 64) for y in range(6, 300, 64)])
     slices = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
     assert len(segmenter(slices).process(image)) == 25
-    monkeypatch.setattr("shared.vision.masks.masks.MAX_PIXELS", 9_000)  # of 10,000
-    with pytest.raises(ImageTooLarge, match="masks of up to 9000"):
+    monkeypatch.setattr("shared.vision.masks.masks.MAX_MASK_PIXELS", 9_000)  # of 10,000
+    with pytest.raises(ImageTooLarge, match="limit of 9000 px"):
         segmenter(slices).process(image)

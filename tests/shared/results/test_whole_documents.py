@@ -13,9 +13,9 @@ from shared.ml.model_cache import ModelCache
 from shared.pipeline.definitions import PipelineRegistry
 from shared.processing_context import ProcessingContext
 from shared.results import documents
-from shared.vision.masks.run_lengths import pixels
 from testing import models
 from testing.memory_store import MemoryStore
+from testing.rle import decode_rle
 from testing.scenes import BLUE, GREEN, scene
 
 IMAGE_HW = (64, 96)
@@ -152,10 +152,10 @@ def test_run_lengths_are_the_mask(run):
         document = run(("segment", {"run_lengths": True, **options}))
         for each in document["segments"]:
             assert each["run_lengths"]["size"] == list(IMAGE_HW)
-            mask = pixels(each["run_lengths"]["counts"], IMAGE_HW)
+            mask = decode_rle(each["run_lengths"]["counts"], IMAGE_HW)
             assert int(mask.sum()) == pytest.approx(each["area"], rel=0.01)
         np.testing.assert_array_equal(
-            pixels(
+            decode_rle(
                 run(("segment", {"run_lengths": True, "resolution": "image"}))["segments"][2]["run_lengths"][
                     "counts"
                 ],

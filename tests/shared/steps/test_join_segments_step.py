@@ -116,6 +116,6 @@ def test_before_there_are_segments_it_says_so():
 
 
 def test_masks_that_there_is_no_memory_for_are_refused(monkeypatch):
-    monkeypatch.setattr(masks, "MAX_PIXELS", 500)
+    monkeypatch.setattr(masks, "MAX_MASK_PIXELS", 500)
     with pytest.raises(ImageTooLarge, match="900 px together"):
         JoinSegmentsStep().execute(found((0, 0, 50, 10), (40, 0, 90, 10)))

@@ -1,241 +1,57 @@
-"""Masks: inside their boxes what a decode of the whole frame would give, in both resolutions."""
+"""Mask: cropped, shifted, sampled at points, and limited in number of pixels."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.errors import ImageTooLarge
-from shared.vision.images.letterbox import Letterbox, letterbox
-from shared.vision.masks.masks import MAX_PIXELS, Mask, canvas_masks, ensure_mask_pixels_allowed, image_masks
-
-
-def written_out(weights, prototypes, box, centres_x, centres_y):
-    """The definition: the surface at every pixel of the frame, above zero, in the box; in double precision.
-
-    Gives the mask of the whole frame, and where it is too near to zero to be sure of in single precision.
-    """
-    logits = np.tensordot(weights.astype(float), prototypes.astype(float), 1)
-
-    def taps(centres, length):
-        centres = np.clip(centres, 0, length - 1)
-        first = np.floor(centres).astype(int)
-        return first, np.minimum(first + 1, length - 1), centres - first
-
-    x0, x1, right = taps(centres_x, logits.shape[1])
-    y0, y1, lower = taps(centres_y, logits.shape[0])
-    rows = logits[:, x0] * (1 - right) + logits[:, x1] * right
-    surface = rows[y0] * (1 - lower)[:, None] + rows[y1] * lower[:, None]
-    x, y = np.arange(len(centres_x)), np.arange(len(centres_y))[:, None]
-    inside = (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
-    return (surface > 0) & inside, np.abs(surface) < 1e-4
-
-
-def whole(mask, shape_hw):
-    out = np.zeros(shape_hw, bool)
-    height, width = mask.pixels.shape
-    out[mask.top : mask.top + height, mask.left : mask.left + width] = mask.pixels
-    return out
-
-
-def scene(seed, count=6, depth=4, mask_hw=(16, 24), canvas_hw=(64, 96)):
-    rng = np.random.default_rng(seed)
-    corners = rng.uniform(-8, 1.1 * max(canvas_hw), (count, 2, 2)).astype(np.float32)
-    boxes = np.sort(corners, axis=1).reshape(count, 4)
-    weights = rng.normal(size=(count, depth)).astype(np.float32)
-    return weights, rng.normal(size=(depth, *mask_hw)).astype(np.float32), boxes
-
-
-NONE = np.empty((0, 4), np.float32)
-
-
-def test_no_objects_have_no_masks():
-    prototypes = np.zeros((32, 16, 16), np.float32)
-    nothing = np.empty((0, 32), np.float32)
-    assert canvas_masks(nothing, prototypes, NONE, (64, 64)) == []
-    assert image_masks(nothing, prototypes, NONE, letterbox((10, 20), (64, 64))) == []
-
-
-@pytest.mark.parametrize(
-    ("box", "left", "top", "shape"),
-    [
-        ([0, 0, 16, 8], 0, 0, (8, 16)),
-        ([0.1, 0, 14.1, 8], 1, 0, (8, 14)),  # x >= 0.1 and x < 14.1: pixels 1 to 14
-        ([3, 2, 3.5, 2.5], 3, 2, (1, 1)),
-        ([3.2, 2.2, 3.9, 2.9], 4, 3, (0, 0)),  # between two pixels' indices
-        ([-5, -5, 99, 99], 0, 0, (8, 16)),
-        ([20, 2, 30, 4], 16, 2, (2, 0)),  # beyond the canvas
-        ([5, 5, 2, 2], 5, 5, (0, 0)),
-        ([np.nan] * 4, 0, 0, (0, 0)),
-    ],
-)
-def test_a_mask_is_decoded_inside_its_box(box, left, top, shape):
-    everywhere = np.ones((1, 2, 4), np.float32)
-    (mask,) = canvas_masks(np.ones((1, 1), np.float32), everywhere, np.array([box], np.float32), (8, 16))
-    assert (mask.left, mask.top, mask.pixels.shape) == (left, top, shape)
-    assert mask.pixels.all()
-    assert mask.area == shape[0] * shape[1]
-
-
-def test_objects_with_nothing_in_their_boxes_are_told_apart():
-    prototypes = np.ones((1, 4, 4), np.float32)
-    weights, boxes = np.array([[1], [-1], [0]], np.float32), np.array([[0, 0, 8, 8]] * 3, np.float32)
-    assert [mask.area for mask in canvas_masks(weights, prototypes, boxes, (16, 16))] == [64, 0, 0]
-
-
-def test_a_logit_of_zero_is_outside():
-    # The first has no row of pixels on the zero, the second has.
-    prototypes = np.array([[[1], [-1], [1]]], np.float32)
-    (mask,) = canvas_masks(np.ones((1, 1), np.float32), prototypes, np.array([[0, 0, 1, 6]], np.float32), (6, 1))
-    assert mask.pixels.ravel().tolist() == [True, True, False, False, True, True]
-    frame = Letterbox((9, 1), (3, 1), (3, 1), top=0, left=0)
-    prototypes = np.array([[[2], [-1], [2]]], np.float32)
-    (mask,) = image_masks(np.ones((1, 1), np.float32), prototypes, np.array([[0, 0, 1, 3]], np.float32), frame)
-    assert mask.pixels.ravel().tolist() == [True, True, True, False, False, False, True, True, True]
-
-
-@given(st.integers(0, 10_000), st.sampled_from([(64, 96), (32, 48), (16, 24), (100, 90), (8, 7)]))
-def test_on_the_canvas_a_mask_is_the_definition(seed, canvas_hw):
-    weights, prototypes, boxes = scene(seed, canvas_hw=canvas_hw)
-    centres_y = (np.arange(canvas_hw[0]) + 0.5) * 16 / canvas_hw[0] - 0.5
-    centres_x = (np.arange(canvas_hw[1]) + 0.5) * 24 / canvas_hw[1] - 0.5
-    masks = canvas_masks(weights, prototypes, boxes, canvas_hw)
-    for mask, weight, box in zip(masks, weights, boxes, strict=True):
-        expected, unsure = written_out(weight, prototypes, box, centres_x, centres_y)
-        assert ((whole(mask, canvas_hw) == expected) | unsure).all()
-
-
-@given(st.integers(0, 10_000), st.sampled_from([(30, 50), (300, 450), (200, 40), (7, 9), (1, 60), (64, 96)]))
-def test_in_the_image_a_mask_is_the_surface_at_its_pixels(seed, image_hw):
-    canvas_hw = (64, 96)
-    frame = letterbox(image_hw, canvas_hw)
-    weights, prototypes, boxes = scene(seed)
-    centres_y = (frame.top + (np.arange(image_hw[0]) + 0.5) * frame.resized_hw[0] / image_hw[0]) / 4 - 0.5
-    centres_x = (frame.left + (np.arange(image_hw[1]) + 0.5) * frame.resized_hw[1] / image_hw[1]) / 4 - 0.5
-    masks = image_masks(weights, prototypes, boxes, frame)
-    enlarged = [max(frame.resized_hw[axis] / image_hw[axis], 1) for axis in (1, 0, 1, 0)]
-    ends = frame.to_image_coords(boxes) - np.array([0.5 - 0.5 / each for each in enlarged], np.float32)
-    for mask, weight, box in zip(masks, weights, ends, strict=True):
-        expected, unsure = written_out(weight, prototypes, box, centres_x, centres_y)
-        is_one_pixel = max(enlarged) > 1 and mask.area == 1 and not expected[~unsure].any()
-        assert is_one_pixel or ((whole(mask, image_hw) == expected) | unsure).all()
-
-
-@given(st.integers(0, 10_000), st.sampled_from([(7, 9), (1, 60), (3, 2), (1, 1), (30, 20)]))
-def test_what_an_enlarged_image_shows_on_the_canvas_it_shows_at_its_own_pixels(seed, image_hw):
-    """An object may be smaller than a pixel of a small image, and lie between the middles of two."""
-    frame = letterbox(image_hw, (64, 96))
-    weights, prototypes, boxes = scene(seed)
-    rectangle = (frame.left, frame.top, frame.left + frame.resized_hw[1], frame.top + frame.resized_hw[0])
-    small = canvas_masks(weights, prototypes, boxes, (64, 96))
-    for mask, large in zip(small, image_masks(weights, prototypes, boxes, frame), strict=True):
-        assert large.area > 0 or mask.cropped(*rectangle).area == 0
-        if large.area:
-            assert whole(large, image_hw).any(), "inside the image"
-
-
-@pytest.mark.parametrize(
-    ("box", "pixel"),
-    [
-        ([8, 8, 16, 16], (1, 1)),  # a pixel of the image, exactly
-        ([9, 9, 11, 11], (1, 1)),
-        ([13, 9, 15, 11], (1, 1)),  # to the right of its middle
-        ([14.2, 3, 16, 5], (1, 0)),
-        ([0, 0, 1, 1], (0, 0)),
-        ([63, 63, 64, 64], (7, 7)),
-    ],
-)
-def test_an_object_smaller_than_a_pixel_of_the_image_is_one(box, pixel):
-    frame = letterbox((8, 8), (64, 64))
-    everywhere = np.ones((1, 16, 16), np.float32)
-    (mask,) = image_masks(np.ones((1, 1)), everywhere, np.array([box], np.float32), frame)
-    assert (mask.left, mask.top, mask.area) == (*pixel, 1)
-
-
-def test_in_an_enlarged_image_a_box_is_not_moved_by_half_a_pixel():
-    """By its index, a pixel that is in the box from its second tenth on would be outside."""
-    frame = letterbox((8, 8), (64, 64))
-    box = np.array([[8 + 2, 8, 40 + 2, 24]], np.float32)  # 1.25 to 5.25
-    (mask,) = image_masks(np.ones((1, 1)), np.ones((1, 16, 16), np.float32), box, frame)
-    assert (mask.left, mask.top, mask.pixels.shape) == (1, 1, (2, 4))
-
-
-def test_a_large_image_is_decoded_in_bands_with_no_seam():
-    # 500 rows of pixels to a prototype row: more than a byte counts, and several bands.
-    image_hw, frame = (4000, 500), Letterbox((4000, 500), (32, 4), (32, 4), top=0, left=0)
-    weights, prototypes, _ = scene(5, count=1, mask_hw=(8, 1), canvas_hw=(32, 4))
-    (mask,) = image_masks(weights, prototypes, np.array([[0, 0, 4, 32]], np.float32), frame)
-    centres_y = (np.arange(4000) + 0.5) / 500 - 0.5
-    expected, unsure = written_out(weights[0], prototypes, (0, 0, 500, 4000), np.zeros(500), centres_y)
-    assert mask.pixels.shape == image_hw
-    assert ((mask.pixels == expected) | unsure).all()
-
-
-def test_both_resolutions_show_the_same_shape():
-    """A disc, its centre and area: padding that is no whole number of prototype cells shifts nothing."""
-    y, x = np.mgrid[:16, :24] + 0.5
-    prototypes = (6 - np.hypot(x - 12.3, y - 7.9))[None].astype(np.float32)
-    frame = letterbox((310, 480), (64, 96))  # 62 rows in the canvas, one above
-    assert frame.top % 4
-    box = np.array([[0, 0, 96, 64]], np.float32)
-    (small,) = canvas_masks(np.ones((1, 1)), prototypes, box, (64, 96))
-    (large,) = image_masks(np.ones((1, 1)), prototypes, box, frame)
-    centre_small = (np.argwhere(small.pixels).mean(axis=0) + 0.5 - (frame.top, frame.left)) * 5
-    centre_large = np.argwhere(large.pixels).mean(axis=0) + 0.5
-    np.testing.assert_allclose(centre_small, centre_large, atol=0.5)  # a tenth of a canvas pixel
-    assert small.area * 25 == pytest.approx(large.area, rel=0.01)
-
-
-def test_half_precision_is_decoded_as_single():
-    weights, prototypes, boxes = scene(11)
-    half = canvas_masks(weights.astype(np.float16), prototypes.astype(np.float16), boxes, (64, 96))
-    single = canvas_masks(
-        weights.astype(np.float16).astype(np.float32),
-        prototypes.astype(np.float16).astype(np.float32),
-        boxes,
-        (64, 96),
-    )
-    for a, b in zip(half, single, strict=True):
-        np.testing.assert_array_equal(a.pixels, b.pixels)
-
-
-def test_logits_that_are_no_numbers_are_outside_and_warn_nobody():
-    prototypes = np.array([[[1, np.nan], [np.inf, -np.inf], [1, 1]]], np.float32)
-    (mask,) = canvas_masks(np.ones((1, 1)), prototypes, np.array([[0, 0, 8, 12]], np.float32), (12, 8))
-    assert mask.pixels[-1].all()
+from shared.vision.images.pixels import rgb_view
+from shared.vision.masks.masks import MASKED_OUT_GREY, MAX_MASK_PIXELS, Mask, ensure_mask_pixels_allowed, mask_out
 
 
 @pytest.mark.parametrize(
     ("rectangle", "left", "top", "rows"),
     [
-        ((0, 0, 9, 9), 2, 3, [[1, 0, 1], [0, 1, 1]]),
-        ((3, 3, 9, 9), 3, 3, [[0, 1], [1, 1]]),
-        ((0, 0, 4, 4), 2, 3, [[1, 0]]),
-        ((7, 7, 9, 9), 5, 5, np.zeros((0, 0))),
+        pytest.param((0, 0, 9, 9), 2, 3, [[1, 0, 1], [0, 1, 1]], id="around the mask"),
+        pytest.param((3, 3, 9, 9), 3, 3, [[0, 1], [1, 1]], id="right part"),
+        pytest.param((0, 0, 4, 4), 2, 3, [[1, 0]], id="upper left part"),
+        pytest.param((7, 7, 9, 9), 5, 5, np.zeros((0, 0)).tolist(), id="beyond the mask"),
     ],
 )
-def test_a_mask_is_cropped_to_a_rectangle(rectangle, left, top, rows):
+def test_cropped_mask_is_the_part_in_the_rectangle(
+    rectangle: tuple[int, int, int, int], left: int, top: int, rows: list[list[int]]
+) -> None:
     mask = Mask(2, 3, np.array([[1, 0, 1], [0, 1, 1]], bool)).cropped(*rectangle)
+
     assert (mask.left, mask.top) == (left, top)
-    np.testing.assert_array_equal(mask.pixels, np.array(rows, bool))
+    np.testing.assert_array_equal(mask.pixels, np.array(rows, bool).reshape(len(rows), -1 if rows else 0))
 
 
-def test_a_mask_of_a_tile_is_shifted_into_its_image():
+def test_shifted_mask_keeps_its_pixels() -> None:
     mask = Mask(2, 3, np.ones((1, 2), bool)).shifted(100, 200)
+
     assert (mask.left, mask.top, mask.area) == (102, 203, 2)
 
 
-def test_more_masks_than_there_is_memory_for_are_refused_before_they_are_made():
-    """300 objects, each as large as an image of 48 megapixels: 14 GB of masks."""
-    prototypes = np.ones((1, 160, 160), np.float32)
-    boxes = np.tile(np.float32([[0, 0, 640, 640]]), (300, 1))
-    with pytest.raises(ImageTooLarge, match=f"14400000000 px together; masks of up to {MAX_PIXELS}"):
-        image_masks(np.ones((300, 1), np.float32), prototypes, boxes, letterbox((6000, 8000), (640, 640)))
-    assert len(canvas_masks(np.ones((300, 1), np.float32), prototypes, boxes, (640, 640))) == 300
+def test_covers_is_true_on_pixels_of_the_mask_only() -> None:
+    mask = Mask(2, 3, np.array([[1, 0, 1], [0, 1, 1]], bool))
+    points = np.array([(2, 3), (2.9, 3.9), (3, 3), (3.5, 4.5), (5, 4), (1.9, 3), (4, 2.9)], np.float32)
+
+    assert mask.covers(points).tolist() == [True, True, False, True, False, False, False]
 
 
-def test_as_many_as_there_is_memory_for_are_made():
+def test_mask_out_is_grey_where_the_mask_is_not() -> None:
+    image = rgb_view(np.full((6, 8, 4), 200, np.uint8))
+
+    crop = mask_out(image, Mask(2, 3, np.array([[1, 0, 1], [0, 1, 1]], bool)))
+
+    grey = MASKED_OUT_GREY
+    np.testing.assert_array_equal(crop[..., 0], [[200, grey, 200], [grey, 200, 200]])
+    assert (image == 200).all()
+
+
+def test_mask_pixels_up_to_the_maximum_are_allowed() -> None:
     ensure_mask_pixels_allowed(0)
-    ensure_mask_pixels_allowed(MAX_PIXELS)
+    ensure_mask_pixels_allowed(MAX_MASK_PIXELS)
+
     with pytest.raises(ImageTooLarge):
-        ensure_mask_pixels_allowed(MAX_PIXELS + 1)
+        ensure_mask_pixels_allowed(MAX_MASK_PIXELS + 1)
