@@ -1,1 +1,1 @@
-"""Boxes: decoded from model outputs, suppressed, tiled and merged."""
+"""Decodes boxes from model outputs, suppresses and merges them, and cuts images into tiles."""

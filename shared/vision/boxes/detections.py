@@ -1,4 +1,4 @@
-"""Boxes with their confidences and classes: the arrays that detectors give, filter and sort."""
+"""The detections of a model: boxes with their confidences and class ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.vision.arrays import BoolArray, Float32Array, IndexArray, Int64Array
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """n objects: `boxes_xyxy` (n, 4) float32 px, `confidences` (n,) float32, `class_ids` (n,) int64."""
+    """n detections: `boxes_xyxy` (n, 4) float32 px, `confidences` (n,) float32, `class_ids` (n,) int64."""
 
     boxes_xyxy: Float32Array
     confidences: Float32Array
@@ -20,6 +20,7 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
+        """Return no detections, with arrays of the right shapes and types."""
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
 
     def __len__(self) -> int:
@@ -30,19 +31,24 @@ class Detections:
 
     @property
     def centres(self) -> Float32Array:
-        """(n, 2) x, y."""
+        """The centres of the boxes, (n, 2) xy."""
         return (self.boxes_xyxy[:, :2] + self.boxes_xyxy[:, 2:]) * np.float32(0.5)
 
     def order(self) -> IndexArray:
-        """Indices, strongest first; ties by x1, y1, x2, y2, then class: the same objects in the same order."""
+        """Return the indices that sort the detections, strongest first; ties by x1, y1, x2, y2, then class id.
+
+        The order does not depend on that of the input: the same objects always come in the same order.
+        """
         x1, y1, x2, y2 = self.boxes_xyxy.T
         return np.lexsort((self.class_ids, y2, x2, y1, x1, -self.confidences))
 
     def sorted(self) -> Detections:
+        """Return the detections in the order of `order`."""
         return self[self.order()]
 
     @classmethod
     def concatenated(cls, parts: Sequence[Detections]) -> Detections:
+        """Return all detections of `parts`, which may be none, one after another."""
         parts = [cls.empty(), *parts]
         return cls(
             np.concatenate([part.boxes_xyxy for part in parts]),
@@ -51,6 +57,6 @@ class Detections:
         )
 
     def shifted(self, left: int, top: int) -> Detections:
-        """The same in a frame whose origin lies `left`, `top` before this one's: a tile's objects in its image."""
+        """Return the detections with their boxes moved by (left, top): from px of a tile to px of its image."""
         offset = np.array((left, top, left, top), np.float32)
         return Detections(self.boxes_xyxy + offset, self.confidences, self.class_ids)

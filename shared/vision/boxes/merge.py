@@ -1,17 +1,18 @@
-"""Merges what several tiles saw of the same objects; knows boxes and confidences, but no tiles and no masks.
+"""Merges the boxes that overlapping tiles have of the same objects, by SAHI's non-maximum merging.
 
-The rules are those of sahi's postprocessing (0.12), without its exceptions:
+The rules are those of `nms`, `greedy_nmm` and `nmm` in SAHI 0.12 (docs/performance.md lists the differences):
+https://github.com/obss/sahi/blob/main/sahi/postprocess/combine.py
 
-- Two boxes match where their metric is the threshold or more: IOU, intersection over union, or IOS, over the
-  smaller of the two. A box without an area matches nobody.
-- Boxes have their turn by confidence, the highest first, then by x1, y1, x2, y2. One that nobody has claimed
-  before its turn is a keeper.
-- NMS and GREEDYNMM: a keeper claims those that it matches and nobody has claimed.
-- NMM: so does a claimed box when it is its turn, for its keeper.
-- NMS: what is claimed is dropped. GREEDYNMM and NMM: the keeper takes it in, one at a time, in the order of the
-  claims, if it matches the box that the keeper has grown to by then, and drops it otherwise.
-- Who claims several at once does so in the order of their turns; with NMM in the order they were given in.
-- A keeper's confidence and class stay.
+- Two boxes match if their metric reaches the threshold: IOU, the intersection over the union, or IOS, the
+  intersection over the smaller area. A box without an area matches no other box.
+- Boxes are ranked by confidence, highest first, then by x1, y1, x2, y2, and processed in this order. A box that is
+  not claimed when it is processed is a keeper.
+- NMS and GREEDYNMM: a keeper claims the boxes that it matches and that are not claimed yet.
+- NMM: a claimed box, when it is processed, also claims the boxes that it matches, for its keeper.
+- NMS drops the claimed boxes. GREEDYNMM and NMM merge them into the keeper's box, one at a time, in the order of
+  the claims. A claimed box that does not match the merged box of that moment is dropped.
+- Boxes that are claimed at once are claimed in the order of their ranks, with NMM in the order of the input.
+- A keeper's confidence and class do not change.
 """
 
 from __future__ import annotations
@@ -27,27 +28,33 @@ import numpy as np
 from shared.vision.arrays import BoolArray, Float64Array, Int64Array
 from shared.vision.boxes.detections import Detections
 
-Columns = Float64Array  # (5, n): x1, y1, x2, y2 and the area
-Pairs = tuple[Int64Array, Int64Array]  # (m,), (m,)
+Pairs = tuple[Int64Array, Int64Array]  # (m,) indices of one box each, (m,) of the other
 
-_MOST_PAIRS: Final = 8_000_000  # near each other; with more, one row at a time: memory stays bounded
-_CHUNK: Final = 1 << 16  # pairs at a time: what is between stays in the cache
+_MAX_CANDIDATE_PAIRS: Final = 8_000_000  # with more, boxes are compared row by row, which bounds the memory
+_CHUNK_PAIRS: Final = 1 << 16  # their intermediate arrays stay in the CPU's cache
 
 
 class MergeKind(StrEnum):
+    """SAHI's kinds of postprocessing."""
+
     NMS = "NMS"
     NMM = "NMM"
     GREEDYNMM = "GREEDYNMM"
 
 
 class OverlapMetric(StrEnum):
+    """SAHI's match metrics: intersection over union, or over the smaller area."""
+
     IOU = "IOU"
     IOS = "IOS"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merged:
-    """The merged `detections`, and in `groups` the indices of the inputs each is made of, its keeper first."""
+    """The merged `detections`, and for each of them in `groups` the indices of the input that it consists of.
+
+    The first index of a group is its keeper.
+    """
 
     detections: Detections
     groups: list[Int64Array]
@@ -61,145 +68,165 @@ def merge(
     threshold: float,
     class_agnostic: bool = False,
 ) -> Merged:
-    """Make one detection of those of one object: each class for itself, or all together.
+    """Merge the detections of the same object into one.
 
-    Frame: any, as long as it is one. The answer is in the order of `Detections.sorted` and, but for NMM, does not
-    depend on the order of `detections`. Raises ValueError for a threshold outside (0, 1] and an unknown kind or
-    metric.
+    Args:
+        detections: n boxes, in px of one frame.
+        kind: See the module.
+        metric: See the module.
+        threshold: The metric from which two boxes match, above 0 and at most 1.
+        class_agnostic: If true, boxes of different classes match too.
+
+    Returns:
+        The merged detections in the order of `Detections.sorted`. But for NMM, they do not depend on the order of
+        the input.
+
+    Raises:
+        ValueError: The threshold is outside (0, 1], or the kind or metric is unknown.
     """
     kind, metric = MergeKind(kind), OverlapMetric(metric)
     if not 0 < threshold <= 1:
-        raise ValueError(f"boxes match from a threshold above 0 up to 1, not from {threshold}")
+        raise ValueError(f"threshold={threshold} is invalid: expected more than 0 and at most 1")
     order = detections.order()
     ranked = detections[order]
     classes = np.zeros(len(ranked), np.int64) if class_agnostic else ranked.class_ids
-    boxes = _columns(ranked)
-    places = order if kind is MergeKind.NMM else np.arange(len(order))
-    claims = _claims(boxes, classes, kind, metric, threshold, places=places)
+    boxes = _box_columns(ranked)
+    claim_order = order if kind is MergeKind.NMM else np.arange(len(order))
+    claims = _claims(boxes, classes, kind, metric, threshold, claim_order=claim_order)
     keepers = np.fromiter(claims, np.int64, len(claims))
     merged, groups = ranked[keepers], [[keeper] for keeper in claims]
     if kind is not MergeKind.NMS:
         corners = boxes[:4].T.tolist()
-        grown = [_grown(corners, keeper, claimed, metric, threshold) for keeper, claimed in claims.items()]
-        grown_xyxy = np.array([box for box, _ in grown], np.float32).reshape(-1, 4)
-        merged, groups = replace(merged, boxes_xyxy=grown_xyxy), [group for _, group in grown]
-    again = merged.order()  # boxes of one confidence may have changed places as they grew
-    return Merged(merged[again], _split(order, [groups[index] for index in again.tolist()]))
+        boxes_and_groups = [
+            _merge_box(corners, keeper, claimed, metric, threshold) for keeper, claimed in claims.items()
+        ]
+        merged_xyxy = np.array([box for box, _ in boxes_and_groups], np.float32).reshape(-1, 4)
+        merged, groups = replace(merged, boxes_xyxy=merged_xyxy), [group for _, group in boxes_and_groups]
+    final_order = merged.order()  # merging moves corners, which order boxes of one confidence
+    return Merged(merged[final_order], _input_indices(order, [groups[index] for index in final_order.tolist()]))
 
 
-def _split(order: Int64Array, groups: list[list[int]]) -> list[Int64Array]:
-    """Turns to indices, group by group: as views of one array, which is much cheaper than many arrays."""
+def _input_indices(order: Int64Array, groups: list[list[int]]) -> list[Int64Array]:
+    """Convert groups of ranks to groups of input indices: views of one array, much cheaper than many arrays."""
     indices = order[np.fromiter(chain.from_iterable(groups), np.int64)]
     return [indices[start:stop] for start, stop in pairwise(accumulate(map(len, groups), initial=0))]
 
 
-def _columns(detections: Detections) -> Columns:
+def _box_columns(detections: Detections) -> Float64Array:
+    """Return (5, n): x1, y1, x2, y2 and the area of each box."""
     x1, y1, x2, y2 = detections.boxes_xyxy.T.astype(np.float64)
     return np.stack((x1, y1, x2, y2, (x2 - x1) * (y2 - y1)))
 
 
 def _claims(
-    boxes: Columns,
+    boxes: Float64Array,
     classes: Int64Array,
     kind: MergeKind,
     metric: OverlapMetric,
     threshold: float,
     *,
-    places: Int64Array,
+    claim_order: Int64Array,
 ) -> dict[int, list[int]]:
-    """The keepers, in the order of their turns, each with the boxes claimed for it, in the order of the claims.
+    """Return for the rank of each keeper the ranks of the boxes claimed for it, in the order of the claims.
 
-    `places` (n,): the order in which boxes are claimed that are claimed at once.
+    `boxes` (5, n) are in the order of their ranks. `claim_order` (n,) is the sort key of boxes claimed at once.
     """
-    solid = np.flatnonzero((boxes[2] > boxes[0]) & (boxes[3] > boxes[1]) & np.isfinite(boxes[4]))
-    some, classes = boxes[:, solid], classes[solid]
-    near = _neighbours(some, classes)
-    if near is None:
-        claims = _claims_by_rows(some, classes, kind, metric, threshold, places=places[solid])
+    valid = np.flatnonzero((boxes[2] > boxes[0]) & (boxes[3] > boxes[1]) & np.isfinite(boxes[4]))
+    valid_boxes, valid_classes, valid_order = boxes[:, valid], classes[valid], claim_order[valid]
+    pairs = _candidate_pairs(valid_boxes, valid_classes)
+    if pairs is None:
+        claims = _claims_by_rows(valid_boxes, valid_classes, kind, metric, threshold, claim_order=valid_order)
     else:
-        claims = _claims_by_pairs(some, near, kind, metric, threshold, places=places[solid])
-    rank = solid.tolist()
-    claimed = {rank[one] for others in claims.values() for one in others}
-    every: dict[int, list[int]] = {keeper: [] for keeper in range(boxes.shape[1]) if keeper not in claimed}
-    every.update({rank[keeper]: [rank[one] for one in others] for keeper, others in claims.items()})
-    return every
+        claims = _claims_by_pairs(valid_boxes, pairs, kind, metric, threshold, claim_order=valid_order)
+    rank = valid.tolist()
+    claimed = {rank[other] for others in claims.values() for other in others}
+    all_claims: dict[int, list[int]] = {keeper: [] for keeper in range(boxes.shape[1]) if keeper not in claimed}
+    all_claims.update({rank[keeper]: [rank[other] for other in others] for keeper, others in claims.items()})
+    return all_claims
 
 
 def _claims_by_pairs(
-    boxes: Columns,
-    near: Iterator[Pairs],
+    boxes: Float64Array,
+    candidate_pairs: Iterator[Pairs],
     kind: MergeKind,
     metric: OverlapMetric,
     threshold: float,
     *,
-    places: Int64Array,
+    claim_order: Int64Array,
 ) -> dict[int, list[int]]:
-    """The claims, from the pairs of boxes that are near each other."""
+    """Return the claims among boxes with an area, from the pairs that may overlap.
+
+    The matching pairs are encoded as one number each, so that sorting them gives the order in which boxes are
+    processed and claim each other.
+    """
     count = boxes.shape[1]
-    in_place = np.argsort(places)
-    rank = np.argsort(in_place)
+    by_claim_order = np.argsort(claim_order)
+    claim_position = np.argsort(by_claim_order)
     codes = [np.empty(0, np.int64)]
-    for one, other in near:
-        matched = _match(boxes[:, one], boxes[:, other], metric, threshold)
-        codes.append((np.minimum(one, other) * count + rank[np.maximum(one, other)])[matched])
+    for one, other in candidate_pairs:
+        matching = _match(boxes[:, one], boxes[:, other], metric, threshold)
+        codes.append((np.minimum(one, other) * count + claim_position[np.maximum(one, other)])[matching])
     pairs = np.concatenate(codes)
-    pairs.sort()  # by the turn of the earlier, then by the place of the later
-    owners = list(range(count))  # a box that nobody has claimed is its own
+    pairs.sort()  # by the rank of the stronger box, then by the claim position of the weaker one
+    keeper_of = list(range(count))  # a box that is not claimed is its own keeper
     claims: dict[int, list[int]] = {}
-    for start in range(0, len(pairs), _CHUNK):
-        earlier, later = np.divmod(pairs[start : start + _CHUNK], count)
-        for turn, other in zip(earlier.tolist(), in_place[later].tolist(), strict=True):
-            owner = owners[turn]
-            if owners[other] == other and (owner == turn or kind is MergeKind.NMM):
-                owners[other] = owner
-                claims.setdefault(owner, []).append(other)
+    for start in range(0, len(pairs), _CHUNK_PAIRS):
+        stronger, weaker_position = np.divmod(pairs[start : start + _CHUNK_PAIRS], count)
+        for rank, other in zip(stronger.tolist(), by_claim_order[weaker_position].tolist(), strict=True):
+            keeper = keeper_of[rank]
+            if keeper_of[other] == other and (keeper == rank or kind is MergeKind.NMM):
+                keeper_of[other] = keeper
+                claims.setdefault(keeper, []).append(other)
     return claims
 
 
 def _claims_by_rows(
-    boxes: Columns,
+    boxes: Float64Array,
     classes: Int64Array,
     kind: MergeKind,
     metric: OverlapMetric,
     threshold: float,
     *,
-    places: Int64Array,
+    claim_order: Int64Array,
 ) -> dict[int, list[int]]:
-    """The same claims where too many boxes are near each other: each against those that nobody has claimed yet."""
-    owners = np.arange(boxes.shape[1])
+    """Return the same claims with less memory: each box is compared with those that are not claimed yet."""
+    keeper_of = np.arange(boxes.shape[1])
     claims: dict[int, list[int]] = {}
-    free, free_boxes, free_classes = owners.copy(), boxes, classes  # and their turn is still to come
-    for turn, owner in enumerate(owners):  # as it is by then
-        if len(free) and free[0] == turn:
+    # The boxes that are neither claimed nor processed yet.
+    free, free_boxes, free_classes = keeper_of.copy(), boxes, classes
+    for rank, keeper in enumerate(keeper_of):  # reads the claims that earlier boxes have made by then
+        if len(free) and free[0] == rank:
             free, free_boxes, free_classes = free[1:], free_boxes[:, 1:], free_classes[1:]
         if not len(free):
             break
-        if owner == turn or kind is MergeKind.NMM:
-            matched = _match(boxes[:, turn, None], free_boxes, metric, threshold) & (free_classes == classes[turn])
-            if matched.any():
-                taken = free[matched]
-                owners[taken] = owner
-                claims.setdefault(int(owner), []).extend(taken[np.argsort(places[taken])].tolist())
-                free, free_boxes, free_classes = free[~matched], free_boxes[:, ~matched], free_classes[~matched]
+        if keeper == rank or kind is MergeKind.NMM:
+            matching = _match(boxes[:, rank, None], free_boxes, metric, threshold) & (
+                free_classes == classes[rank]
+            )
+            if matching.any():
+                claimed = free[matching]
+                keeper_of[claimed] = keeper
+                claims.setdefault(int(keeper), []).extend(claimed[np.argsort(claim_order[claimed])].tolist())
+                free, free_boxes, free_classes = free[~matching], free_boxes[:, ~matching], free_classes[~matching]
     return claims
 
 
-def _match(one: Columns, other: Columns, metric: OverlapMetric, threshold: float) -> BoolArray:
-    """Which of the pairs match: boxes with an area, (5, m) each."""
+def _match(one: Float64Array, other: Float64Array, metric: OverlapMetric, threshold: float) -> BoolArray:
+    """Return which of m pairs of boxes match, from the (5, m) columns of boxes with an area."""
     width = np.minimum(one[2], other[2]) - np.maximum(one[0], other[0])
     height = np.minimum(one[3], other[3]) - np.maximum(one[1], other[1])
-    common = np.maximum(width, 0) * np.maximum(height, 0)
-    whole = one[4] + other[4] - common if metric is OverlapMetric.IOU else np.minimum(one[4], other[4])
-    matched: BoolArray = common / whole >= threshold
-    return matched
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    whole = one[4] + other[4] - intersection if metric is OverlapMetric.IOU else np.minimum(one[4], other[4])
+    matching: BoolArray = intersection / whole >= threshold
+    return matching
 
 
-def _grown(
+def _merge_box(
     corners: list[list[float]], keeper: int, claimed: list[int], metric: OverlapMetric, threshold: float
 ) -> tuple[list[float], list[int]]:
-    """The keeper's box when it has taken in what still matches, and whom it then consists of.
+    """Merge claimed boxes into the keeper's box, and return it with the ranks that it consists of.
 
-    In Python's own numbers: one box at a time is no work for arrays, and the arithmetic is the same as theirs.
+    The numbers are Python's own, because arrays of one box are slow. The arithmetic is the same.
     """
     group = [keeper]
     if not claimed:
@@ -210,50 +237,61 @@ def _grown(
         width, height = min(x2, right) - max(x1, left), min(y2, bottom) - max(y1, top)
         if width <= 0 or height <= 0:
             continue
-        common, area, area_of_other = width * height, (x2 - x1) * (y2 - y1), (right - left) * (bottom - top)
-        whole = area + area_of_other - common if metric is OverlapMetric.IOU else min(area, area_of_other)
-        if common / whole >= threshold:
+        intersection, area, other_area = width * height, (x2 - x1) * (y2 - y1), (right - left) * (bottom - top)
+        whole = area + other_area - intersection if metric is OverlapMetric.IOU else min(area, other_area)
+        if intersection / whole >= threshold:
             x1, y1, x2, y2 = min(x1, left), min(y1, top), max(x2, right), max(y2, bottom)
             group.append(other)
     return [x1, y1, x2, y2], group
 
 
-def _neighbours(boxes: Columns, classes: Int64Array) -> Iterator[Pairs] | None:
-    """Pairs of one class, each once, among them all that overlap; None if there are too many to look at.
+def _candidate_pairs(boxes: Float64Array, classes: Int64Array) -> Iterator[Pairs] | None:
+    """Return pairs of boxes of one class that may overlap, each once, or None if they are too many.
 
-    A sweep: the plane is cut into strips as high as a box is on average, so that there are at most three times
-    as many (strip, box) as boxes. In a strip, sorted by x1, those that begin before a box ends follow it. A pair
-    that meets in several strips is taken where the lower of the two begins. The cost is in proportion to the
-    boxes and to the pairs that are near each other; in x, places are compared by rank, which is exact.
+    All pairs that overlap are among them. This is a sweep along x in strips as high as an average box, so there
+    are at most three times as many (strip, box) entries as boxes. In a strip, entries are sorted by x1, and a box
+    is paired with those after it that begin before it ends. A pair that shares several strips is taken in the
+    strip in which the lower of the two begins. The cost is proportional to the boxes and to the pairs near each
+    other. Along x, ranks are compared instead of coordinates, which is exact.
     """
     x1, y1, x2, y2, _ = boxes
     count = len(x1)
     if not count:
         return iter(())
     strip_height = max(float(np.mean(y2 - y1)), float(y2.max() - y1.min()) / count)
-    top = ((y1 - y1.min()) / strip_height).astype(np.int64)
-    strips = ((y2 - y1.min()) / strip_height).astype(np.int64) - top + 1  # of each box
+    first_strip = ((y1 - y1.min()) / strip_height).astype(np.int64)
+    strips = (
+        ((y2 - y1.min()) / strip_height).astype(np.int64) - first_strip + 1
+    )  # the number of strips of each box
+    # One entry for each strip of each box. A line is a strip of one class.
     box = np.repeat(np.arange(count), strips)
-    below = np.arange(len(box)) - np.repeat(np.cumsum(strips) - strips, strips)  # 0: the strip it begins in
-    line = np.unique(classes, return_inverse=True)[1] * (int(top.max() + strips.max()) + 1) + top
-    line = (line[box] + below) * (count + 1)
-    begins = np.sort(x1)
-    key = line + np.searchsorted(begins, x1)[box]
+    strip_of_box = np.arange(len(box)) - np.repeat(np.cumsum(strips) - strips, strips)  # 0: where the box begins
+    lines_per_class = int(first_strip.max() + strips.max()) + 1
+    line = np.unique(classes, return_inverse=True)[1] * lines_per_class + first_strip
+    line_key = (line[box] + strip_of_box) * (count + 1)
+    sorted_x1 = np.sort(x1)
+    key = line_key + np.searchsorted(sorted_x1, x1)[box]
     order = np.argsort(key)
-    ends = np.searchsorted(key[order], (line + np.searchsorted(begins, x2)[box])[order])
+    ends = np.searchsorted(key[order], (line_key + np.searchsorted(sorted_x1, x2)[box])[order])
     following = ends - np.arange(1, len(order) + 1)
-    if following.sum() > _MOST_PAIRS:
+    if following.sum() > _MAX_CANDIDATE_PAIRS:
         return None
-    return _swept(box[order], below[order] == 0, following)
+    return _sweep_pairs(box[order], strip_of_box[order] == 0, following)
 
 
-def _swept(box: Int64Array, begins: BoolArray, following: Int64Array) -> Iterator[Pairs]:
-    """Pairs of each (strip, box) with the `following` ones behind it of which one begins in the strip."""
+def _sweep_pairs(box: Int64Array, begins: BoolArray, following: Int64Array) -> Iterator[Pairs]:
+    """Yield the pairs of each entry with the entries that follow it, in chunks.
+
+    Args:
+        box: (entries,) the box of each entry, sorted by line and x1.
+        begins: (entries,) whether the box begins in the entry's strip.
+        following: (entries,) how many of the next entries begin before the entry's box ends.
+    """
     until = np.cumsum(following)
-    cuts = np.searchsorted(until, np.arange(_CHUNK, until[-1], _CHUNK)).tolist()
+    cuts = np.searchsorted(until, np.arange(_CHUNK_PAIRS, until[-1], _CHUNK_PAIRS)).tolist()
     for start, stop in pairwise((0, *cuts, len(box))):
-        runs = following[start:stop]
-        one = np.repeat(np.arange(start, stop), runs)
-        other = np.arange(len(one)) - np.repeat(np.cumsum(runs) - runs, runs) + one + 1
-        met = begins[one] | begins[other]
-        yield box[one[met]], box[other[met]]
+        counts = following[start:stop]
+        one = np.repeat(np.arange(start, stop), counts)
+        other = np.arange(len(one)) - np.repeat(np.cumsum(counts) - counts, counts) + one + 1
+        here = begins[one] | begins[other]
+        yield box[one[here]], box[other[here]]

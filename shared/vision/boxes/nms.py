@@ -1,4 +1,4 @@
-"""Non-maximum suppression: of boxes that cover the same object, keep the strongest. No time limit."""
+"""Suppresses boxes of one object by greedy non-maximum suppression (NMS)."""
 
 from __future__ import annotations
 
@@ -10,66 +10,82 @@ from shared.vision.arrays import BoolArray, Float32Array, IndexArray
 from shared.vision.boxes.detections import Detections
 
 MAX_CANDIDATES: Final = 30_000
-_BLOCK: Final = 64
-_WIDE: Final = 1024  # boxes: what is between stays in the cache
-_CLASS_OFFSET: Final = 7680.0  # further apart than any canvas is wide: classes never meet
+_BLOCK_BOXES: Final = 64
+_CHUNK_BOXES: Final = 1024  # their intermediate arrays stay in the CPU's cache
+_CLASS_OFFSET: Final = 7680.0  # wider than any canvas: boxes of different classes never overlap
 
 
 def nms(
     candidates: Detections, *, iou_threshold: float, max_detections: int, class_agnostic: bool = False
 ) -> IndexArray:
-    """Suppress each box that overlaps a stronger one of its class by more than `iou_threshold`.
+    """Suppress each box whose IoU with a stronger one of its class is greater than `iou_threshold`.
 
-    Frame: any, as long as boxes stay within 7680 px. Gives the indices of the strongest `max_detections` of
-    the candidates, strongest first; of equal confidence in the order they came in.
+    This is greedy NMS without a time limit, with the limits and the class offsets of Ultralytics'
+    `non_max_suppression`: https://github.com/ultralytics/ultralytics/blob/main/ultralytics/utils/nms.py
+
+    Args:
+        candidates: n boxes, within 7680 px. Only the strongest MAX_CANDIDATES are considered.
+        iou_threshold: Boxes with exactly this IoU are both kept.
+        max_detections: The number of boxes to keep at most.
+        class_agnostic: If true, a box suppresses boxes of other classes too.
+
+    Returns:
+        The indices of the boxes that remain, strongest first; of equal confidence, in the order of `candidates`.
     """
     order = np.argsort(-candidates.confidences, kind="stable")[:MAX_CANDIDATES]
     candidates = candidates[order]
     offsets = np.zeros(len(candidates), np.float32)
     if not class_agnostic:
         offsets = candidates.class_ids.astype(np.float32) * np.float32(_CLASS_OFFSET)
-    return order[_kept(candidates.boxes_xyxy + offsets[:, None], iou_threshold, max_detections)]
+    return order[_unsuppressed(candidates.boxes_xyxy + offsets[:, None], iou_threshold, max_detections)]
 
 
-def _kept(boxes_xyxy: Float32Array, iou_threshold: float, most: int) -> IndexArray:
-    """Indices of the boxes that survive, of boxes that are sorted strongest first.
+def _unsuppressed(boxes_xyxy: Float32Array, iou_threshold: float, max_count: int) -> IndexArray:
+    """Return the indices of the boxes that remain, of boxes sorted strongest first.
 
-    A block of the strongest at a time: they settle it among themselves, then with all weaker ones at once.
+    The strongest boxes are taken in blocks. Boxes of a block suppress each other one by one, and those that remain
+    suppress all weaker boxes at once.
     """
     sides = np.ascontiguousarray(boxes_xyxy.T)
-    alive = np.arange(len(boxes_xyxy))
+    remaining = np.arange(len(boxes_xyxy))
     kept: list[int] = []
-    while len(alive) and len(kept) < most:
-        block, alive = alive[:_BLOCK], alive[_BLOCK:]
-        ours = sides[:, block]
-        hidden, strong = _overlap(ours, ours, iou_threshold), np.ones(len(block), bool)
+    while len(remaining) and len(kept) < max_count:
+        block, remaining = remaining[:_BLOCK_BOXES], remaining[_BLOCK_BOXES:]
+        block_sides = sides[:, block]
+        overlaps = _overlap(block_sides, block_sides, iou_threshold)
+        alive = np.ones(len(block), bool)
         survivors = []
-        for place in range(len(block)):
-            if strong[place]:
-                survivors.append(place)
-                strong &= ~hidden[place]
+        for index in range(len(block)):
+            if alive[index]:
+                survivors.append(index)
+                alive &= ~overlaps[index]
         kept += block[survivors].tolist()
-        if len(kept) >= most:
+        if len(kept) >= max_count:
             break
-        ours = ours[:, survivors]
-        parts = np.split(alive, range(_WIDE, len(alive), _WIDE))
-        alive = np.concatenate(
-            [part[~_overlap(ours, sides[:, part], iou_threshold).any(axis=0)] for part in parts]
+        block_sides = block_sides[:, survivors]
+        chunks = np.split(remaining, range(_CHUNK_BOXES, len(remaining), _CHUNK_BOXES))
+        remaining = np.concatenate(
+            [chunk[~_overlap(block_sides, sides[:, chunk], iou_threshold).any(axis=0)] for chunk in chunks]
         )
-    return np.array(kept[:most], np.intp)
+    return np.array(kept[:max_count], np.intp)
 
 
 def _overlap(first: Float32Array, second: Float32Array, iou_threshold: float) -> BoolArray:
-    """(n, m) which of (4, n) sides x1, y1, x2, y2 overlap which of (4, m) by more than the threshold.
+    """Return (n, m): whether the IoU of two boxes is greater than the threshold.
 
-    The NaN of two empty boxes is not more.
+    Two boxes without an area have an IoU of NaN, which is not greater.
+
+    Args:
+        first: (4, n) x1, y1, x2, y2.
+        second: (4, m) x1, y1, x2, y2.
+        iou_threshold: The IoU above which boxes overlap.
     """
     x1, y1, x2, y2 = first[..., None]
     width = np.minimum(x2, second[2]) - np.maximum(x1, second[0])
     height = np.minimum(y2, second[3]) - np.maximum(y1, second[1])
-    common = np.maximum(width, 0) * np.maximum(height, 0)
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
     areas = (second[2] - second[0]) * (second[3] - second[1])
     with np.errstate(invalid="ignore", divide="ignore"):
-        iou = common / ((x2 - x1) * (y2 - y1) + areas - common)
-    over: BoolArray = iou > iou_threshold
-    return over
+        iou = intersection / ((x2 - x1) * (y2 - y1) + areas - intersection)
+    overlaps: BoolArray = iou > iou_threshold
+    return overlaps

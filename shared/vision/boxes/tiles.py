@@ -1,6 +1,7 @@
-"""Where an image is cut into tiles: a grid of equal, overlapping slices, the last ones moved inside the image.
+"""Cuts an image into a grid of equal, overlapping tiles; the last ones are moved to end at the image's edge.
 
-The grid is sahi's (`get_slice_bboxes`, with both sizes given), tile for tile and in its order.
+The grid and its order are those of SAHI's `get_slice_bboxes`, with both sizes given:
+https://github.com/obss/sahi/blob/main/sahi/slicing.py
 """
 
 from __future__ import annotations
@@ -11,10 +12,19 @@ from shared.vision.arrays import Int64Array, SizeHW
 
 
 def tiles(image_hw: SizeHW, slice_hw: SizeHW, overlap: float) -> Int64Array:
-    """(n, 4) xyxy in image px, row by row from the top left: every pixel of the image is in one tile or more.
+    """Return the tiles of an image, row by row from the top left. They cover every pixel.
 
-    Neighbours share `int(overlap * size)` px in each axis, the last two of a row or column share more. An image
-    smaller than the slice in an axis is used whole in it. ValueError: see `tile_count`.
+    Args:
+        image_hw: The image, px.
+        slice_hw: A tile, px. Where the image is smaller, a tile is as large as the image.
+        overlap: The share of a tile, from 0 to less than 1, that neighbours have in common. It is rounded down to
+            px. The last two of a row or column have more in common.
+
+    Returns:
+        (n, 4) xyxy, image px.
+
+    Raises:
+        ValueError: `overlap` is outside [0, 1), or a size is less than one pixel.
     """
     rows, columns = _counts(image_hw, slice_hw, overlap)
     y1, y2 = _spans(image_hw[0], slice_hw[0], overlap, rows)
@@ -26,19 +36,23 @@ def tiles(image_hw: SizeHW, slice_hw: SizeHW, overlap: float) -> Int64Array:
 
 
 def tile_count(image_hw: SizeHW, slice_hw: SizeHW, overlap: float) -> int:
-    """How many tiles there would be, without making them.
+    """Return the number of tiles that `tiles` would return, without making them.
 
-    Raises ValueError for an overlap outside [0, 1) and for sizes below one pixel.
+    Raises:
+        ValueError: `overlap` is outside [0, 1), or a size is less than one pixel.
     """
     rows, columns = _counts(image_hw, slice_hw, overlap)
     return rows * columns
 
 
 def _counts(image_hw: SizeHW, slice_hw: SizeHW, overlap: float) -> tuple[int, int]:
+    """Return the number of rows and of columns."""
     if not 0 <= overlap < 1:
-        raise ValueError(f"tiles overlap by a share of their size, from 0 to less than 1, not by {overlap}")
+        raise ValueError(f"overlap={overlap} is invalid: expected at least 0 and less than 1")
     if min(*image_hw, *slice_hw) < 1:
-        raise ValueError(f"no tiles of {slice_hw} px (height, width) in an image of {image_hw}")
+        raise ValueError(
+            f"An image of {image_hw} px (height, width) has no tiles of {slice_hw} px: expected at least 1 px"
+        )
     rows, columns = (
         1 + max(0, -(-(length - size) // _step(size, overlap)))  # the division rounds up
         for length, size in zip(image_hw, slice_hw, strict=True)
@@ -47,10 +61,11 @@ def _counts(image_hw: SizeHW, slice_hw: SizeHW, overlap: float) -> tuple[int, in
 
 
 def _spans(length: int, size: int, overlap: float, count: int) -> tuple[Int64Array, Int64Array]:
-    """Where the `count` tiles of one axis begin and end, px."""
+    """Return where the `count` tiles of one axis begin and end, (count,) px each."""
     begin = np.minimum(np.arange(count, dtype=np.int64) * _step(size, overlap), max(length - size, 0))
     return begin, np.minimum(begin + size, length)
 
 
 def _step(size: int, overlap: float) -> int:
-    return max(size - int(overlap * size), 1)  # 0.9999999999999999 of a size may round to the size itself
+    """Return the distance in px from one tile to the next, at least 1 even if the overlap rounds to `size`."""
+    return max(size - int(overlap * size), 1)

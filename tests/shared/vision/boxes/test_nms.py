@@ -1,4 +1,6 @@
-"""Suppression: the strongest of each class survives; strict thresholds; the empty case."""
+"""Non-maximum suppression: the strongest of each class remains, and thresholds are strict."""
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,33 +10,47 @@ from hypothesis import strategies as st
 from shared.vision.boxes import nms as suppression
 from shared.vision.boxes.detections import Detections
 
-A, NEAR_A, FAR = [0, 0, 10, 10], [0, 0, 10, 8], [100, 100, 110, 110]  # A and NEAR_A: IoU 0.8
+Box = list[float]  # x1, y1, x2, y2
+Row = tuple[Box, float, int]  # box, confidence, class id
+
+A: Box = [0, 0, 10, 10]
+NEAR_A: Box = [0, 0, 10, 8]  # its IoU with A is 0.8
+FAR: Box = [100, 100, 110, 110]
+POINT: Box = [3, 3, 3, 3]
 
 
-def nms(candidates, **options):
+def nms(candidates: Detections, **options: Any) -> Detections:
     return candidates[suppression.nms(candidates, **options)]
 
 
-def detections(*rows):
+def detections(*rows: Row) -> Detections:
     boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
     confidences = np.array([row[1] for row in rows], np.float32)
     return Detections(boxes, confidences, np.array([row[2] for row in rows], np.int64))
 
 
+def iou(a: Box, b: Box) -> float:
+    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
+    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return width * height / union
+
+
 @pytest.mark.parametrize(
     ("candidates", "kept"),
     [
-        ([], []),
-        ([(A, 0.5, 0)], [0]),
-        ([(A, 0.5, 0), (NEAR_A, 0.9, 0)], [1]),
-        ([(A, 0.5, 0), (NEAR_A, 0.9, 1)], [1, 0]),
-        ([(A, 0.5, 0), (FAR, 0.9, 0)], [1, 0]),
-        ([(A, 0.5, 0), (A, 0.5, 0)], [0]),
-        ([([3, 3, 3, 3], 0.5, 0), ([3, 3, 3, 3], 0.4, 0)], [0, 1]),  # empty boxes overlap nobody
+        pytest.param([], [], id="no boxes"),
+        pytest.param([(A, 0.5, 0)], [0], id="one box"),
+        pytest.param([(A, 0.5, 0), (NEAR_A, 0.9, 0)], [1], id="stronger box suppresses"),
+        pytest.param([(A, 0.5, 0), (NEAR_A, 0.9, 1)], [1, 0], id="other class"),
+        pytest.param([(A, 0.5, 0), (FAR, 0.9, 0)], [1, 0], id="apart"),
+        pytest.param([(A, 0.5, 0), (A, 0.5, 0)], [0], id="equal boxes"),
+        pytest.param([(POINT, 0.5, 0), (POINT, 0.4, 0)], [0, 1], id="boxes without an area"),
     ],
 )
-def test_the_strongest_of_each_class_survives(candidates, kept):
+def test_nms_keeps_the_strongest_of_each_class(candidates: list[Row], kept: list[int]) -> None:
     survivors = nms(detections(*candidates), iou_threshold=0.7, max_detections=300)
+
     expected = detections(*[candidates[index] for index in kept])
     np.testing.assert_array_equal(survivors.boxes_xyxy, expected.boxes_xyxy)
     np.testing.assert_array_equal(survivors.confidences, expected.confidences)
@@ -42,31 +58,41 @@ def test_the_strongest_of_each_class_survives(candidates, kept):
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(0.79, 1), (0.8, 2), (0.81, 2)])
-def test_an_overlap_of_exactly_the_threshold_is_kept(threshold, count):
-    # Powers of two: IoU 0.8 of float32 boxes is not exact, so the threshold is taken from the same arithmetic.
+def test_nms_keeps_a_box_with_an_iou_of_exactly_the_threshold(threshold: float, count: int) -> None:
+    # The IoU of 0.8 is not exact in float32, so the threshold is computed by the same arithmetic.
     exact = float(np.float32(80) / np.float32(100))
     threshold = exact if threshold == 0.8 else threshold
     pair = detections((A, 0.9, 0), (NEAR_A, 0.8, 0))
+
     assert len(nms(pair, iou_threshold=threshold, max_detections=300)) == count
 
 
-def test_class_agnostic_means_across_classes():
+def test_class_agnostic_nms_suppresses_across_classes() -> None:
     pair = detections((A, 0.9, 0), (NEAR_A, 0.8, 1))
+
     assert len(nms(pair, iou_threshold=0.7, max_detections=300, class_agnostic=True)) == 1
 
 
-def test_no_more_than_asked_for():
-    many = detections(*[([i * 20, 0, i * 20 + 10, 10], 0.5 + i / 100, 0) for i in range(10)])
-    assert nms(many, iou_threshold=0.7, max_detections=3).confidences.tolist() == pytest.approx([0.59, 0.58, 0.57])
+def test_nms_keeps_no_more_than_max_detections() -> None:
+    rows: list[Row] = [([i * 20, 0, i * 20 + 10, 10], 0.5 + i / 100, 0) for i in range(10)]
+    many = detections(*rows)
+
+    survivors = nms(many, iou_threshold=0.7, max_detections=3)
+
+    assert survivors.confidences.tolist() == pytest.approx([0.59, 0.58, 0.57])
 
 
-BOX = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2)
+BOX = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2)  # x, y, width, height
 
 
 @given(st.lists(st.tuples(BOX, st.floats(0.25, 1, width=32), st.integers(0, 2)), max_size=40))
-def test_survivors_do_not_overlap_and_the_suppressed_overlap_a_survivor(rows):
-    boxes = [([x, y, x + w, y + h], c, k) for (x, y, w, h), c, k in rows]
+def test_survivors_do_not_overlap_and_each_box_overlaps_a_survivor(
+    rows: list[tuple[tuple[int, int, int, int], float, int]],
+) -> None:
+    boxes: list[Row] = [([x, y, x + w, y + h], c, k) for (x, y, w, h), c, k in rows]
+
     survivors = nms(detections(*boxes), iou_threshold=0.5, max_detections=300)
+
     alive = list(zip(survivors.boxes_xyxy.tolist(), survivors.confidences, survivors.class_ids, strict=True))
     for index, (box, _, k) in enumerate(alive):
         assert all(iou(box, other) <= 0.5 + 1e-6 for other, _, j in alive[index + 1 :] if j == k)
@@ -77,25 +103,20 @@ def test_survivors_do_not_overlap_and_the_suppressed_overlap_a_survivor(rows):
 
 
 @pytest.mark.parametrize(("count", "clusters"), [(64, 9), (65, 65), (300, 20), (300, 250), (2500, 90)])
-def test_however_many_there_are_it_is_one_box_after_the_other(count, clusters):
+def test_nms_of_many_boxes_equals_one_box_at_a_time(count: int, clusters: int) -> None:
     rng = np.random.default_rng(count)
-    middles, own = rng.uniform(20, 600, (clusters, 2)), rng.integers(0, clusters, count)
-    corners = middles[own] + rng.normal(0, 4, (count, 2))
-    boxes = np.concatenate((corners, corners + rng.uniform(15, 40, (clusters, 1))[own]), axis=1).astype(np.float32)
-    boxes[::31, 2] = boxes[::31, 0]  # some are empty
+    centres, cluster = rng.uniform(20, 600, (clusters, 2)), rng.integers(0, clusters, count)
+    corners = centres[cluster] + rng.normal(0, 4, (count, 2))
+    sizes = rng.uniform(15, 40, (clusters, 1))[cluster]
+    boxes = np.concatenate((corners, corners + sizes), axis=1).astype(np.float32)
+    boxes[::31, 2] = boxes[::31, 0]  # some have no area
     confidences = np.sort(rng.random(count).astype(np.float32))[::-1]
     candidates = Detections(boxes, confidences, np.zeros(count, np.int64))
-    expected = []
+    expected: list[int] = []
     for index, box in enumerate(boxes.tolist()):
         if all(box[0] == box[2] or iou(boxes[other].tolist(), box) <= 0.6 for other in expected):
             expected.append(index)
-    for most in (1, 70, count):
-        found = suppression.nms(candidates, iou_threshold=0.6, max_detections=most)
-        assert found.tolist() == expected[:most]
 
-
-def iou(a, b):
-    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
-    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union
+    for max_detections in (1, 70, count):
+        indices = suppression.nms(candidates, iou_threshold=0.6, max_detections=max_detections)
+        assert indices.tolist() == expected[:max_detections]
