@@ -1,70 +1,91 @@
-"""Graphs that nobody who means well would export; `testing.hostile_models` says what is wrong with each."""
+"""Builds graphs that no exporter writes; `testing.hostile_models` says what is wrong with each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from shared.ml import onnx_proto
+from shared.ml.protobuf_reader import LEN
 from testing import models
 
+Constants = Mapping[str, npt.ArrayLike]
+
+TWO_GB_SHAPE = (500, 1000, 1000)  # of float32
 _ANSWER = np.zeros((1, 6, 84), np.float32)
 _IMAGES = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 64, 64])
 _OUTPUT = helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 6, 84])
-_SAID = {"task": "detect", "names": "{0: 'plant', 1: 'tray'}"}
-MANY = (500, 1000, 1000)  # 2 GB of floats
+_METADATA = {"task": "detect", "names": "{0: 'plant', 1: 'tray'}"}
 
 
-def node(kind, inputs, outputs, **attributes):
-    return helper.make_node(kind, inputs.split(), outputs.split(), name=outputs, **attributes)
+def node(op_type: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
+    """Return a node whose inputs and outputs are separated by spaces; it has the name of its outputs."""
+    return helper.make_node(op_type, inputs.split(), outputs.split(), name=outputs, **attributes)
 
 
-def proto(nodes, constants=(), *, image=_IMAGES, said=None, opset=17):
-    """A model proto; `constants` by name, of numpy's types."""
-    given = {"answer": _ANSWER} | {name: np.asarray(value) for name, value in dict(constants).items()}
+def model_proto(
+    nodes: Sequence[onnx.NodeProto],
+    constants: Constants | None = None,
+    *,
+    image: onnx.ValueInfoProto = _IMAGES,
+    metadata: dict[str, str] | None = None,
+) -> onnx.ModelProto:
+    """Return a detect model of `nodes`, which may read "images" and "answer" and must write "output0"."""
+    arrays = {"answer": _ANSWER} | {name: np.asarray(value) for name, value in (constants or {}).items()}
     graph = helper.make_graph(
         nodes,
         "hostile",
         [image],
         [_OUTPUT],
-        [numpy_helper.from_array(value, name) for name, value in given.items()],
+        [numpy_helper.from_array(value, name) for name, value in arrays.items()],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-    helper.set_model_props(made, _SAID if said is None else said)
-    return made
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, _METADATA if metadata is None else metadata)
+    return model
 
 
-def data(*arguments, **options):
-    return proto(*arguments, **options).SerializeToString()
+def model_bytes(
+    nodes: Sequence[onnx.NodeProto],
+    constants: Constants | None = None,
+    *,
+    image: onnx.ValueInfoProto = _IMAGES,
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    return bytes(model_proto(nodes, constants, image=image, metadata=metadata).SerializeToString())
 
 
-def using(big, *nodes, constants=()):
-    """A model whose answer depends on one value of `big`, which `nodes` make."""
-    after = [node("ReduceMax", big, "most", keepdims=0), node("Add", "answer most", "output0")]
-    return data([*nodes, *after], constants)
+def depending_on(tensor: str, *nodes: onnx.NodeProto, constants: Constants | None = None) -> bytes:
+    """Return a model whose output depends on one value of `tensor`, which `nodes` compute."""
+    output = [node("ReduceMax", tensor, "maximum", keepdims=0), node("Add", "answer maximum", "output0")]
+    return model_bytes([*nodes, *output], constants)
 
 
-def in_a_branch(*nodes, depth=1):
-    """`nodes`, which make "big", in the branch of an If in an If … that deep."""
-    inner = [*nodes, node("ReduceMax", "big", "most0", keepdims=0)]
+def in_branches(*nodes: onnx.NodeProto, depth: int = 1) -> bytes:
+    """Return a model that computes `nodes`, which write "big", in a branch of `depth` nested If nodes."""
+    inner = [*nodes, node("ReduceMax", "big", "maximum0", keepdims=0)]
     for level in range(depth):
         branches = [
             helper.make_graph(body, "branch", [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, [])])
             for body, name in (
-                (inner, f"most{level}"),
+                (inner, f"maximum{level}"),
                 ([node("Identity", "zero", f"none{level}")], f"none{level}"),
             )
         ]
-        inner = [node("If", "bright", f"most{level + 1}", then_branch=branches[0], else_branch=branches[1])]
-    light = [
-        node("ReduceMax", "images", "light", keepdims=0),
-        node("Greater", "light zero", "bright"),
+        inner = [node("If", "is_bright", f"maximum{level + 1}", then_branch=branches[0], else_branch=branches[1])]
+    condition = [
+        node("ReduceMax", "images", "brightness", keepdims=0),
+        node("Greater", "brightness zero", "is_bright"),
     ]
-    constants = {"zero": np.float32(0), "many": MANY}
-    return proto([*light, *inner, node("Add", f"answer most{depth}", "output0")], constants)
+    constants: Constants = {"zero": np.float32(0), "sizes": TWO_GB_SHAPE}
+    return model_bytes([*condition, *inner, node("Add", f"answer maximum{depth}", "output0")], constants)
 
 
-def outside(where):
-    """Weights in another file: those of an initialiser, of a Constant, or of one in a branch."""
-    if where == "an initialiser":
+def with_external_data(owner: Literal["initializer", "constant", "branch"]) -> bytes:
+    """Return a model with weights in another file: of an initializer, of a Constant, or of one in a branch."""
+    if owner == "initializer":
         return models.detect(external="../tenant-002/detect.onnx")
     tensor = numpy_helper.from_array(np.zeros(1000, np.float32), "w")
     tensor.ClearField("raw_data")
@@ -72,107 +93,96 @@ def outside(where):
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", "/etc/hostname"
     constant = node("Constant", "", "big", value=tensor)
-    if where == "a constant":
-        return using("big", constant)
-    return in_a_branch(constant).SerializeToString()
+    return depending_on("big", constant) if owner == "constant" else in_branches(constant)
 
 
-def lying(dims):
-    """A tensor of four bytes that says it is larger."""
-    made = proto([node("ReduceMax", "w", "most", keepdims=0), node("Add", "answer most", "output0")], {"w": [0.0]})
-    del made.graph.initializer[1].dims[:]
-    made.graph.initializer[1].dims.extend(dims)
-    return made.SerializeToString()
+def with_wrong_dims(dims: Sequence[int]) -> bytes:
+    """Return a model with a tensor of four bytes that declares other dimensions."""
+    nodes = [node("ReduceMax", "w", "maximum", keepdims=0), node("Add", "answer maximum", "output0")]
+    model = model_proto(nodes, {"w": [0.0]})
+    del model.graph.initializer[1].dims[:]
+    model.graph.initializer[1].dims.extend(dims)
+    return bytes(model.SerializeToString())
 
 
-def sparse():
-    made = proto([node("Identity", "answer", "output0")])
+def with_sparse_initializer() -> bytes:
+    model = model_proto([node("Identity", "answer", "output0")])
     values = numpy_helper.from_array(np.ones(1, np.float32), "w")
     indices = numpy_helper.from_array(np.zeros(1, np.int64), "i")
-    made.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2**31]))
-    return made.SerializeToString()
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2**31]))
+    return bytes(model.SerializeToString())
 
 
-def with_functions():
-    """Each function calls the next twice: 2**30 operators once they are inlined."""
-    made = proto([helper.make_node("f0", ["answer"], ["output0"], domain="own")])
+def with_functions() -> bytes:
+    """Return a model whose functions each call the next one twice: 2**30 operators once they are inlined."""
+    model = model_proto([helper.make_node("f0", ["answer"], ["output0"], domain="own")])
     for level in range(30):
-        inner = [helper.make_node(f"f{level + 1}", ["x"], [each], domain="own") for each in ("a", "b")]
-        body = [*inner, helper.make_node("Add", ["a", "b"], ["y"])]
-        made.functions.append(
+        calls = [helper.make_node(f"f{level + 1}", ["x"], [each], domain="own") for each in ("a", "b")]
+        body = [*calls, helper.make_node("Add", ["a", "b"], ["y"])]
+        model.functions.append(
             helper.make_function("own", f"f{level}", ["x"], ["y"], body, [helper.make_opsetid("", 17)])
         )
-    return made.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
-def twice(part):
-    """Protobuf puts a message together from its parts, wherever they are: one could hide in the other's shadow."""
-    if part == "graph":
-        return models.detect() + proto([node("ConstantOfShape", "s", "x")]).SerializeToString()
+def with_two_graphs() -> bytes:
+    """Return a model with two graphs, which protobuf merges and other readers may not."""
+    return models.detect() + model_bytes([node("ConstantOfShape", "s", "x")])
+
+
+def with_two_branch_graphs() -> bytes:
+    """Return a model whose attribute `then_branch` has two graphs, which protobuf merges."""
     branch = helper.make_graph([node("Identity", "answer", "x")], "b", [], [_OUTPUT]).SerializeToString()
-    made = proto([node("If", "answer", "output0")])
-    attribute = made.graph.node[0].attribute.add()
-    attribute.name, attribute.type = "then_branch", onnx.AttributeProto.GRAPH
-    held = b"\x32" + bytes([len(branch) & 127 | 128, len(branch) >> 7]) + branch
-    attribute.MergeFromString(held)
-    single = attribute.SerializeToString()
-    whole = made.SerializeToString()
-    assert single in whole
-    return _replaced(made, single, single + held)
+    attribute = onnx.AttributeProto(name="then_branch", type=onnx.AttributeProto.GRAPH).SerializeToString()
+    attribute += 2 * _field(onnx_proto.AttributeProto.G, branch)
+    model = model_proto([node("If", "answer", "output0")])
+    if_node = model.graph.node[0].SerializeToString() + _field(onnx_proto.NodeProto.ATTRIBUTE, attribute)
+    model.graph.ClearField("node")
+    graph = model.graph.SerializeToString() + _field(onnx_proto.GraphProto.NODE, if_node)
+    model.ClearField("graph")
+    return bytes(model.SerializeToString() + _field(onnx_proto.ModelProto.GRAPH, graph))
 
 
-def _replaced(made, old, new):
-    """The file with `new` in the place of the only node's only attribute."""
-    made.graph.node[0].ClearField("attribute")
-    plain = made.graph.node[0].SerializeToString() + _message(5, new)
-    made.graph.ClearField("node")
-    graph = made.graph.SerializeToString() + _message(1, plain)
-    made.ClearField("graph")
-    del old
-    return made.SerializeToString() + _message(7, graph)
-
-
-def _message(number, content):
+def _field(number: int, content: bytes) -> bytes:
+    """Return an encoded protobuf field of bytes."""
     size, length = len(content), b""
     while size > 127:
         length, size = length + bytes([size & 127 | 128]), size >> 7
-    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+    return bytes([number << 3 | LEN]) + length + bytes([size]) + content
 
 
-def folding(count=40, each=15_000_000):
-    """Many constants that are computed of constants, none too large, no two alike: 2.4 GB if all are computed."""
+def with_foldable_constants(count: int = 40, values: int = 15_000_000) -> bytes:
+    """Return a model with many different constants that are computed from constants: 2.4 GB if all are folded."""
     nodes = [
-        node("ReduceMax", "images", "light", keepdims=0),
-        node("Cast", "light", "place", to=TensorProto.INT64),
+        node("ReduceMax", "images", "brightness", keepdims=0),
+        node("Cast", "brightness", "index", to=TensorProto.INT64),
     ]
     last = "answer"
-    for index in range(count):
-        nodes.append(
-            node("ConstantOfShape", "many", f"big{index}", value=numpy_helper.from_array(np.float32([index])))
-        )
-        nodes.append(node("Gather", f"big{index} place", f"one{index}"))
-        nodes.append(node("Add", f"{last} one{index}", f"sum{index}" if index < count - 1 else "output0"))
-        last = f"sum{index}"
-    return data(nodes, {"many": np.int64([each])})
+    for number in range(count):
+        value = numpy_helper.from_array(np.array([number], np.float32))
+        nodes.append(node("ConstantOfShape", "size", f"big{number}", value=value))
+        nodes.append(node("Gather", f"big{number} index", f"one{number}"))
+        nodes.append(node("Add", f"{last} one{number}", f"sum{number}" if number < count - 1 else "output0"))
+        last = f"sum{number}"
+    return model_bytes(nodes, {"size": np.array([values])})
 
 
-def looped(*body, turns=2**62, constants=()):
-    """The answer, after so many turns of `body`, which makes "next" of "state"."""
-    turn = helper.make_graph(
-        [node("Identity", "go", "goes_on"), *body],
-        "turn",
+def in_loop(*body: onnx.NodeProto, iterations: int = 2**62) -> bytes:
+    """Return a model that repeats `body`, which computes "next" from "state", before it answers."""
+    loop_body = helper.make_graph(
+        [node("Identity", "condition", "continue"), *body],
+        "body",
         [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
+            helper.make_tensor_value_info("condition", TensorProto.BOOL, []),
             helper.make_tensor_value_info("state", TensorProto.FLOAT, None),
         ],
         [
-            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("continue", TensorProto.BOOL, []),
             helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
         ],
     )
-    loop = helper.make_node("Loop", ["turns", "yes", "lit"], ["last"], body=turn)
-    light = [node("ReduceMax", "images", "light", keepdims=0), node("Add", "answer light", "lit")]
-    return using(
-        "last", *light, loop, constants={"yes": np.array(True), "turns": np.int64(turns), **dict(constants)}
-    )
+    loop = helper.make_node("Loop", ["iterations", "true", "initial"], ["last"], body=loop_body)
+    initial = [node("ReduceMax", "images", "brightness", keepdims=0), node("Add", "answer brightness", "initial")]
+    constants: Constants = {"true": np.array(True), "iterations": np.int64(iterations)}
+    return depending_on("last", *initial, loop, constants=constants)

@@ -1,7 +1,7 @@
-"""Models that strangers might upload: small files that would take memory, time, or what is not theirs.
+"""Models that a malicious tenant might upload: small files that take memory, time, or other tenants' data.
 
-`REFUSED` are known from the file, `ENDED` show themselves when they run; each with a part of the sentence that its
-owner is told.
+Each comes with a part of the message that its owner receives. `REJECTED` are rejected because of their file,
+`STOPPED` load and exceed a limit when they run.
 """
 
 import numpy as np
@@ -9,166 +9,173 @@ from onnx import TensorProto, helper
 
 from testing import models
 from testing.hostile_graphs import (
-    MANY,
-    data,
-    in_a_branch,
-    looped,
-    lying,
+    TWO_GB_SHAPE,
+    depending_on,
+    in_branches,
+    in_loop,
+    model_bytes,
     node,
-    outside,
-    sparse,
-    twice,
-    using,
+    with_external_data,
     with_functions,
+    with_sparse_initializer,
+    with_two_branch_graphs,
+    with_two_graphs,
+    with_wrong_dims,
 )
 
-_HALVES = node("Mul", "many two", "more")  # 2 GB, by way of sums that nobody does before it runs
-
-REFUSED = {
+REJECTED: dict[str, tuple[bytes, str]] = {
     "2 GB by ConstantOfShape": (
-        using("big", node("ConstantOfShape", "many", "big"), constants={"many": MANY}),
+        depending_on("big", node("ConstantOfShape", "sizes", "big"), constants={"sizes": TWO_GB_SHAPE}),
         "requests 5e+08 values",
     ),
     "2 GB by Expand": (
-        using("big", node("Expand", "zero many", "big"), constants={"zero": [0.0], "many": MANY}),
+        depending_on("big", node("Expand", "zero sizes", "big"), constants={"zero": [0.0], "sizes": TWO_GB_SHAPE}),
         "requests",
     ),
     "2 GB by Expand of the image": (
-        using(
+        depending_on(
             "big",
             node("ReduceMax", "images", "x", keepdims=0),
-            node("Expand", "x many", "big"),
-            constants={"many": MANY},
+            node("Expand", "x sizes", "big"),
+            constants={"sizes": TWO_GB_SHAPE},
         ),
         "requests",
     ),
     "2 GB by Tile": (
-        using("big", node("Tile", "zero many", "big"), constants={"zero": [[[0.0]]], "many": MANY}),
+        depending_on(
+            "big", node("Tile", "zero sizes", "big"), constants={"zero": [[[0.0]]], "sizes": TWO_GB_SHAPE}
+        ),
         "requests",
     ),
     "2 GB by Range": (
-        using(
+        depending_on(
             "big",
-            node("Range", "from to by", "big"),
-            constants={"from": np.float32(0), "to": np.float32(5e8), "by": np.float32(1)},
+            node("Range", "start limit delta", "big"),
+            constants={"start": np.float32(0), "limit": np.float32(5e8), "delta": np.float32(1)},
         ),
         "requests",
     ),
     "2 GB by OneHot": (
-        using(
+        depending_on(
             "big",
-            node("OneHot", "some many on", "big"),
-            constants={"some": np.int64([1, 2]), "many": np.int64([2**28]), "on": [0.0, 1.0]},
+            node("OneHot", "indices sizes on_off", "big"),
+            constants={"indices": np.array([1, 2]), "sizes": np.array([2**28]), "on_off": [0.0, 1.0]},
         ),
         "requests",
     ),
     "2 GB by Pad": (
-        using(
+        depending_on(
             "big",
             node("Pad", "images pads", "big"),
-            constants={"pads": np.int64([0, 0, 0, 0, 0, 0, 20000, 20000])},
+            constants={"pads": np.array([0, 0, 0, 0, 0, 0, 20000, 20000])},
         ),
         "requests",
     ),
     "2 GB by Resize": (
-        using(
+        depending_on(
             "big",
-            helper.make_node("Resize", ["images", "", "", "many"], ["big"], name="big"),
-            constants={"many": np.int64([1, 3, 20000, 20000])},
+            helper.make_node("Resize", ["images", "", "", "sizes"], ["big"], name="big"),
+            constants={"sizes": np.array([1, 3, 20000, 20000])},
         ),
         "requests",
     ),
     "2 GB by Resize, by scales": (
-        using(
+        depending_on(
             "big",
-            helper.make_node("Resize", ["images", "", "many"], ["big"], name="big"),
-            constants={"many": np.float32([1, 1, 20000, 20000])},
+            helper.make_node("Resize", ["images", "", "sizes"], ["big"], name="big"),
+            constants={"sizes": np.array([1, 1, 20000, 20000], np.float32)},
         ),
         "requests",
     ),
-    "2 GB by RandomUniform": (using("big", node("RandomUniform", "", "big", shape=MANY)), "requests"),
-    "2 GB by a constant that is a node": (
-        using("big", node("Constant", "", "many", value_ints=MANY), node("ConstantOfShape", "many", "big")),
+    "2 GB by RandomUniform": (
+        depending_on("big", node("RandomUniform", "", "big", shape=TWO_GB_SHAPE)),
         "requests",
     ),
-    "2 GB in a branch": (in_a_branch(node("ConstantOfShape", "many", "big")).SerializeToString(), "requests"),
-    "graphs in graphs": (in_a_branch(node("Identity", "zero", "big"), depth=20).SerializeToString(), "8 deep"),
-    "an initialiser elsewhere": (outside("an initialiser"), "another file"),
-    "a constant elsewhere": (outside("a constant"), "another file"),
-    "a branch's constant elsewhere": (outside("a branch"), "another file"),
-    "somebody's own operators": (
-        data([helper.make_node("Run", ["answer"], ["output0"], domain="evil.ops")]),
+    "2 GB by a Constant node": (
+        depending_on(
+            "big", node("Constant", "", "sizes", value_ints=TWO_GB_SHAPE), node("ConstantOfShape", "sizes", "big")
+        ),
+        "requests",
+    ),
+    "2 GB in a branch": (in_branches(node("ConstantOfShape", "sizes", "big")), "requests"),
+    "20 nested graphs": (in_branches(node("Identity", "zero", "big"), depth=20), "8 deep"),
+    "an initializer in another file": (with_external_data("initializer"), "another file"),
+    "a Constant in another file": (with_external_data("constant"), "another file"),
+    "a Constant of a branch in another file": (with_external_data("branch"), "another file"),
+    "operators of an unsupported domain": (
+        model_bytes([helper.make_node("Run", ["answer"], ["output0"], domain="evil.ops")]),
         "'evil.ops'",
     ),
-    "operators in a branch": (
-        in_a_branch(helper.make_node("Run", ["zero"], ["big"], domain="evil.ops")).SerializeToString(),
+    "operators of an unsupported domain in a branch": (
+        in_branches(helper.make_node("Run", ["zero"], ["big"], domain="evil.ops")),
         "'evil.ops'",
     ),
-    "functions that call each other": (with_functions(), "model-local functions"),
-    "sparse weights": (sparse(), "sparse"),
-    "more weights than bytes": (lying([2**28]), "the file contains 1"),
-    "more weights than there are numbers": (lying([2**62, 2**62]), "invalid shape"),
-    "fewer weights than none": (lying([-1, -2]), "invalid shape"),
-    "very many operators": (
-        data([node("Identity", "answer", f"x{index}") for index in range(20_001)]),
+    "nested functions": (with_functions(), "model-local functions"),
+    "sparse weights": (with_sparse_initializer(), "sparse"),
+    "a tensor larger than its bytes": (with_wrong_dims([2**28]), "the file contains 1"),
+    "a tensor of 2**124 values": (with_wrong_dims([2**62, 2**62]), "invalid shape"),
+    "a tensor of negative dimensions": (with_wrong_dims([-1, -2]), "invalid shape"),
+    "too many operators": (
+        model_bytes([node("Identity", "answer", f"x{index}") for index in range(20_001)]),
         "more than 20000 operators",
     ),
-    "very many names": (
-        data([helper.make_node("Sum", ["a"] * 400_100, ["output0"])]),
+    "too many protobuf fields": (
+        model_bytes([helper.make_node("Sum", ["a"] * 400_100, ["output0"])]),
         "more than 400000 protobuf fields",
     ),
-    "a graph in two parts": (twice("graph"), "exactly one graph"),
-    "a branch in two parts": (twice("branch"), "duplicate value"),
-    "another format": (b"\x08\x00\x00\x00ORTM" + models.detect(), "not an ONNX model"),
-    "an image too many": (
-        data(
+    "two graphs": (with_two_graphs(), "exactly one graph"),
+    "two graphs of one branch": (with_two_branch_graphs(), "duplicate value"),
+    "the ORT format": (b"\x08\x00\x00\x00ORTM" + models.detect(), "not an ONNX model"),
+    "too many images in a batch": (
+        model_bytes(
             [node("Identity", "answer", "output0")],
             image=helper.make_tensor_value_info("images", TensorProto.FLOAT, [100_000, 3, 640, 640]),
         ),
         "batches of 100000",
     ),
-    "no image": (
-        data(
+    "an input that is no image": (
+        model_bytes(
             [node("Identity", "answer", "output0")],
             image=helper.make_tensor_value_info("images", TensorProto.FLOAT, [1]),
         ),
         "has 1 dimensions",
     ),
-    "very many classes": (
-        data(
-            [node("Identity", "answer", "output0")], said={"task": "detect", "names": "[" + "0," * 2_000_000 + "]"}
+    "too many classes": (
+        model_bytes(
+            [node("Identity", "answer", "output0")],
+            metadata={"task": "detect", "names": "[" + "0," * 2_000_000 + "]"},
         ),
         "names is too long",
     ),
 }
 
-ENDED = {
-    "an endless loop": (looped(node("Identity", "state", "next")), "more than 1 s"),
-    "a loop that doubles": (looped(node("Concat", "state state", "next", axis=0)), "more memory"),
-    "2 GB, known when it runs": (
-        using(
+STOPPED: dict[str, tuple[bytes, str]] = {
+    "an endless loop": (in_loop(node("Identity", "state", "next")), "more than 1 s"),
+    "a loop that doubles": (in_loop(node("Concat", "state state", "next", axis=0)), "more memory"),
+    "2 GB by computed sizes": (
+        depending_on(
             "big",
-            _HALVES,
-            node("ConstantOfShape", "more", "big"),
-            constants={"many": np.int64([250, 1000, 1000]), "two": np.int64([2, 1, 1])},
+            node("Mul", "sizes two", "larger_sizes"),
+            node("ConstantOfShape", "larger_sizes", "big"),
+            constants={"sizes": np.array([250, 1000, 1000]), "two": np.array([2, 1, 1])},
         ),
         "more memory",
     ),
-    "2 GB, of two constants": (
-        using(
+    "2 GB by broadcasting": (
+        depending_on(
             "big",
             node("Mul", "rows columns", "big"),
             constants={"rows": np.zeros((20_000, 1), np.float32), "columns": np.zeros((1, 25_000), np.float32)},
         ),
         "more memory",
     ),
-    "2 GB, of the image's size": (
-        using(
+    "2 GB by the image's size": (
+        depending_on(
             "big",
             node("Shape", "images", "size"),
-            node("Mul", "size many", "more"),
-            node("ConstantOfShape", "more", "big"),
-            constants={"many": np.int64([4, 100, 10, 10])},
+            node("Mul", "size sizes", "larger_sizes"),
+            node("ConstantOfShape", "larger_sizes", "big"),
+            constants={"sizes": np.array([4, 100, 10, 10])},
         ),
         "more memory",
     ),

@@ -1,4 +1,4 @@
-"""Makes images, as arrays, of coloured rectangles on black, which the models of `blobs()` detect."""
+"""Makes images, as arrays, of coloured rectangles on black, which the models of `blob_detector()` detect."""
 
 import io
 from collections.abc import Sequence

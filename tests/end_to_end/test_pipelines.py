@@ -36,7 +36,7 @@ def validate(root):
 @pytest.fixture
 def grower(tenant):
     """A tenant with models of all types, whose image has been uploaded, and processed as all are."""
-    tenant.put_model(models.blobs(canvas_hw=IMAGE_HW))
+    tenant.put_model(models.blob_detector(canvas_hw=IMAGE_HW))
     tenant.put_model(models.segment(BEDS), "segment")
     tenant.put_model(models.classify(), "classify")
     tenant.upload("a.png", IMAGE)
@@ -145,7 +145,7 @@ def test_what_no_pipeline_can_do_is_said(pipeline, options, sentence, grower):
 
 
 def test_without_a_segment_model_counting_is_a_400(tenant):
-    tenant.put_model(models.blobs(canvas_hw=IMAGE_HW))
+    tenant.put_model(models.blob_detector(canvas_hw=IMAGE_HW))
     tenant.upload("a.png", IMAGE)
     tenant.wait_for_result("a.png")
     for pipeline in ("segment", "count"):

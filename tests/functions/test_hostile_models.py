@@ -7,8 +7,8 @@ import pytest
 from testing import hostile_graphs, hostile_models, models
 from testing.pictures import picture
 
-ENDLESS = hostile_graphs.looped(hostile_graphs.node("Identity", "state", "next"), turns=5_000_000)
-FOREIGN = hostile_models.REFUSED["somebody's own operators"][0]
+ENDLESS = hostile_graphs.in_loop(hostile_graphs.node("Identity", "state", "next"), iterations=5_000_000)
+FOREIGN = hostile_models.REJECTED["operators of an unsupported domain"][0]
 
 
 def asking(tenant_id):
@@ -32,7 +32,7 @@ def two(cloud):
         (models.detect(ballast=10_000), {"MAX_MODEL_BYTES": "9000"}, "more than 9000 bytes"),
         (FOREIGN, {}, "'evil.ops'"),
         (models.detect(), {"MODEL_DOMAINS": "our.ops"}, "our.ops"),
-        (hostile_models.REFUSED["2 GB by ConstantOfShape"][0], {}, "requests"),
+        (hostile_models.REJECTED["2 GB by ConstantOfShape"][0], {}, "requests"),
         (models.detect(external="../tenant-002/detect.onnx"), {}, "another file"),
     ],
     ids=["endless", "too large", "foreign", "domains", "bomb", "outside"],

@@ -65,7 +65,7 @@ class CacheStateMachine(RuleBasedStateMachine):
         return select_evictions(CacheEntry(key[0], file.size_bytes), entries, MAX_BYTES)
 
     @rule(key=KEYS, size_bytes=st.integers(1, 8), is_valid=st.sampled_from([True, True, True, False]))
-    def upload(self, key: Key, size_bytes: int, is_valid: bool) -> None:  # noqa: FBT001 - drawn by name
+    def upload(self, key: Key, size_bytes: int, *, is_valid: bool) -> None:
         self.generation += 1
         self.files[key] = File(self.generation, size_bytes, is_valid)
 

@@ -106,7 +106,7 @@ def assert_same(exact, fast, key, within_px):
 @pytest.mark.parametrize("cut", [(0, 0), (1, 3), (7, 5)])
 @pytest.mark.parametrize("orientation", BACK)
 def test_boxes_are_where_they_are_in_every_orientation(orientation, cut, dynamic, store, run):
-    model = models.blobs(canvas_hw=(96, 96) if dynamic else CANVAS_HW, dynamic=dynamic)
+    model = models.blob_detector(canvas_hw=(96, 96) if dynamic else CANVAS_HW, dynamic=dynamic)
     put(store, saved(large(8, cut=cut), orientation=orientation), detect=model)
     exact, whole = run()
     fast, picture = run(resampling="fast")
@@ -122,7 +122,7 @@ def test_boxes_are_where_they_are_in_every_orientation(orientation, cut, dynamic
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 def test_other_files_are_read_whole_and_averaged(kind, store, run):
-    put(store, saved(large(8), kind), detect=models.blobs(canvas_hw=CANVAS_HW))
+    put(store, saved(large(8), kind), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     exact, _ = run()
     fast, picture = run(resampling="fast")
     assert picture == (96 * 8, 64 * 8)
@@ -146,8 +146,8 @@ def test_every_step_sees_averages_where_single_pixels_deceive(pipeline, options,
     put(
         store,
         saved(image, "PNG"),
-        detect=models.blobs(canvas_hw=CANVAS_HW),
-        segment=models.blobs("segment", canvas_hw=CANVAS_HW),
+        detect=models.blob_detector(canvas_hw=CANVAS_HW),
+        segment=models.blob_detector("segment", canvas_hw=CANVAS_HW),
     )
     exact, _ = run(pipeline, **options)
     fast, _ = run(pipeline, resampling="fast", **options)
@@ -169,8 +169,8 @@ def test_the_image_is_as_large_as_the_most_demanding_model_needs_it(store, run):
     put(
         store,
         saved(large(8)),
-        detect=models.blobs(canvas_hw=(32, 48)),
-        segment=models.blobs("segment", canvas_hw=(130, 192)),
+        detect=models.blob_detector(canvas_hw=(32, 48)),
+        segment=models.blob_detector("segment", canvas_hw=(130, 192)),
         classify=models.classify(),
     )
     both = {"steps": [{"step": "detect"}, {"step": "segment"}], "resampling": "fast"}
@@ -183,7 +183,7 @@ def test_the_image_is_as_large_as_the_most_demanding_model_needs_it(store, run):
 
 
 def test_a_model_that_stretches_gets_no_less_than_its_canvas(store, run):
-    put(store, saved(large(8)), detect=models.planted("rtdetr", canvas_hw=(256, 64)))
+    put(store, saved(large(8)), detect=models.detect_in_layout("rtdetr", canvas_hw=(256, 64)))
     exact, _ = run()
     fast, picture = run(resampling="fast")
     assert picture == (384, 256)
@@ -196,7 +196,7 @@ def test_segments_are_in_px_of_the_image(resolution, orientation, store, run):
     put(
         store,
         saved(large(8), orientation=orientation),
-        segment=models.blobs("segment", canvas_hw=CANVAS_HW),
+        segment=models.blob_detector("segment", canvas_hw=CANVAS_HW),
     )
     exact, _ = run("segment", resolution=resolution, run_lengths=True)
     fast, picture = run("segment", resolution=resolution, run_lengths=True, resampling="fast")
@@ -212,7 +212,7 @@ def test_segments_are_in_px_of_the_image(resolution, orientation, store, run):
 @pytest.mark.parametrize("pipeline", ["detect", "segment"])
 @pytest.mark.parametrize("times", [2, 8])
 def test_the_picture_of_an_image_decoded_smaller_is_that_of_a_smaller_image(pipeline, times, store, run):
-    model = models.blobs(pipeline, canvas_hw=CANVAS_HW)
+    model = models.blob_detector(pipeline, canvas_hw=CANVAS_HW)
     pictures = []
     for image in (large(1), large(times)):
         put(store, saved(image), **{pipeline: model})
@@ -244,8 +244,8 @@ def test_who_looks_closely_gets_all_pixels(store, run):
     put(
         store,
         saved(large(4)),
-        detect=models.blobs(canvas_hw=CANVAS_HW),
-        segment=models.blobs("segment", canvas_hw=CANVAS_HW),
+        detect=models.blob_detector(canvas_hw=CANVAS_HW),
+        segment=models.blob_detector("segment", canvas_hw=CANVAS_HW),
     )
     for pipeline in ("sahi_detect", "count"):
         options = {"slice_size": [64, 96], "full_image": False}
@@ -257,7 +257,7 @@ def test_who_looks_closely_gets_all_pixels(store, run):
 
 
 def test_another_resampling_is_other_work(store, run):
-    put(store, saved(large(2)), detect=models.blobs(canvas_hw=CANVAS_HW))
+    put(store, saved(large(2)), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     assert run()[0]
     assert not run(resampling="exact")[0], "that is what it was"
     assert run(resampling="fast")[0]
@@ -271,7 +271,7 @@ def test_a_digest_names_resampling_only_where_it_is_not_the_default():
 
 
 def test_a_pipeline_of_a_tenant_is_read_as_it_says_and_a_request_may_say_otherwise(store, run):
-    put(store, saved(large(2)), detect=models.blobs(canvas_hw=CANVAS_HW))
+    put(store, saved(large(2)), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     own = {"mine": {"steps": [{"step": "detect"}], "resampling": "fast"}}
     store.put("models/tenant-001/pipelines.json", json.dumps(own).encode())
     assert run("mine")[1] == (96, 64)

@@ -285,7 +285,7 @@ def test_a_model_s_wild_numbers_make_no_invalid_document(number, row, store, run
     answer[0, :, 0] = 16, 16, 8, 8, 0.9, 0
     answer[0, :, 1] = 40, 40, 8, 8, 0.8, 0
     answer[0, row, 0] = number
-    store.put(MODEL, models.passing(answer))
+    store.put(MODEL, models.constant_output(answer))
     store.put(IMAGE, picture(kind="PNG"))
     try:
         run()

@@ -45,7 +45,7 @@ def rows(found):
     return np.column_stack((found.boxes_xyxy, found.class_ids, found.confidences)).tolist()
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", models.LAYOUTS)
 @pytest.mark.parametrize(
     "variant",
     [
@@ -66,7 +66,7 @@ def test_every_layout_gives_the_boxes_that_were_planted(kind, variant, put_model
     dynamic, stretched = variant.get("dynamic", False), kind.startswith("rtdetr")
     boxes = on_canvas(PLANTED, IMAGE_HW, canvas_hw, dynamic=dynamic, stretched=stretched)
     said = {"imgsz": str(list(canvas_hw))}  # v5 does not say it: a dynamic one is given 640 px
-    data = models.planted(kind, boxes, labels=THREE, metadata=said, **variant)
+    data = models.detect_in_layout(kind, boxes, labels=THREE, metadata=said, **variant)
     found = detect(put_model, data, white(IMAGE_HW))
     coarse = 0.3 if variant.get("half") else 0.01
     np.testing.assert_allclose(rows(found), PLANTED, atol=coarse)
@@ -78,23 +78,25 @@ def test_every_layout_gives_the_boxes_that_were_planted(kind, variant, put_model
 def test_without_metadata_the_shapes_tell(kind, variant, put_model):
     canvas_hw = variant.get("canvas_hw", models.CANVAS_HW)
     boxes = on_canvas(PLANTED, IMAGE_HW, canvas_hw)
-    data = models.planted(kind, boxes, labels=THREE, without_metadata=True, **variant)
+    data = models.detect_in_layout(kind, boxes, labels=THREE, without_metadata=True, **variant)
     found = detect(put_model, data, white(IMAGE_HW))
     np.testing.assert_allclose(rows(found), PLANTED, atol=0.3 if variant.get("half") else 0.01)
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", models.LAYOUTS)
 def test_an_image_without_objects_has_none(kind, put_model):
-    found = detect(put_model, models.planted(kind, (), labels=THREE), white(IMAGE_HW))
+    found = detect(put_model, models.detect_in_layout(kind, (), labels=THREE), white(IMAGE_HW))
     assert (found.boxes_xyxy.shape, found.confidences.shape, found.class_ids.shape) == ((0, 4), (0,), (0,))
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", models.LAYOUTS)
 @pytest.mark.parametrize("image_hw", [(1, 1), (1, 300), (300, 1), (31, 33), (1000, 40)])
 def test_boxes_are_clipped_to_the_image_of_whatever_shape(kind, image_hw, put_model):
     boxes = ((32, 32, 500, 500, 0, 0.9),)
-    assert len(detect(put_model, models.planted(kind, boxes, labels=THREE), scene((64, 64)))) == 0, "black"
-    [row] = rows(detect(put_model, models.planted(kind, boxes, labels=THREE), white(image_hw)))
+    assert len(detect(put_model, models.detect_in_layout(kind, boxes, labels=THREE), scene((64, 64)))) == 0, (
+        "black"
+    )
+    [row] = rows(detect(put_model, models.detect_in_layout(kind, boxes, labels=THREE), white(image_hw)))
     assert row[:4] == [0, 0, image_hw[1], image_hw[0]]
 
 
@@ -136,7 +138,7 @@ SAME = ((10, 10, 30, 30, 0, 0.9), (12, 10, 32, 30, 0, 0.8), (10, 12, 30, 32, 1, 
 def test_options_say_what_is_wanted(kind, options, confidences, put_model):
     boxes = on_canvas(SAME, (80, 100), (80, 100))
     metadata = {"names": str(list(THREE))}  # v5 names its classes too
-    data = models.planted(kind, boxes, labels=THREE, canvas_hw=(80, 100), metadata=metadata)
+    data = models.detect_in_layout(kind, boxes, labels=THREE, canvas_hw=(80, 100), metadata=metadata)
     found = detect(put_model, data, white((80, 100)), **options)
     assert found.confidences.tolist() == pytest.approx(confidences)
 
@@ -156,7 +158,7 @@ def test_options_say_what_is_wanted(kind, options, confidences, put_model):
 @pytest.mark.parametrize("kind", ["end_to_end", "nms", "rtdetr"])
 def test_a_model_that_suppresses_by_itself_is_not_suppressed_again(kind, options, confidences, put_model):
     boxes = on_canvas(SAME, (80, 100), (80, 100))
-    data = models.planted(kind, boxes, labels=THREE, canvas_hw=(80, 100))
+    data = models.detect_in_layout(kind, boxes, labels=THREE, canvas_hw=(80, 100))
     found = detect(put_model, data, white((80, 100)), **options)
     assert found.confidences.tolist() == pytest.approx(confidences)
 
@@ -185,7 +187,7 @@ def test_a_model_that_suppresses_by_itself_is_not_suppressed_again(kind, options
     ids=str,
 )
 def test_what_a_file_cannot_honour_is_said(kind, options, words, put_model):
-    put_model(models.planted(kind, labels=THREE))
+    put_model(models.detect_in_layout(kind, labels=THREE))
     warnings = DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(**options)).warnings
     assert len(warnings) == len(words)
     for warning, word in zip(warnings, words, strict=True):
@@ -196,15 +198,15 @@ def test_what_a_file_cannot_honour_is_said(kind, options, words, put_model):
 @pytest.mark.parametrize(
     "options", [{"labels": ("weed",)}, {"confidence_thresholds": {"plant": 0.5, "weed": 0.5}}]
 )
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", models.LAYOUTS)
 def test_a_label_that_the_model_does_not_have_is_named_with_those_it_has(kind, options, put_model):
-    put_model(models.planted(kind, labels=THREE, metadata={"names": str(list(THREE))}))
+    put_model(models.detect_in_layout(kind, labels=THREE, metadata={"names": str(list(THREE))}))
     with pytest.raises(InvalidPipeline, match="'weed'; the model's labels: plant, tray, pot"):
         DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(**options))
 
 
 def test_a_label_of_any_length_makes_a_short_sentence(put_model):
-    put_model(models.planted("raw", labels=tuple(f"label number {number}" for number in range(500))))
+    put_model(models.detect_in_layout("raw", labels=tuple(f"label number {number}" for number in range(500))))
     with pytest.raises(InvalidPipeline) as caught:
         DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(labels=("x\ny" * 1000,)))
     assert len(str(caught.value)) < 500
@@ -212,7 +214,7 @@ def test_a_label_of_any_length_makes_a_short_sentence(put_model):
 
 
 def test_two_classes_of_one_label_are_wanted_together(put_model):
-    data = models.planted(
+    data = models.detect_in_layout(
         "raw", on_canvas(SAME, (80, 100), (80, 100)), labels=("pot", "pot", "tray"), canvas_hw=(80, 100)
     )
     found = detect(put_model, data, white((80, 100)), labels=("pot",))
@@ -232,7 +234,7 @@ BEYOND = (
 @pytest.mark.parametrize("kind", ["end_to_end", "nms", "rtdetr"])
 @pytest.mark.parametrize("labels", [("plant",), ("plant", "tray"), THREE])
 def test_a_class_without_a_name_has_a_number(kind, labels, put_model):
-    put_model(models.planted(kind, BEYOND, labels=labels))
+    put_model(models.detect_in_layout(kind, BEYOND, labels=labels))
     found = DetectorProcessor(tenant_id="tenant-001").process(white((64, 64)))
     assert found.class_ids.tolist() == [0, 7, 9999]
 
@@ -250,13 +252,13 @@ def test_a_class_without_a_name_has_a_number(kind, labels, put_model):
     ids=str,
 )
 def test_numbers_can_be_asked_for(options, class_ids, without_metadata, put_model):
-    data = models.planted("end_to_end", BEYOND, without_metadata=without_metadata)
+    data = models.detect_in_layout("end_to_end", BEYOND, without_metadata=without_metadata)
     assert detect(put_model, data, white((64, 64)), **options).class_ids.tolist() == class_ids
 
 
 @pytest.mark.parametrize("label", ["class10000", "class-1", "class", "class07x", "class٣", "class0"])
 def test_numbers_that_no_class_can_have_are_no_labels(label, put_model):
-    put_model(models.planted("end_to_end", BEYOND))
+    put_model(models.detect_in_layout("end_to_end", BEYOND))
     with pytest.raises(InvalidPipeline):
         DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(labels=(label,)))
 
@@ -264,19 +266,19 @@ def test_numbers_that_no_class_can_have_are_no_labels(label, put_model):
 # What a model may not answer
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", models.LAYOUTS)
 @pytest.mark.parametrize("score", [1.5, np.inf])
 def test_confidences_above_one_are_none(kind, score, put_model):
-    data = models.planted(kind, ((16, 16, 16, 16, 0, score),), labels=THREE)
+    data = models.detect_in_layout(kind, ((16, 16, 16, 16, 0, score),), labels=THREE)
     with pytest.raises(InvalidModel):
         detect(put_model, data, white((64, 64)))
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", models.LAYOUTS)
 @pytest.mark.parametrize("score", [np.nan, -1, -np.inf, 0])
 def test_what_is_not_above_a_threshold_is_not_found(kind, score, put_model):
     boxes = ((16, 16, 16, 16, 0, score), (40, 40, 8, 8, 1, 0.8))
-    found = detect(put_model, models.planted(kind, boxes, labels=THREE), white((64, 64)))
+    found = detect(put_model, models.detect_in_layout(kind, boxes, labels=THREE), white((64, 64)))
     assert found.class_ids.tolist() == [1]
 
 
@@ -285,7 +287,7 @@ def test_what_is_not_above_a_threshold_is_not_found(kind, score, put_model):
 
 def test_a_model_of_blobs_finds_them_to_the_pixel(put_model):
     image = scene((64, 64), [(10, 20, 30, 28), (40, 5, 46, 25, (0, 0, 255)), (0, 60, 9, 64)])
-    found = detect(put_model, models.blobs(), image)
+    found = detect(put_model, models.blob_detector(), image)
     assert sorted(found.boxes_xyxy.tolist()) == [[0, 60, 9, 64], [10, 20, 30, 28], [40, 5, 46, 25]]
     assert sorted(found.class_ids.tolist()) == [0, 0, 1]
 
@@ -293,5 +295,5 @@ def test_a_model_of_blobs_finds_them_to_the_pixel(put_model):
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_an_enlarged_image_s_blobs_are_where_they_were(dynamic, put_model):
     image = scene((32, 32), [(4, 6, 14, 16), (20, 20, 28, 30, RED)])
-    found = detect(put_model, models.blobs(dynamic=dynamic), image)
+    found = detect(put_model, models.blob_detector(dynamic=dynamic), image)
     assert sorted(found.boxes_xyxy.tolist()) == [[4, 6, 14, 16], [20, 20, 28, 30]]

@@ -60,8 +60,8 @@ def test_areas_take_what_each_of_their_sizes_takes_several_at_a_time(monkeypatch
 @pytest.mark.parametrize(
     ("model_type", "data", "processor"),
     [
-        ("detect", models.blobs(), SAHIDetectorProcessor),
-        ("segment", models.blobs("segment"), SAHISegmentationProcessor),
+        ("detect", models.blob_detector(), SAHIDetectorProcessor),
+        ("segment", models.blob_detector("segment"), SAHISegmentationProcessor),
     ],
 )
 def test_tiles_that_take_longer_than_an_event_may_are_refused_before_the_first(
@@ -92,8 +92,8 @@ def test_the_first_image_is_begun_as_long_as_nobody_knows_better(put_model):
 
 @pytest.mark.parametrize("kind", ["detect", "sahi_detect"])
 def test_segments_that_take_longer_together_than_an_event_may_are_refused(kind, put_model):
-    put_model(models.blobs("segment"), "segment")
-    put_model(models.blobs())
+    put_model(models.blob_detector("segment"), "segment")
+    put_model(models.blob_detector())
     image = black((64, 64))
     for x in range(0, 64, 16):
         for y in range(0, 64, 16):
@@ -116,7 +116,7 @@ def test_segments_that_take_longer_together_than_an_event_may_are_refused(kind, 
 
 def test_a_run_takes_at_least_what_the_fastest_took_on_a_canvas_no_larger():
     source = ModelSource("gs://b/models/t/detect.onnx", 1, "AAAAAA==")
-    model = OnnxModel(models.blobs(dynamic=True), model_type="detect", source=source, threads=1)
+    model = OnnxModel(models.blob_detector(dynamic=True), model_type="detect", source=source, threads=1)
     reading_s = model.min_runtime_s((64, 64))
     for side in (32, 128):
         for _ in range(3):

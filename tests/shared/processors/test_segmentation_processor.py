@@ -154,7 +154,7 @@ def test_segments_and_their_masks_stay_together_when_they_are_sorted(put_model):
 @pytest.mark.parametrize("image_hw", [(64, 64), (32, 64), (64, 40)])
 def test_a_model_of_blobs_finds_their_pixels(dynamic, resolution, image_hw, put_model):
     image = scene(image_hw, [(10, 10, 30, 28), (33, 5, 39, 25, BLUE)])
-    found = segment(put_model, models.blobs("segment", dynamic=dynamic), image, resolution=resolution)
+    found = segment(put_model, models.blob_detector("segment", dynamic=dynamic), image, resolution=resolution)
     seen = sum(whole(mask, image_hw).astype(int) for mask in found.in_image(image_hw))
     np.testing.assert_array_equal(seen, image.max(axis=2) > 0)
 

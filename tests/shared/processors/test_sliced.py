@@ -21,7 +21,7 @@ from testing import models
 from testing.memory_store import MemoryStore
 from testing.scenes import BLUE, RED, scattered, scene, white
 
-BLOBS, SEGMENTS = models.blobs(), models.blobs("segment")
+BLOBS, SEGMENTS = models.blob_detector(), models.blob_detector("segment")
 CONFIG = Config(gcs_bucket="b", error_topic="e", slice_size=128, slice_overlap=0.1)
 
 
@@ -142,7 +142,7 @@ OVERLAP = ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8))  # IoU 0.6: two t
 @pytest.mark.parametrize("image_hw", [(64, 64), (64, 128)])
 def test_one_tile_is_merged_like_several(image_hw, put_model):
     """What is two objects to the detector may be one to a merging by IOS, however large the image is."""
-    put_model(models.planted("raw", OVERLAP))
+    put_model(models.detect_in_layout("raw", OVERLAP))
     put_model(models.segment([(0, 0.9, block(10)), (0, 0.8, block(15))]), "segment")
     tiles = SliceOptions(overlap=0.0, full_image=False)
     for found in (detector(tiles), segmenter(tiles)):
@@ -162,7 +162,7 @@ def test_classes_meet_where_tiles_are_merged_not_within_one(put_model):
     """The stronger of two classes takes the weaker in, which no suppression has dropped before."""
     boxes = ((20, 20, 20, 20, 0, 0.9), (22, 20, 20, 20, 1, 0.8))
     for kind in ("raw", "end_to_end"):
-        put_model(models.planted(kind, boxes))
+        put_model(models.detect_in_layout(kind, boxes))
         found = detector(SliceOptions(), class_agnostic=True)
         assert found.process(white((64, 64))).boxes_xyxy.tolist() == [[10, 10, 32, 30]]
         assert found.warnings == ()
@@ -241,13 +241,13 @@ def test_options_are_those_of_the_detector(put_model):
     image = scene((128, 128), [(10, 10, 20, 20), (70, 70, 80, 80, BLUE)])
     assert boxes(detector(labels=("tray",)).process(image)) == [(70, 70, 80, 80, BLUE)]
     assert len(detector(confidence_threshold=0.9).process(image)) == 0
-    put_model(models.planted("nms"))
+    put_model(models.detect_in_layout("nms"))
     assert detector(iou_threshold=0.5).warnings
 
 
 def test_class_agnostic_merging_knows_one_object_of_two_classes(put_model):
     """Both classes' boxes in each tile, at another place in it: tiles of which each has its own answer."""
-    data = models.planted("end_to_end", ((20, 20, 20, 20, 0, 0.9), (21, 20, 20, 20, 1, 0.8)))
+    data = models.detect_in_layout("end_to_end", ((20, 20, 20, 20, 0, 0.9), (21, 20, 20, 20, 1, 0.8)))
     put_model(data)
     twice = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
     image = white((64, 128))

@@ -42,7 +42,7 @@ def found(put_model):
 
     def look(rectangles=(), beds=BEDS, resolution="image"):
         put_model(models.segment(beds), "segment")
-        put_model(models.blobs(canvas_hw=HW))
+        put_model(models.blob_detector(canvas_hw=HW))
         # The segmenter answers only where there is light.
         ctx = context([*rectangles, (500, 376, 508, 384)])
         if beds:
@@ -62,7 +62,7 @@ def test_of_nothing_looked_for_the_picture_is_the_image():
 
 
 def test_of_nothing_found_there_is_a_card_and_no_other_mark(put_model):
-    put_model(models.blobs(canvas_hw=HW))
+    put_model(models.blob_detector(canvas_hw=HW))
     ctx = DetectionStep().execute(context())
     picture = render(ctx)
     assert (ctx.image == 0).all()

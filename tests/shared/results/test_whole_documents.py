@@ -58,7 +58,7 @@ def run(validate):
     """Gives a function: steps as pipelines.json has them, an image -> the result document, valid."""
     store = MemoryStore()
     for model_type, data in (
-        ("detect", models.blobs(canvas_hw=IMAGE_HW)),
+        ("detect", models.blob_detector(canvas_hw=IMAGE_HW)),
         ("segment", models.segment(BEDS)),
         ("classify", models.classify()),
     ):

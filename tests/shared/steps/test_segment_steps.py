@@ -61,7 +61,7 @@ def segmented(put_model):
 
     def look(rectangles=(), beds=BEDS, resolution="image"):
         put_model(models.segment(beds), "segment")
-        put_model(models.blobs(canvas_hw=IMAGE_HW))
+        put_model(models.blob_detector(canvas_hw=IMAGE_HW))
         step = SegmentationStep(options=SegmentOptions(resolution=resolution, iou_threshold=1.0))
         return step.execute(context(lit(scene(IMAGE_HW, rectangles))))
 
@@ -224,7 +224,9 @@ def test_an_object_in_two_segments_that_overlap_counts_once(segmented):
 def test_objects_of_one_segment_that_overlap_stay_two(put_model):
     """The detector's suppression, or the merging of its tiles, has decided about them: IoU 0.6, IOS 0.75."""
     put_model(models.segment(BEDS[:1]), "segment")
-    put_model(models.planted("raw", ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8)), canvas_hw=(40, 40)))
+    put_model(
+        models.detect_in_layout("raw", ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8)), canvas_hw=(40, 40))
+    )
     image = lit(scene(IMAGE_HW, [(0, 0, 40, 40, WHITE)]))
     ctx = SegmentationStep(options=SegmentOptions(resolution="image")).execute(context(image))
     for detector in ("detect", "sahi_detect"):
@@ -271,8 +273,8 @@ def test_without_objects_or_without_segments_there_is_nothing_in_them(segmented,
 
 
 def test_slices_of_detections_and_of_segments(put_model):
-    put_model(models.blobs())
-    put_model(models.blobs("segment"), "segment")
+    put_model(models.blob_detector())
+    put_model(models.blob_detector("segment"), "segment")
     ctx = context(scene((64, 100), [(4, 4, 14, 14), (50, 30, 60, 44, BLUE)]))
     after = SAHIDetectionStep.from_json({"overlap": 0.5, "full_image": False}, CONFIG).execute(ctx)
     assert sorted(boxes(after)) == [(4, 4, 14, 14, RED), (50, 30, 60, 44, BLUE)]
