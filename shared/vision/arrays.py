@@ -1,4 +1,7 @@
-"""Names the array types that `shared` passes around; shapes, frames and units stand where an array is made."""
+"""The array types of `shared`, by their element types.
+
+Shapes, frames and units are documented where an array is made.
+"""
 
 from __future__ import annotations
 

@@ -92,8 +92,8 @@ PIXEL_BUDGET: Final = PixelBudget()
 def ignore_pillow_warnings() -> None:
     """Keep Pillow's warnings off stderr, in the whole process: to be called once, at its start.
 
-    They report damaged metadata, which is not an error here, and Pillow's own limit of pixels, below which
-    `decode` has its own. `warnings.catch_warnings` is no alternative, because it is not thread-safe.
+    They report damaged metadata, which is not an error here, and large images, whose size `decode_downscaled`
+    checks against its own limit. `warnings.catch_warnings` is no alternative, because it is not thread-safe.
     """
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
