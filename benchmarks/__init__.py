@@ -1,1 +1,1 @@
-"""Figures: what the function costs, as ratios to what it cannot do without. They are printed, never asserted."""
+"""Measure what the function costs, as ratios to unavoidable work. Figures are printed, not asserted."""

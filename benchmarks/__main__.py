@@ -1,7 +1,8 @@
-"""All figures: `python -m benchmarks`, or some of them by name: `python -m benchmarks imports memory`.
+"""Run all benchmarks with `python -m benchmarks`, or some by name with `python -m benchmarks imports memory`.
 
-Slow is no failure. It exits with 1 where something that speed has no part in is not so. What was measured is kept
-in build/benchmarks, from where `python -m benchmarks.page` writes it into docs/performance.md.
+The exit code is 1 if an invariant does not hold, for example the number of downloads. Slow figures do not change
+it. The tables are saved in build/benchmarks. `python -m benchmarks.performance_page` writes them into
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import sys
 from time import perf_counter
 from typing import Final
 
-from benchmarks.machine import machine
-from benchmarks.page import keep
+from benchmarks.hardware import describe_hardware
+from benchmarks.performance_page import save_table
 from benchmarks.table import Table
 
-NAMES: Final = (
+BENCHMARKS: Final = (
     "detect",
     "resampling",
     "segment",
@@ -30,26 +31,27 @@ NAMES: Final = (
     "one_download",
     "memory",
 )
-LONG: Final = ("soak",)  # minutes: by name only
+LONG_BENCHMARKS: Final = ("soak",)  # takes minutes, so it runs only by name
 
 
 def main(names: list[str]) -> int:
-    if unknown := set(names) - {*NAMES, *LONG}:
+    if unknown := set(names) - {*BENCHMARKS, *LONG_BENCHMARKS}:
         print(
-            f"benchmarks: there is no {', '.join(sorted(unknown))}; there are: {', '.join((*NAMES, *LONG))}",
+            f"benchmarks: unknown name {', '.join(sorted(unknown))}: choose from "
+            f"{', '.join((*BENCHMARKS, *LONG_BENCHMARKS))}",
             file=sys.stderr,
         )
         return 2
-    of_machine = machine()
-    print(of_machine, flush=True)
-    all_hold = True
-    for name in names or NAMES:
+    hardware = describe_hardware()
+    print(hardware, flush=True)
+    invariants_hold = True
+    for name in names or BENCHMARKS:
         began = perf_counter()
         table: Table = importlib.import_module(f"benchmarks.{name}").run()
-        keep(name, table, of_machine)
-        all_hold &= table.holds
+        save_table(name, table, hardware)
+        invariants_hold &= table.invariants_hold
         print(f"\n{table}\n  ({name}: {perf_counter() - began:.0f} s)", flush=True)
-    return 0 if all_hold else 1
+    return 0 if invariants_hold else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Three models used in turn, each over its running alone: idle sessions must cost a busy one nothing."""
+"""Compare three models that run in turn with each running alone: idle sessions must not slow a busy one down."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 from typing import Final
@@ -11,26 +10,30 @@ from benchmarks.network import classify_model, detect_model, segment_model
 from benchmarks.photos import HD, image_hw, pixels
 from benchmarks.table import Figure, Table
 from benchmarks.tenants import serving
+from shared.ml.output_layout import ModelType
 from shared.processors.classifier_processor import ClassifierProcessor
 from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor
+from shared.vision.arrays import Pixels
+
+Processor = DetectorProcessor | SegmentationProcessor | ClassifierProcessor
 
 TENANT: Final = "alternating"
 ROUNDS: Final = 8
-RUN: Final = 6  # times in a row; the first of them warms up
+CONSECUTIVE_RUNS: Final = 6  # the first of them warms up
 LIMIT: Final = 1.1
 
 
 def run(rounds: int = ROUNDS) -> Table:
     shape = image_hw(HD)
-    models = {
+    models: dict[tuple[str, ModelType], bytes] = {
         (TENANT, "detect"): detect_model(image_hw=shape)[0],
         (TENANT, "segment"): segment_model(objects=20, image_hw=shape)[0],
         (TENANT, "classify"): classify_model()[0],
     }
     image = pixels(HD)
     with serving(models):
-        processors = {
+        processors: dict[str, Processor] = {
             "detect": DetectorProcessor(tenant_id=TENANT),
             "segment": SegmentationProcessor(tenant_id=TENANT),
             "classify": ClassifierProcessor(tenant_id=TENANT),
@@ -39,10 +42,10 @@ def run(rounds: int = ROUNDS) -> Table:
         in_turn: dict[str, list[float]] = {name: [] for name in processors}
         for _ in range(rounds):
             for name, processor in processors.items():
-                alone[name] += [_ms(lambda each=processor: each.process(image)) for _ in range(RUN)][1:]
-            for index in range(RUN):
+                alone[name] += [_process_ms(processor, image) for _ in range(CONSECUTIVE_RUNS)][1:]
+            for index in range(CONSECUTIVE_RUNS):
                 for name, processor in processors.items():
-                    took = _ms(lambda each=processor: each.process(image))
+                    took = _process_ms(processor, image)
                     if index:
                         in_turn[name].append(took)
     figures = []
@@ -59,9 +62,9 @@ def run(rounds: int = ROUNDS) -> Table:
     )
 
 
-def _ms(work: Callable[[], object]) -> float:
+def _process_ms(processor: Processor, image: Pixels) -> float:
     began = perf_counter()
-    work()
+    processor.process(image)
     return (perf_counter() - began) * 1000
 
 

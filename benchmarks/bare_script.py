@@ -1,6 +1,6 @@
-"""What a person would write in ten minutes: `bare_script.py MODEL IMAGE`. What `predict` is measured against.
+"""Detect objects in one image with a minimal script: `bare_script.py MODEL IMAGE`.
 
-Needs numpy, Pillow and onnxruntime, and nothing of this repository.
+`predict` is measured against it. It needs numpy, Pillow and onnxruntime, and nothing of this repository.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from PIL import Image
+
+Box = npt.NDArray[np.float32]  # (4,) xyxy
 
 
 def main(model: str, path: str) -> None:
@@ -36,7 +39,7 @@ def main(model: str, path: str) -> None:
         print(classes[index], rows[index, 4:].max(), (boxes[index] - (left, top, left, top)) / ratio)
 
 
-def iou(one: np.ndarray, other: np.ndarray) -> float:
+def iou(one: Box, other: Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     common = max(width, 0) * max(height, 0)

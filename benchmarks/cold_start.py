@@ -1,7 +1,7 @@
-"""An upload's way through the whole local stack, with a cold function and with a warm one, in its stages.
+"""Time an upload through the local stack, with a cold function and with a warm one.
 
-From the upload to the result in storage: notification, Pub/Sub, bridge, functions-framework and process_upload
-are on the way. Emulators are not the cloud: what they take says nothing about it.
+The time runs from the upload to the result in storage, through the notification, Pub/Sub, the bridge,
+functions-framework and process_upload. The emulators' share of it says nothing about Google Cloud.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Milliseconds until the result was there, and those of the function's stages."""
+    """The milliseconds until the result was in storage, and those of the function's stages."""
 
     took_ms: float
     stages_ms: dict[str, float]

@@ -1,4 +1,4 @@
-"""Detection over a bare run of its model: from pixels, and from the bytes of a JPEG file."""
+"""Compare detection with bare runs of its model, from pixels and from the bytes of a JPEG file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Final
 
 from benchmarks.network import OBJECTS, detect_model
-from benchmarks.photos import HD, MAX_PIXELS, TWELVE_MP, image_hw, named, photo, pixels
+from benchmarks.paired_timing import Row, measure_rows, timing_table
+from benchmarks.photos import HD, MAX_PIXELS, TWELVE_MP, image_hw, photo, pixels, size_name
 from benchmarks.table import Table
 from benchmarks.tenants import bare_run, serving
-from benchmarks.turns import Row, in_turn, table
 from shared.processors.box_processor import min_decode_size
 from shared.processors.detector_processor import DetectorProcessor
 from shared.runtime.event_record import stage
@@ -35,14 +35,14 @@ def run(rounds: int = ROUNDS) -> Table:
         ]
         rows += [
             Row(
-                f"JPEG bytes in, {named(size_wh)}, {resampling}",
+                f"JPEG bytes in, {size_name(size_wh)}, {resampling}",
                 from_jpeg(tenants[size_wh], size_wh, resampling),
                 bare_run(tenants[size_wh], "detect"),
                 limit,
             )
             for (size_wh, resampling), limit in LIMITS.items()
         ]
-        return table(f"Detection, {OBJECTS} objects, over a bare run", rows, in_turn(rows, rounds))
+        return timing_table(f"Detection, {OBJECTS} objects, over a bare run", rows, measure_rows(rows, rounds))
 
 
 def from_pixels(tenant_id: str, size_wh: tuple[int, int]) -> Callable[[], object]:
@@ -52,11 +52,11 @@ def from_pixels(tenant_id: str, size_wh: tuple[int, int]) -> Callable[[], object
 
 def from_jpeg(tenant_id: str, size_wh: tuple[int, int], resampling: Resampling) -> Callable[[], object]:
     data, processor = photo(size_wh), DetectorProcessor(tenant_id=tenant_id, resampling=resampling)
-    least = min_decode_size([processor.model.export]) if resampling == "fast" else None
+    min_size_hw = min_decode_size([processor.model.export]) if resampling == "fast" else None
 
     def work() -> object:
         with stage("decode"):
-            image, original_hw = codec.decode_downscaled(data, max_pixels=MAX_PIXELS, min_size_hw=least)
+            image, original_hw = codec.decode_downscaled(data, max_pixels=MAX_PIXELS, min_size_hw=min_size_hw)
         return processor.process(image, original_hw)
 
     return work

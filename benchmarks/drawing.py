@@ -1,4 +1,4 @@
-"""The annotated picture of a 1080p photograph over a bare run: segments, or boxes, drawn and named."""
+"""Compare drawing the annotated picture of a 1080p photograph with a bare run, for segments and for boxes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Final
 
 from benchmarks.network import detect_model, segment_model
+from benchmarks.paired_timing import Row, measure_rows, timing_table
 from benchmarks.photos import FULL_HD, image_hw, pixels
 from benchmarks.table import Table
 from benchmarks.tenants import bare_run, serving
-from benchmarks.turns import Row, in_turn, table
+from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.detector_processor import DetectorProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor
@@ -25,39 +26,47 @@ LIMIT: Final = 0.6
 
 
 def run(rounds: int = ROUNDS) -> Table:
-    size = {"objects": OBJECTS, "image_hw": image_hw(FULL_HD)}
-    models = {(TENANT, "detect"): detect_model(**size)[0], (TENANT, "segment"): segment_model(**size)[0]}
+    shape_hw = image_hw(FULL_HD)
+    models: dict[tuple[str, ModelType], bytes] = {
+        (TENANT, "detect"): detect_model(objects=OBJECTS, image_hw=shape_hw)[0],
+        (TENANT, "segment"): segment_model(objects=OBJECTS, image_hw=shape_hw)[0],
+    }
     with serving(models):
         bare = bare_run(TENANT, "segment")
         rows = [
-            Row("segments: outlines, masks, names", drawn(segmented()), bare, LIMIT),
-            Row("boxes and names", drawn(detected()), bare_run(TENANT, "detect"), LIMIT),
-            Row("segments, and the JPEG file", written(segmented()), bare),
+            Row("segments: outlines, masks, names", draw_work(segments_context()), bare, LIMIT),
+            Row("boxes and names", draw_work(boxes_context()), bare_run(TENANT, "detect"), LIMIT),
+            Row("segments, and the JPEG file", encode_work(segments_context()), bare),
         ]
-        return table(f"Drawing {OBJECTS} objects on 1080p, over a bare run", rows, in_turn(rows, rounds))
+        return timing_table(
+            f"Drawing {OBJECTS} objects on 1080p, over a bare run", rows, measure_rows(rows, rounds)
+        )
 
 
-def segmented() -> Callable[[], ProcessingContext]:
-    """A context each time anew: outlines are kept once they are found, and a picture is the first to ask."""
+def segments_context() -> Callable[[], ProcessingContext]:
+    """Return a factory of contexts with segments.
+
+    Each call makes new segments, because they cache their outlines.
+    """
     image, processor = pixels(FULL_HD), SegmentationProcessor(tenant_id=TENANT)
-    found = processor.process(image)
+    result = processor.process(image)
     return lambda: ProcessingContext(
         tenant_id=TENANT,
         image=image,
-        segments=Segments(found.detections, found.masks, found.canvas),
+        segments=Segments(result.detections, result.masks, result.canvas),
         models={"segment": processor.model},
     )
 
 
-def detected() -> Callable[[], ProcessingContext]:
+def boxes_context() -> Callable[[], ProcessingContext]:
     image, processor = pixels(FULL_HD), DetectorProcessor(tenant_id=TENANT)
-    found = processor.process(image)
+    detections = processor.process(image)
     return lambda: ProcessingContext(
-        tenant_id=TENANT, image=image, detections=found, models={"detect": processor.model}
+        tenant_id=TENANT, image=image, detections=detections, models={"detect": processor.model}
     )
 
 
-def drawn(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
+def draw_work(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
     def work() -> object:
         ctx = context()
         if ctx.segments is not None:
@@ -71,7 +80,7 @@ def drawn(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
     return work
 
 
-def written(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
+def encode_work(context: Callable[[], ProcessingContext]) -> Callable[[], object]:
     def work() -> object:
         with stage("draw"):
             picture = render(context())

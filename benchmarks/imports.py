@@ -1,4 +1,4 @@
-"""What `import main` costs, against importing only what it is made of. Fresh interpreters, turn by turn."""
+"""Compare `import main` with importing its largest dependencies, in new interpreters that alternate."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmarks.table import Figure, Table
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROUNDS: Final = 20
 LIMIT: Final = 1.15
-OURS: Final = "import main"
-PARTS: Final = "import functions_framework, google.cloud.storage, onnxruntime, PIL.Image"
-_TIMED: Final = """
+MAIN_STATEMENT: Final = "import main"
+PARTS_STATEMENT: Final = "import functions_framework, google.cloud.storage, onnxruntime, PIL.Image"
+_TIMING_SCRIPT: Final = """
 import sys, time
 began, began_cpu = time.perf_counter(), time.process_time()
 {statement}
@@ -27,15 +27,15 @@ print(took * 1000, took_cpu * 1000, int("google.cloud.pubsub_v1" in sys.modules)
 
 
 def run(rounds: int = ROUNDS) -> Table:
-    for statement in (OURS, PARTS):
-        _imported(statement)  # compiles what is not, and reads it all once
+    for statement in (MAIN_STATEMENT, PARTS_STATEMENT):
+        _time_import(statement)  # compiles all modules, and reads them into the page cache
     ours, parts = [], []
-    for turn in range(rounds):
-        if turn % 2:  # whoever comes second finds more of the disk in memory
-            ours.append(_imported(OURS))
-        parts.append(_imported(PARTS))
-        if not turn % 2:
-            ours.append(_imported(OURS))
+    for index in range(rounds):
+        if index % 2:  # the second import finds more files in the page cache
+            ours.append(_time_import(MAIN_STATEMENT))
+        parts.append(_time_import(PARTS_STATEMENT))
+        if not index % 2:
+            ours.append(_time_import(MAIN_STATEMENT))
     wall, cpu, pubsub = zip(*ours, strict=True)
     parts_wall, parts_cpu, _ = zip(*parts, strict=True)
     return Table(
@@ -45,7 +45,11 @@ def run(rounds: int = ROUNDS) -> Table:
             Figure("import main / its parts, minimums", min(wall) / min(parts_wall), limit=LIMIT),
             Figure("import main / its parts, CPU time", _ratio(cpu, parts_cpu), limit=LIMIT),
             Figure(
-                "Pub/Sub's client imported before anything is published", sum(pubsub), "times", 0, certain=True
+                "Pub/Sub's client imported before anything is published",
+                sum(pubsub),
+                "times",
+                0,
+                is_invariant=True,
             ),
             Figure("import main", median(wall), "ms"),
             Figure("its parts", median(parts_wall), "ms"),
@@ -54,14 +58,14 @@ def run(rounds: int = ROUNDS) -> Table:
 
 
 def _ratio(ours: Sequence[float], parts: Sequence[float]) -> float:
-    """The median of the turns' ratios: what slows the machine down for a while slows both down."""
-    return median(mine / theirs for mine, theirs in zip(ours, parts, strict=True))
+    """Return the median of the rounds' ratios: what slows the machine down for a while slows both sides down."""
+    return median(numerator / denominator for numerator, denominator in zip(ours, parts, strict=True))
 
 
-def _imported(statement: str) -> tuple[float, float, float]:
-    """Milliseconds, those of CPU time, and 1 if Pub/Sub's client came along."""
+def _time_import(statement: str) -> tuple[float, float, float]:
+    """Return the wall and CPU milliseconds, and 1 if the Pub/Sub client was imported too."""
     done = subprocess.run(
-        [sys.executable, "-c", _TIMED.format(statement=statement)],
+        [sys.executable, "-c", _TIMING_SCRIPT.format(statement=statement)],
         cwd=ROOT,
         env=environment(GCS_BUCKET="benchmark", ERROR_TOPIC="errors"),
         capture_output=True,

@@ -1,7 +1,7 @@
-"""Resident memory of a process that holds ten tenants' models, as a ratio to the bytes of their files.
+"""Compare the resident memory of a process with ten tenants' models to the size of their files.
 
-Large models of 100 MB, whose weights are what counts; and models of YOLO11n's size, whose runs need several
-times the memory that their weights do. Each kind in a fresh process, imports and all.
+The models are large ones of 100 MB, whose weights dominate, and models of YOLO11n's size, whose runs need several
+times the memory of their weights. Each kind is measured in a new process, imports included.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -32,32 +32,32 @@ CANVAS: Final = 64
 MOMENTS: Final = ("files", "before", "loaded", "run")
 _CHANNELS: Final = 512
 _CONVOLUTIONS: Final = 8  # 512 x 512 x 3 x 3 floats: 9.4 MB each
-_ANSWER: Final = (1, 6, 84)
+_OUTPUT_SHAPE: Final = (1, 6, 84)
 _WIDTHS: Final = (_CHANNELS, 3072, 1536, 6 * 84)  # of the matrices: 28.2 MB
 _MB: Final = 1e6
 
 
 def run(tenants: int = TENANTS) -> Table:
-    large = _measured(large_model(), tenants)
-    usual = _measured(detect_model()[0], tenants)
+    large = _measure_in_new_process(large_model(), tenants)
+    medium = _measure_in_new_process(detect_model()[0], tenants)
     rows = [
-        (what, *(f"{found[moment] / _MB:.0f} MB" for moment in MOMENTS))
-        for what, found in (("large models", large), ("models of YOLO11n's size", usual))
+        (name, *(f"{resident[moment] / _MB:.0f} MB" for moment in MOMENTS))
+        for name, resident in (("large models", large), ("models of YOLO11n's size", medium))
     ]
     return Table(
         f"Memory: {tenants} tenants' models in one ModelCache",
         [
             Figure("large models: resident / bytes of their files", large["loaded"] / large["files"], limit=LIMIT),
             Figure("large models, each run once", large["run"] / large["files"], limit=LIMIT),
-            Figure("one model of YOLO11n's size: its file", usual["files"] / tenants / _MB, "MB"),
-            Figure("resident for it, run once", (usual["run"] - usual["before"]) / tenants / _MB, "MB"),
+            Figure("one model of YOLO11n's size: its file", medium["files"] / tenants / _MB, "MB"),
+            Figure("resident for it, run once", (medium["run"] - medium["before"]) / tenants / _MB, "MB"),
         ],
         [("resident", *MOMENTS), *rows],
     )
 
 
-def _measured(model: bytes, tenants: int) -> dict[str, int]:
-    """`measure` in a fresh process."""
+def _measure_in_new_process(model: bytes, tenants: int) -> dict[str, int]:
+    """Run `measure` in a new process with that many copies of the model."""
     with tempfile.TemporaryDirectory(prefix="tenant-vision-") as folder:
         for index in range(tenants):
             path = Path(folder, f"tenant-{index + 1:03}", "detect.onnx")
@@ -65,17 +65,17 @@ def _measured(model: bytes, tenants: int) -> dict[str, int]:
             path.write_bytes(model)
         command = [sys.executable, "-m", "benchmarks.memory", folder]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
+    resident: dict[str, int] = json.loads(done.stdout)
+    return resident
 
 
 def large_model() -> bytes:
-    """A detect model of 100 MB: convolutions, as in a large detector, and matrix products behind them."""
+    """Return a detect model of 100 MB: convolutions as in a large detector, and matrix products behind them."""
     rng = np.random.default_rng(3)
     nodes: list[NodeProto] = []
     constants: list[TensorProto] = []
 
-    def add(kind: str, *inputs: str, name: str = "", **attributes: object) -> str:
+    def add(kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         name = name or f"x{len(nodes)}"
         nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
@@ -94,12 +94,12 @@ def large_model() -> bytes:
     x = add("Reshape", x, constant(np.array((1, _CHANNELS), np.int64)))
     for rows, columns in pairwise(_WIDTHS):
         x = add("MatMul", x, weights(rows, columns))
-    add("Reshape", x, constant(np.array(_ANSWER, np.int64)), name="output0")
+    add("Reshape", x, constant(np.array(_OUTPUT_SHAPE, np.int64)), name="output0")
     graph = helper.make_graph(
         nodes,
         "large",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, CANVAS, CANVAS])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, _ANSWER)],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, _OUTPUT_SHAPE)],
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -109,7 +109,7 @@ def large_model() -> bytes:
 
 
 def measure(folder: Path) -> dict[str, int]:
-    """Bytes of the models' files, and bytes resident at three moments."""
+    """Return the bytes of the models' files, and the bytes resident at three moments."""
     process = psutil.Process()
     tenants = sorted(path.name for path in folder.iterdir())
     ModelCache.configure(FolderStore({"models/": folder}), bucket="local", refresh_s=86_400.0)

@@ -1,4 +1,4 @@
-"""Fifty threads ask for one model that is not in the cache: who downloads, who waits, and for how long."""
+"""Check that fifty threads that request the same uncached model share one download, and time their wait."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ def run(threads: int = THREADS) -> Table:
     store.put(PATH, detect_model()[0])
     ModelCache.configure(store, bucket="benchmark")
     try:
-        alone_ms = _alone(store)
-        models, took_ms = _together(store, threads)
+        alone_ms = _time_one_thread(store)
+        models, took_ms = _time_all_threads(store, threads)
         stats = ModelCache.stats()
     finally:
         ModelCache.clear_cache()
     return Table(
         f"{threads} threads ask for one model that is not in the cache",
         [
-            Figure("downloads", store.calls["read", PATH], "times", 1, certain=True),
+            Figure("downloads", store.calls["read", PATH], "times", 1, is_invariant=True),
             Figure(
-                "sessions they were answered with", len({id(model) for model in models}), "times", 1, certain=True
+                "sessions they were answered with",
+                len({id(model) for model in models}),
+                "times",
+                1,
+                is_invariant=True,
             ),
             Figure("waited for another's download", stats.waits, "times"),
             Figure("from the download's end until all had it", took_ms, "ms"),
@@ -43,7 +47,7 @@ def run(threads: int = THREADS) -> Table:
     )
 
 
-def _alone(store: MemoryStore) -> float:
+def _time_one_thread(store: MemoryStore) -> float:
     began = time.perf_counter()
     _get()
     took_ms = (time.perf_counter() - began) * 1000
@@ -52,23 +56,23 @@ def _alone(store: MemoryStore) -> float:
     return took_ms
 
 
-def _together(store: MemoryStore, threads: int) -> tuple[list[OnnxModel], float]:
-    """The download is held until everybody has asked."""
-    arrived = store.gate(PATH)
+def _time_all_threads(store: MemoryStore, threads: int) -> tuple[list[OnnxModel], float]:
+    """Block the download until every thread has requested the model, and time what follows."""
+    gate = store.gate(PATH)
     start = threading.Barrier(threads)
 
-    def ask() -> OnnxModel:
+    def load() -> OnnxModel:
         start.wait(TIMEOUT_S)
         return _get()
 
     with ThreadPoolExecutor(threads) as pool:
-        answers = [pool.submit(ask) for _ in range(threads)]
+        futures = [pool.submit(load) for _ in range(threads)]
         deadline = time.monotonic() + TIMEOUT_S
         while ModelCache.stats().waits + store.calls["read", PATH] < threads and time.monotonic() < deadline:
             time.sleep(0.001)
         began = time.perf_counter()
-        arrived.set()
-        models = [answer.result(TIMEOUT_S) for answer in answers]
+        gate.set()
+        models = [future.result(TIMEOUT_S) for future in futures]
     return models, (time.perf_counter() - began) * 1000
 
 

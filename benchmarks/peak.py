@@ -1,6 +1,7 @@
-"""Runs a command and prints, as JSON, the seconds it took and the most bytes resident: `peak.py COMMAND`.
+"""Run a command, and print its wall time, CPU time and peak memory as JSON: `peak.py COMMAND`.
 
-A process of its own, and a small one: the system counts what its parent was when a process is started as its own.
+This is a small process of its own because Linux counts the memory of the parent, at the time of the fork, as the
+child's.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ def main(command: list[str]) -> int:
     took_s = perf_counter() - began
     unit = 1 if sys.platform == "darwin" else 1024
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = {
+    measurements = {
         "wall_s": took_s,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_bytes": usage.ru_maxrss * unit,
     }
-    print(json.dumps(found))
+    print(json.dumps(measurements))
     return done.returncode
 
 

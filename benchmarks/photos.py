@@ -1,4 +1,4 @@
-"""The pictures that the benchmarks look at: scenes of the sample world, as a camera would send them."""
+"""Make the photographs for the benchmarks from scenes of the sample world."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ HD: Final = (1280, 720)
 FULL_HD: Final = (1920, 1080)
 TWELVE_MP: Final = (4000, 3000)
 MAX_PIXELS: Final = 50_000_000
-_QUALITY: Final = 75
-_DRAWN: Final = 960  # px of the longer side; beyond that a lens has less to tell than the sensor has pixels
+_JPEG_QUALITY: Final = 75
+_MAX_RENDERED_SIDE_PX: Final = 960  # larger photos are upscaled, as a lens resolves less than its sensor
 
 
 @cache
 def photo(size_wh: tuple[int, int]) -> bytes:
-    """A JPEG file of that size."""
-    drawn = min(1.0, _DRAWN / max(size_wh))
-    width, height = (round(side * drawn) for side in size_wh)
+    """Return a JPEG file of that size."""
+    scale = min(1.0, _MAX_RENDERED_SIDE_PX / max(size_wh))
+    width, height = (round(side * scale) for side in size_wh)
     scene = render("tenant-001", seed=1, size_wh=(width, height)).image
     picture = Image.fromarray(np.ascontiguousarray(scene)).resize(size_wh, Image.Resampling.BICUBIC)
-    return codec.encode_jpeg(np.asarray(picture), quality=_QUALITY)
+    return codec.encode_jpeg(np.asarray(picture), quality=_JPEG_QUALITY)
 
 
 @cache
 def pixels(size_wh: tuple[int, int]) -> Pixels:
-    """(h, w, 3) of the same, as it is decoded."""
+    """Return the decoded pixels (h, w, 3) of the photograph of that size."""
     return codec.decode(photo(size_wh), max_pixels=MAX_PIXELS)
 
 
 def image_hw(size_wh: tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of a (width, height)."""
     return size_wh[1], size_wh[0]
 
 
-def named(size_wh: tuple[int, int]) -> str:
-    """As people call it, with the size of its file."""
+def size_name(size_wh: tuple[int, int]) -> str:
+    """Return the usual name of a size, with the size of the photograph's file."""
     name = {HD: "720p", FULL_HD: "1080p", TWELVE_MP: "12 MP"}.get(size_wh, "{}x{}".format(*size_wh))
     return f"{name} ({len(photo(size_wh)) / 1000:.0f} kB)"

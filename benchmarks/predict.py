@@ -1,6 +1,6 @@
-"""`python -m local predict` on one 720p image in a fresh process, over a bare script that does as much.
+"""Compare `python -m local predict` on one 720p image in a new process with a bare script.
 
-Ours writes the picture and the result too. Wall time and the most memory that was resident, turn by turn.
+Wall time, CPU time and peak memory are measured, alternately. `predict` writes the picture and the result as well.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def run(rounds: int = ROUNDS) -> Table:
         predict = ["-m", "local", "predict", str(image), "--models", folder, "--tenant", TENANT, "--out", out]
         script = [str(ROOT / "benchmarks" / "bare_script.py"), str(model), str(image)]
         ours, bare = [], []
-        for index in range(-1, rounds):  # once to compile what is not, and to read it all
-            taken = peak(predict), peak(script)
+        for index in range(-1, rounds):  # the first round compiles modules and fills the page cache
+            measurements = measure_process(predict), measure_process(script)
             if index >= 0:
-                ours.append(taken[0])
-                bare.append(taken[1])
+                ours.append(measurements[0])
+                bare.append(measurements[1])
     figures = [
         Figure("wall: medians", _median(ours, "wall_s") / _median(bare, "wall_s"), limit=LIMIT),
-        Figure("wall: minimums", _least(ours, "wall_s") / _least(bare, "wall_s"), limit=LIMIT),
-        Figure("CPU time: minimums", _least(ours, "cpu_s") / _least(bare, "cpu_s")),
+        Figure("wall: minimums", _minimum(ours, "wall_s") / _minimum(bare, "wall_s"), limit=LIMIT),
+        Figure("CPU time: minimums", _minimum(ours, "cpu_s") / _minimum(bare, "cpu_s")),
         Figure("peak memory: medians", _median(ours, "peak_bytes") / _median(bare, "peak_bytes"), limit=LIMIT),
     ]
     rows = [
@@ -63,8 +63,8 @@ def run(rounds: int = ROUNDS) -> Table:
     )
 
 
-def peak(command: Sequence[str], python: str = sys.executable) -> dict[str, float]:
-    """Seconds and bytes of a Python with these arguments."""
+def measure_process(command: Sequence[str], python: str = sys.executable) -> dict[str, float]:
+    """Return the times and the peak memory of a Python process with these arguments."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "peak.py"), python, *command],
         cwd=ROOT,
@@ -73,16 +73,16 @@ def peak(command: Sequence[str], python: str = sys.executable) -> dict[str, floa
         text=True,
         check=True,
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    measurements: dict[str, float] = json.loads(done.stdout)
+    return measurements
 
 
-def _median(taken: Sequence[dict[str, float]], what: str) -> float:
-    return median(each[what] for each in taken)
+def _median(measurements: Sequence[dict[str, float]], key: str) -> float:
+    return median(each[key] for each in measurements)
 
 
-def _least(taken: Sequence[dict[str, float]], what: str) -> float:
-    return min(each[what] for each in taken)
+def _minimum(measurements: Sequence[dict[str, float]], key: str) -> float:
+    return min(each[key] for each in measurements)
 
 
 if __name__ == "__main__":

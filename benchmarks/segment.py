@@ -1,4 +1,4 @@
-"""Segmentation with its polygons over a bare run of its model: from JPEG bytes, and at the image's resolution."""
+"""Compare segmentation and its polygons with bare runs: from JPEG bytes, and at the image's own resolution."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from benchmarks.network import segment_model
-from benchmarks.photos import HD, MAX_PIXELS, TWELVE_MP, image_hw, named, photo, pixels
+from benchmarks.paired_timing import Row, measure_rows, timing_table
+from benchmarks.photos import HD, MAX_PIXELS, TWELVE_MP, image_hw, photo, pixels, size_name
 from benchmarks.table import Table
 from benchmarks.tenants import bare_run, serving
-from benchmarks.turns import Row, in_turn, table
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.runtime.event_record import stage
 from shared.vision.images import codec
@@ -29,7 +29,7 @@ def run(rounds: int = ROUNDS) -> Table:
     with serving({(tenants[size_wh], "segment"): model for size_wh, model in models.items()}):
         rows = [
             Row(
-                f"JPEG bytes in, {named(size_wh)}, {OBJECTS[size_wh]} objects",
+                f"JPEG bytes in, {size_name(size_wh)}, {OBJECTS[size_wh]} objects",
                 from_jpeg(tenant, size_wh),
                 bare_run(tenant, "segment"),
                 LIMITS[size_wh],
@@ -45,7 +45,7 @@ def run(rounds: int = ROUNDS) -> Table:
                 IMAGE_LIMIT,
             )
         )
-        return table("Segmentation with polygons, over a bare run", rows, in_turn(rows, rounds))
+        return timing_table("Segmentation with polygons, over a bare run", rows, measure_rows(rows, rounds))
 
 
 def from_jpeg(tenant_id: str, size_wh: tuple[int, int]) -> Callable[[], object]:
@@ -54,9 +54,9 @@ def from_jpeg(tenant_id: str, size_wh: tuple[int, int]) -> Callable[[], object]:
     def work() -> object:
         with stage("decode"):
             image = codec.decode(data, max_pixels=MAX_PIXELS)
-        found = processor.process(image)
+        segments = processor.process(image)
         with stage("polygons"):
-            return found.polygons()
+            return segments.polygons()
 
     return work
 
@@ -68,9 +68,9 @@ def from_pixels(
     processor = SegmentationProcessor(tenant_id=tenant_id, options=SegmentOptions(resolution=resolution))
 
     def work() -> object:
-        found = processor.process(image)
+        segments = processor.process(image)
         with stage("polygons"):
-            return found.polygons()
+            return segments.polygons()
 
     return work
 

@@ -1,6 +1,7 @@
-"""200 images of five sizes through one warm process, detection and segmentation in turn: its memory stays flat.
+"""Check that the memory of one warm process stays flat over 200 images of five sizes.
 
-A fresh process, with the pipeline as it is deployed and results that are written to a folder.
+Detection and segmentation alternate in a new process, with the deployed pipeline, and results are written to a
+folder.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ SIZES: Final = (HD, FULL_HD, (720, 1280), (640, 640), TWELVE_MP)
 PIPELINES: Final = ("detect", "segment")
 LIMIT: Final = 1.05
 TENANT: Final = "tenant-001"
-_WARM: Final = len(SIZES) * len(PIPELINES)  # each size has been through each pipeline
-_SHOWN: Final = (1, 10, 50, 100, 200)
+_WARM_UP_IMAGES: Final = len(SIZES) * len(PIPELINES)  # until then each size has passed each pipeline
+_SHOWN_COUNTS: Final = (1, 10, 50, 100, 200)
 _MB: Final = 1e6
 
 
@@ -48,20 +49,24 @@ def run(images: int = IMAGES) -> Table:
         command = [sys.executable, "-m", "benchmarks.steady", name, str(images)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     resident: list[int] = json.loads(done.stdout)
-    warm = resident[min(_WARM, images) - 1]
-    rows = [(str(after), f"{resident[after - 1] / _MB:.0f} MB") for after in _SHOWN if after <= images]
+    warm = resident[min(_WARM_UP_IMAGES, images) - 1]
+    rows = [(str(after), f"{resident[after - 1] / _MB:.0f} MB") for after in _SHOWN_COUNTS if after <= images]
     return Table(
         f"{images} images of {len(SIZES)} sizes through one warm process, detect and segment in turn",
         [
             Figure("resident after the last / after the tenth", resident[-1] / warm, limit=LIMIT),
-            Figure("the most after the tenth / after the tenth", max(resident[_WARM - 1 :]) / warm, limit=LIMIT),
+            Figure(
+                "the most after the tenth / after the tenth",
+                max(resident[_WARM_UP_IMAGES - 1 :]) / warm,
+                limit=LIMIT,
+            ),
         ],
         [("images", "resident"), *rows],
     )
 
 
 def measure(folder: Path, images: int) -> list[int]:
-    """Bytes resident after each image."""
+    """Return the bytes resident after each image."""
     store = FolderStore(
         {
             "models/": folder / "models",

@@ -1,4 +1,4 @@
-"""A table of figures, each beside its limit, as text. It measures nothing and judges no run as failed."""
+"""Show figures with their limits as a table of text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ _DIGITS: Final = {"": 2, "ms": 1, "MB": 0, "times": 0}
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`value` should be at most `limit`. Of a `certain` one this is no question of speed: it must be."""
+    """A measured value that should be at most `limit`.
+
+    An invariant does not depend on speed, for example a number of calls: it must keep its limit.
+    """
 
     name: str
     value: float
     unit: str = ""
     limit: float | None = None
-    certain: bool = False
+    is_invariant: bool = False
 
     @property
     def ok(self) -> bool:
@@ -36,16 +39,16 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures under a title; `details` are rows of cells, the first of them their heads."""
+    """Figures under a title; `details` are rows of cells, the heads first."""
 
     title: str
     figures: Sequence[Figure]
     details: Sequence[Sequence[str]] = ()
 
     @property
-    def holds(self) -> bool:
-        """Whether all that is certain is so."""
-        return all(figure.ok for figure in self.figures if figure.certain)
+    def invariants_hold(self) -> bool:
+        """Whether all invariants keep their limits."""
+        return all(figure.ok for figure in self.figures if figure.is_invariant)
 
     @property
     def rows(self) -> list[tuple[str, ...]]:

@@ -1,10 +1,11 @@
-"""What a warm event costs beside its inference, as a ratio to one bare run of a model of YOLO11n's cost.
+"""Compare what a warm event costs without its inference with one bare run of a model of YOLO11n's cost.
 
-From the envelope's bytes to the written result, on a 1280x960 JPEG, with a store in memory: no network is
-measured. Events and bare runs take turns, on the same session.
+The event runs from the envelope's bytes to the written result, on a 1280x960 JPEG. The store is in memory, so no
+network is measured. Events and bare runs alternate on the same session.
 
-On a busy machine a run of several threads waits for the slowest of them, which flatters the ratio. So it is
-measured with one thread a run too: times the number of CPUs, that is the most that it can be on a quiet one.
+On a busy machine a run on several threads waits for the slowest of them, which makes the ratio too low. So it is
+measured with one thread for each run too. That ratio times the number of CPUs is an upper bound for a
+quiet machine.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ _BUCKET: Final = "benchmark"
 
 @dataclass(slots=True)
 class Timings:
-    """Milliseconds, event by event and turn by turn: the whole event, its stages, and the bare run after it."""
+    """The milliseconds of each event, of its stages, and of the bare run after it."""
 
     events: list[float] = field(default_factory=list)
     stages: list[dict[str, float]] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
 
     @property
-    def beside(self) -> list[float]:
-        """Everything but the inference."""
+    def without_inference(self) -> list[float]:
+        """The milliseconds of each event without its inference."""
         return [whole - stages["infer"] for whole, stages in zip(self.events, self.stages, strict=True)]
 
 
@@ -67,23 +68,27 @@ def run(rounds: int = ROUNDS) -> Table:
 
 
 def scene(size_wh: tuple[int, int] = SIZE_WH) -> bytes:
-    """A photograph of the sample world, as a phone would send it."""
+    """Return a JPEG file of a scene of the sample world."""
     return codec.encode_jpeg(render(TENANT, seed=1, size_wh=size_wh).image, quality=90)
 
 
-def table(timings: Timings, single: Timings, what: str) -> Table:
-    beside, bare = timings.beside, timings.bare
+def table(timings: Timings, single: Timings, description: str) -> Table:
+    without_inference, bare = timings.without_inference, timings.bare
     rows = [
         (name, f"{median(each):.1f} ms", f"{min(each):.1f} ms", f"{median(each) / median(bare):.2f}")
         for name, each in _parts(timings)
     ]
     width, height = SIZE_WH
     return Table(
-        f"Warm event: {width}x{height} JPEG of {what}, store in memory",
+        f"Warm event: {width}x{height} JPEG of {description}, store in memory",
         [
-            Figure("everything but infer / bare run, medians", median(beside) / median(bare), limit=LIMIT),
-            Figure("everything but infer / bare run, minimums", min(beside) / min(bare), limit=LIMIT),
-            Figure("the same with one thread a run, medians", median(single.beside) / median(single.bare)),
+            Figure(
+                "everything but infer / bare run, medians", median(without_inference) / median(bare), limit=LIMIT
+            ),
+            Figure("everything but infer / bare run, minimums", min(without_inference) / min(bare), limit=LIMIT),
+            Figure(
+                "the same with one thread a run, medians", median(single.without_inference) / median(single.bare)
+            ),
             Figure("whole event / bare run, medians", median(timings.events) / median(bare)),
         ],
         [("stage", "median", "minimum", "/ bare run"), *rows],
@@ -95,7 +100,7 @@ def _parts(timings: Timings) -> Iterator[tuple[str, list[float]]]:
         yield name, [stages.get(name, 0.0) for stages in timings.stages]
     named = [sum(stages.get(name, 0.0) for name in STAGES) for stages in timings.stages]
     yield "between them", [whole - sum_ms for whole, sum_ms in zip(timings.events, named, strict=True)]
-    yield "everything but infer", timings.beside
+    yield "everything but infer", timings.without_inference
     yield "whole event", timings.events
     yield "bare run", timings.bare
 
@@ -124,7 +129,7 @@ def _measure(store: MemoryStore, photo: bytes, rounds: int, *, threads: int) -> 
 
 
 def _envelope(name: str, generation: int) -> tuple[dict[str, str], bytes]:
-    """What Eventarc posts, as far as it is read."""
+    """Return the headers and the body that Eventarc posts, as far as they are read."""
     headers = {"ce-type": envelope.STORAGE_FINALIZED, "ce-id": name, "content-type": "application/json"}
     return headers, json.dumps({"bucket": _BUCKET, "name": name, "generation": str(generation)}).encode()
 

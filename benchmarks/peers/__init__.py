@@ -1,1 +1,1 @@
-"""The same work by the reference and by us, in processes that take turns. Nothing of theirs is here."""
+"""Compare this project with ultralytics, sahi and supervision on the same work. None of their code is here."""

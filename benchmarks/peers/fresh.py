@@ -1,4 +1,4 @@
-"""One 720p image in a fresh process by the reference: `fresh.py MODEL IMAGE`, run by the Python of .venv-peers."""
+"""Detect objects in one image with ultralytics, in a new process of .venv-peers: `fresh.py MODEL IMAGE`."""
 
 from __future__ import annotations
 

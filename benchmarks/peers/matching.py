@@ -1,4 +1,4 @@
-"""Two answers about one image, object by object: what is in both, and how far apart it is there."""
+"""Match the predictions of two implementations for one image, and measure how much they differ."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from shared.vision.arrays import BoolArray, Float64Array, Int64Array, SizeHW
 
-_FAR: Final = 20.0  # px; further apart it is another object
+_MAX_MATCH_DISTANCE: Final = 20.0  # px
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What both sides are asked: thresholds, and whether masks are wanted at the image's own resolution."""
+    """The options for both sides; `in_image` asks for masks at the image's own resolution."""
 
     confidence: float = 0.25
     iou: float = 0.7
@@ -26,7 +26,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceSetting:
-    """`slice_hw` px; `kind` and `metric` by sahi's names."""
+    """The options of slicing for both sides; `kind` and `metric` have sahi's names."""
 
     slice_hw: SizeHW = (512, 512)
     overlap: float = 0.2
@@ -39,25 +39,25 @@ class SliceSetting:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """n objects: `boxes_xyxy` (n, 4) image px, `confidences` (n,), `class_ids` (n,), `masks` n arrays or none."""
+class Predictions:
+    """The n objects in one image: boxes (n, 4) image px, confidences (n,), class ids (n,), and maybe n masks."""
 
     boxes_xyxy: Float64Array
     confidences: Float64Array
     class_ids: Int64Array
     masks: list[BoolArray] | None = None
 
-    def in_the_image(self) -> Answer:
-        """Without boxes that clipping has left no area: what lies in the padding is nothing of the image."""
+    def without_empty_boxes(self) -> Predictions:
+        """Return the predictions without boxes that clipping to the image left without area."""
         x1, y1, x2, y2 = self.boxes_xyxy.T
         kept = np.flatnonzero((x1 < x2) & (y1 < y2))
         masks = None if self.masks is None else [self.masks[index] for index in kept.tolist()]
-        return Answer(self.boxes_xyxy[kept], self.confidences[kept], self.class_ids[kept], masks)
+        return Predictions(self.boxes_xyxy[kept], self.confidences[kept], self.class_ids[kept], masks)
 
 
 @dataclass(slots=True)
 class Difference:
-    """Sums and lists over everything that was added."""
+    """Accumulates the differences over images."""
 
     theirs: int = 0
     ours: int = 0
@@ -69,8 +69,8 @@ class Difference:
     def matched(self) -> int:
         return len(self.confidences)
 
-    def add(self, theirs: Answer, ours: Answer) -> None:
-        theirs, ours = theirs.in_the_image(), ours.in_the_image()
+    def add(self, theirs: Predictions, ours: Predictions) -> None:
+        theirs, ours = theirs.without_empty_boxes(), ours.without_empty_boxes()
         self.theirs += len(theirs.confidences)
         self.ours += len(ours.confidences)
         for one, other in matches(theirs, ours):
@@ -80,17 +80,17 @@ class Difference:
                 self.mask_ious.append(iou(theirs.masks[one], ours.masks[other]))
 
 
-def matches(theirs: Answer, ours: Answer) -> list[tuple[int, int]]:
-    """Pairs of one class, the nearest first, each object once."""
+def matches(theirs: Predictions, ours: Predictions) -> list[tuple[int, int]]:
+    """Return index pairs of the same class, matched greedily by distance, each object once."""
     if not len(theirs.confidences) or not len(ours.confidences):
         return []
-    apart = np.abs(theirs.boxes_xyxy[:, None] - ours.boxes_xyxy[None]).max(axis=2)
-    apart += np.abs(theirs.confidences[:, None] - ours.confidences[None])  # of equal boxes the equally sure ones
-    apart[theirs.class_ids[:, None] != ours.class_ids[None]] = np.inf
-    pairs, one_free, other_free = [], np.ones(apart.shape[0], bool), np.ones(apart.shape[1], bool)
-    for place in np.argsort(apart, axis=None, kind="stable").tolist():
-        one, other = divmod(place, apart.shape[1])
-        if apart[one, other] > _FAR:
+    distances = np.abs(theirs.boxes_xyxy[:, None] - ours.boxes_xyxy[None]).max(axis=2)
+    distances += np.abs(theirs.confidences[:, None] - ours.confidences[None])  # breaks ties between equal boxes
+    distances[theirs.class_ids[:, None] != ours.class_ids[None]] = np.inf
+    pairs, one_free, other_free = [], np.ones(distances.shape[0], bool), np.ones(distances.shape[1], bool)
+    for pair_index in np.argsort(distances, axis=None, kind="stable").tolist():
+        one, other = divmod(pair_index, distances.shape[1])
+        if distances[one, other] > _MAX_MATCH_DISTANCE:
             break
         if one_free[one] and other_free[other]:
             one_free[one] = other_free[other] = False
@@ -99,6 +99,6 @@ def matches(theirs: Answer, ours: Answer) -> list[tuple[int, int]]:
 
 
 def iou(one: BoolArray, other: BoolArray) -> float:
-    """Of two masks (h, w) of one frame; 1 for two empty ones."""
+    """Return the intersection over union of two masks (h, w) of one frame; 1 if both are empty."""
     whole = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / whole if whole else 1.0

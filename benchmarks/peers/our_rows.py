@@ -1,4 +1,4 @@
-"""Our side of the comparison: `python -m benchmarks.peers.our_rows FOLDER`."""
+"""Serve this project's side of the rows: `python -m benchmarks.peers.our_rows FOLDER`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SLICES: Final = SliceOptions(slice_hw=(512, 512))
 
 
 class Ours:
-    """A folder's models are those of tenants that are called as its folders; each has a photo.jpg too."""
+    """Makes the work of each row; the subfolders are tenants, each with models and a photo.jpg."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,7 +37,7 @@ class Ours:
 
     @property
     def works(self) -> dict[str, Callable[[], Work]]:
-        """By the rows' names, in their order."""
+        """The factory of each row's work, by the row's name."""
         each = (
             lambda: self.detect_pixels("hd"),
             lambda: self.detect_jpeg("hd"),
@@ -72,11 +72,12 @@ class Ours:
 
     def picture(self, tenant_id: str) -> Work:
         processor, image = SegmentationProcessor(tenant_id=tenant_id), self._pixels(tenant_id)
-        found = processor.process(image)
+        segmentation = processor.process(image)
         models = {"segment": processor.model}
 
         def work() -> object:
-            segments = Segments(found.detections, found.masks, found.canvas)  # nothing is known of its outlines
+            # New segments each time, because they cache their outlines.
+            segments = Segments(segmentation.detections, segmentation.masks, segmentation.canvas)
             return render(ProcessingContext(tenant_id=tenant_id, image=image, segments=segments, models=models))
 
         return work

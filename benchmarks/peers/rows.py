@@ -1,4 +1,4 @@
-"""What is compared, by names that all processes know. Needs the standard library only."""
+"""List the rows of the comparison; all processes know them by name. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`size` is that of the photo, `model` in the folder of the size. The bare run is repeated `passes` times.
+    """One row of the comparison.
 
-    `over`: instead of bare runs, another row of the same contender is what it is compared with.
+    Attributes:
+        name: The name in the table.
+        size: The folder of the photograph and the models.
+        model: The model of the bare run.
+        passes: How often the model runs for one bare run.
+        over: Another row of the same contender to compare with, instead of bare runs.
+        rounds: How often each contender has its turn.
+        calls: How often the work is timed in each round.
     """
 
     name: str
@@ -48,4 +55,4 @@ ROWS: Final = (
     ),
 )
 TASKS: Final = ("detect", "segment", "classify")
-REPEATED: Final = 4  # times each of the three, alone or in turn
+REPEATED: Final = 4  # runs of each of the three models, consecutive or in turn

@@ -1,6 +1,6 @@
-"""Their side, run by the Python of .venv-peers: `-m benchmarks.peers.their_rows FOLDER PACKAGE`.
+"""Serve the rows of one peer with the Python of .venv-peers: `-m benchmarks.peers.their_rows FOLDER PACKAGE`.
 
-Each by its documented calls, with the same thresholds, and nothing of ours.
+Each package is used by its documented calls, with the same thresholds.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 from PIL import Image
@@ -19,7 +20,7 @@ from benchmarks.peers.worker import serve
 
 Work = Callable[[], object]
 Makers = dict[str, Callable[[], Work]]
-ASKED = {"conf": 0.25, "iou": 0.7, "verbose": False, "device": "cpu"}
+PREDICT_OPTIONS = {"conf": 0.25, "iou": 0.7, "verbose": False, "device": "cpu"}
 NAMES = [row.name for row in ROWS]
 
 
@@ -49,7 +50,7 @@ def ultralytics(folder: Path) -> Makers:
 
 
 def pillow(folder: Path) -> Makers:
-    """ultralytics, given the bytes of a file: it takes Pillow's images, not bytes."""
+    """Return the rows of ultralytics on the bytes of a file, which Pillow must open for it."""
     return {
         NAMES[1]: lambda: of_bytes(folder / "hd", "detect"),
         NAMES[2]: lambda: of_bytes(folder / "twelve-mp", "detect"),
@@ -58,30 +59,31 @@ def pillow(folder: Path) -> Makers:
     }
 
 
-def found(result: object) -> object:
-    """What a caller asks of a result: boxes, and polygons where there are masks."""
+def read_result(result: Any) -> object:
+    """Read the boxes of a result, and its polygons if there are masks."""
     boxes = result.boxes.data.numpy()
     return (boxes, result.masks.xy) if result.masks is not None else boxes
 
 
 def of_pixels(folder: Path, task: str, **options: object) -> Work:
     yolo, image = model(folder, task), cv2.imread(photo(folder))
-    return lambda: found(yolo.predict(image, **ASKED, **options)[0])
+    return lambda: read_result(yolo.predict(image, **PREDICT_OPTIONS, **options)[0])
 
 
 def of_file(folder: Path, task: str) -> Work:
     yolo, path = model(folder, task), photo(folder)
-    return lambda: found(yolo.predict(path, **ASKED)[0])
+    return lambda: read_result(yolo.predict(path, **PREDICT_OPTIONS)[0])
 
 
 def of_bytes(folder: Path, task: str) -> Work:
     yolo, data = model(folder, task), Path(photo(folder)).read_bytes()
-    return lambda: found(yolo.predict(Image.open(io.BytesIO(data)), **ASKED)[0])
+    return lambda: read_result(yolo.predict(Image.open(io.BytesIO(data)), **PREDICT_OPTIONS)[0])
 
 
 def plotted(folder: Path) -> Work:
-    result = model(folder, "segment").predict(photo(folder), **ASKED)[0]
-    return result.plot
+    result = model(folder, "segment").predict(photo(folder), **PREDICT_OPTIONS)[0]
+    plot: Work = result.plot
+    return plot
 
 
 def three(folder: Path, *, in_turn: bool) -> Work:
@@ -89,20 +91,20 @@ def three(folder: Path, *, in_turn: bool) -> Work:
 
     def work() -> None:
         for index in range(REPEATED * len(TASKS)):
-            models[index % len(TASKS) if in_turn else index // REPEATED].predict(image, **ASKED)
+            models[index % len(TASKS) if in_turn else index // REPEATED].predict(image, **PREDICT_OPTIONS)
 
     return work
 
 
 def sahi(folder: Path) -> Makers:
-    from sahi import AutoDetectionModel  # noqa: PLC0415 - of one process only
+    from sahi import AutoDetectionModel  # noqa: PLC0415 - only one process needs it
     from sahi.predict import get_sliced_prediction  # noqa: PLC0415
 
     def sliced(task: str) -> Work:
         detector = AutoDetectionModel.from_pretrained(
             model_type="ultralytics",
             model_path=str(folder / "sliced" / f"{task}.onnx"),
-            confidence_threshold=ASKED["conf"],
+            confidence_threshold=PREDICT_OPTIONS["conf"],
             device="cpu",
         )
         image = cv2.cvtColor(cv2.imread(photo(folder / "sliced")), cv2.COLOR_BGR2RGB)
@@ -120,13 +122,13 @@ def sahi(folder: Path) -> Makers:
 
 
 def supervision(folder: Path) -> Makers:
-    """Without a pass over the full image, which it does not make: 80 runs."""
-    import supervision as sv  # noqa: PLC0415 - of one process only
+    """Return the rows of supervision, which makes no pass over the full image: 80 runs."""
+    import supervision as sv  # noqa: PLC0415 - only one process needs it
 
     def sliced(task: str) -> Work:
         yolo, image = model(folder / "sliced", task), cv2.imread(photo(folder / "sliced"))
         slicer = sv.InferenceSlicer(
-            callback=lambda tile: sv.Detections.from_ultralytics(yolo.predict(tile, **ASKED)[0]),
+            callback=lambda tile: sv.Detections.from_ultralytics(yolo.predict(tile, **PREDICT_OPTIONS)[0]),
             slice_wh=(512, 512),
             overlap_wh=(102, 102),
             overlap_filter=sv.OverlapFilter.NON_MAX_MERGE,

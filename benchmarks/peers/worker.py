@@ -1,4 +1,4 @@
-"""A process that waits to be asked for a row and answers with milliseconds. Needs the standard library only.
+"""Serve timings of rows over standard input and output. Needs only the standard library.
 
 -> {"row": "detect, pixels in, 720p", "calls": 4}
 <- [53.1, 52.8, 52.9, 53.0]
@@ -11,31 +11,35 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from time import perf_counter, sleep
+from typing import TextIO
 
-_QUIET_S = 0.3  # what others left spinning has gone to sleep by then
+_PAUSE_S = 0.3  # by then the spinning threads of other processes sleep
 
 
 def serve(works: Mapping[str, Callable[[], Callable[[], object]]]) -> None:
-    """Answer until nobody asks any more. A row's work is made when it is first asked for, and run once untimed."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed
+    """Answer commands until standard input ends.
+
+    A row's work is made at its first command, and run once without timing.
+    """
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the replies
     made: dict[str, Callable[[], object]] = {}
-    _tell(answers, list(works))
+    _reply(replies, list(works))
     for line in sys.stdin:
-        asked = json.loads(line)
-        name = asked["row"]
+        command = json.loads(line)
+        name = command["row"]
         if name not in made:
             made[name] = works[name]()
             made[name]()
-        sleep(_QUIET_S)
+        sleep(_PAUSE_S)
         made[name]()
         took = []
-        for _ in range(asked["calls"]):
+        for _ in range(command["calls"]):
             began = perf_counter()
             made[name]()
             took.append((perf_counter() - began) * 1000)
-        _tell(answers, took)
+        _reply(replies, took)
 
 
-def _tell(answers: object, what: object) -> None:
-    print(json.dumps(what), file=answers, flush=True)  # type: ignore[call-overload]
+def _reply(replies: TextIO, value: object) -> None:
+    print(json.dumps(value), file=replies, flush=True)

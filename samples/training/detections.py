@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from samples.scenes.scene import Floats, Ints
+from testing.metrics import box_ious
 
 NMS_IOU = 0.7
 
@@ -35,18 +36,9 @@ def decoded(output: Floats, classes: int, confidence: float, most: int = 3000) -
 
 def suppressed(boxes: Floats, most_iou: float) -> Ints:
     """Positions of the boxes that no surer box covers; the boxes come in order."""
-    overlaps = ious(boxes, boxes) > most_iou
+    overlaps = box_ious(boxes, boxes) > most_iou
     alive = np.ones(len(boxes), bool)
     for i in range(len(boxes)):
         if alive[i]:
             alive[i + 1 :] &= ~overlaps[i, i + 1 :]
     return np.flatnonzero(alive)
-
-
-def ious(one: Floats, other: Floats) -> Floats:
-    """(n, m) intersection over union of (n, 4) and (m, 4) xyxy boxes."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    common = (high - low).clip(0).prod(2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (one, other)]
-    return common / np.maximum(areas[0][:, None] + areas[1][None, :] - common, 1e-9)

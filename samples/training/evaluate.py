@@ -10,10 +10,10 @@ import numpy as np
 from samples.scenes import TENANTS
 from samples.training import evaluate_segments
 from samples.training.canvases import CANVAS_PX, any_scene, letterboxed
-from samples.training.detections import decoded, ious
+from samples.training.detections import decoded
 from samples.training.evaluate_states import confusion, told
-from samples.training.precision import Ledger, mean
 from samples.training.sessions import CONFIDENCE, run, session
+from testing.metrics import ClassMatches, box_ious, mean_average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ BANDS_PX = (("8-14 px", 14.0), ("14-30 px", 30.0), ("30-84 px", 1e9))  # median 
 class Tally:
     """What was found and what was true in the scenes of one band."""
 
-    ledgers: list[Ledger]
+    ledgers: list[ClassMatches]
     found: list[int] = field(default_factory=list)
     true: list[int] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ def measured(tenant_id: str, model: ort.InferenceSession, scenes: Sequence[Scene
     """Detection tallies by size band, and over everything under "all"."""
     classes = len(TENANTS[tenant_id].labels)
     names = ("all", *(name for name, _ in BANDS_PX))
-    tallies = {name: Tally([Ledger() for _ in range(classes)]) for name in names}
+    tallies = {name: Tally([ClassMatches() for _ in range(classes)]) for name in names}
     for scene in scenes:
         canvas, fit = letterboxed(scene.image, CANVAS_PX)
         found = decoded(run(model, canvas)[0], classes, 0.001)
@@ -59,7 +59,7 @@ def measured(tenant_id: str, model: ort.InferenceSession, scenes: Sequence[Scene
             tally.true.append(len(true))
             for class_id, ledger in enumerate(tally.ledgers):
                 mine = found.class_ids == class_id
-                ledger.add(ious(found.boxes[mine], true[scene.class_ids == class_id]), found.scores[mine])
+                ledger.add(box_ious(found.boxes[mine], true[scene.class_ids == class_id]), found.scores[mine])
     return tallies
 
 
@@ -82,7 +82,7 @@ def report(tenant_id: str, task: str, path: Path, count: int) -> str:
         "| --- " * 7 + "|",
     ]
     for name, tally in tallies.items():
-        map50, map50_95 = mean(tally.ledgers)
+        map50, map50_95 = mean_average_precision(tally.ledgers)
         share = sum(tally.found) / max(1, sum(tally.true))
         lines.append(
             f"| {name} | {len(tally.true)} | {sum(tally.true)} | {map50:.3f} | {map50_95:.3f} "

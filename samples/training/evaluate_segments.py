@@ -12,8 +12,8 @@ from samples.scenes import render
 from samples.training.canvases import letterboxed
 from samples.training.detections import decoded
 from samples.training.masks import SMALLEST_PX, filled, opened, overlaps
-from samples.training.precision import Ledger, mean
 from samples.training.sessions import CONFIDENCE, run
+from testing.metrics import ClassMatches, mean_average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,14 +36,14 @@ LARGE_WH, LARGE_PLANTS_PX = (4000, 3000), (36, 48, 70, 100)
 class Masks:
     """What the masks of many scenes were worth."""
 
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: ClassMatches = field(default_factory=ClassMatches)
     best: list[float] = field(default_factory=list)  # IoU of each true area with its best found one
     ground: list[float] = field(default_factory=list)  # IoU of all found with all true, by scene
     found: int = 0
 
     def __str__(self) -> str:
         """The cells of a row of `HEAD`."""
-        map50, map50_95 = mean([self.ledger])
+        map50, map50_95 = mean_average_precision([self.ledger])
         return (
             f"{self.ledger.truths} | {self.found} | {map50:.3f} | {map50_95:.3f} "
             f"| {np.mean(self.best):.3f} | {np.mean(self.ground):.3f}"

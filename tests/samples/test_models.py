@@ -14,11 +14,11 @@ from samples.scenes import TENANTS, render
 from samples.training.evaluate import measured
 from samples.training.evaluate_segments import measured_masks
 from samples.training.evaluate_states import confusion
-from samples.training.precision import mean
 from samples.training.sessions import session
 from shared.config import Config
 from shared.pipeline.definitions import PipelineRegistry
 from shared.steps.aggregate_step import AggregateStep
+from testing.metrics import mean_average_precision
 
 MODELS = Path(__file__).parents[2] / "samples" / "models"
 FILES = sorted(MODELS.glob("*/*.onnx"))
@@ -83,7 +83,7 @@ def test_a_detector_finds_what_grows_in_fresh_scenes(path):
     sizes = (18, 28, 45)
     scenes = [render(tenant_id, seed=9100 + px, size_wh=(640, 480), plant_px=px) for px in sizes]
     tally = measured(tenant_id, session(path), scenes)["all"]
-    assert mean(tally.ledgers)[0] > 0.9
+    assert mean_average_precision(tally.ledgers)[0] > 0.9
     assert tally.count_error < 0.1
 
 
@@ -101,7 +101,7 @@ def test_a_segmenter_answers_with_terms_and_prototypes(path):
 def test_a_segmenter_finds_the_areas_of_fresh_scenes(path):
     scenes = [render(path.parent.name, seed=9200 + i, size_wh=(640, 480)) for i in range(4)]
     seen = measured_masks(session(path), scenes)
-    assert mean([seen.ledger])[0] > 0.9
+    assert mean_average_precision([seen.ledger])[0] > 0.9
     assert np.mean(seen.best) > 0.75
     assert np.mean(seen.ground) > 0.85
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from samples.training.canvases import letterboxed
-from samples.training.detections import decoded, ious, suppressed
-from samples.training.precision import Ledger, average_precision, matched, mean
+from samples.training.detections import decoded, suppressed
+from testing.metrics import ClassMatches, average_precision, box_ious, match_detections, mean_average_precision
 
 
 def boxes(*rows):
@@ -29,20 +29,20 @@ def test_average_precision(hits, truths, expected):
 
 
 def test_nothing_to_find_has_no_precision():
-    map50, map50_95 = mean([Ledger()])
+    map50, map50_95 = mean_average_precision([ClassMatches()])
     assert np.isnan(map50)
     assert np.isnan(map50_95)
 
 
 def test_a_truth_is_taken_once_and_by_the_surer():
     overlaps = np.array([[0.8], [0.95]], np.float32)
-    assert matched(overlaps)[:, 0].tolist() == [True, False]
+    assert match_detections(overlaps)[:, 0].tolist() == [True, False]
 
 
 def test_a_perfect_answer_scores_one():
-    ledger, true = Ledger(), boxes([0, 0, 10, 10], [20, 0, 30, 10])
-    ledger.add(ious(true, true), np.array([0.9, 0.8], np.float32))
-    assert mean([ledger]) == pytest.approx((1.0, 1.0))
+    ledger, true = ClassMatches(), boxes([0, 0, 10, 10], [20, 0, 30, 10])
+    ledger.add(box_ious(true, true), np.array([0.9, 0.8], np.float32))
+    assert mean_average_precision([ledger]) == pytest.approx((1.0, 1.0))
 
 
 def test_suppression_keeps_what_overlaps_little():

@@ -1,6 +1,6 @@
-"""Rows of work take turns with bare runs of their models: what slows the machine down for a while slows both.
+"""Time work and bare runs of its model alternately: what slows the machine down for a while slows both down.
 
-What a row costs is told as a ratio to its bare runs, and its stages as the summary of an event tells them.
+The cost of a row is the ratio to its bare runs. Its stages are those of an event record.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ class Row:
 
 
 @dataclass(slots=True)
-class Taken:
-    """Milliseconds, turn by turn."""
+class PairedTimings:
+    """The milliseconds of work and bare runs, round by round."""
 
     work: list[float] = field(default_factory=list)
     stages: list[dict[str, float]] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
 
-    def turn(self, row: Row) -> None:
+    def measure(self, row: Row) -> None:
+        """Time the row's work, and one bare run after it."""
         began = perf_counter()
         with event_record() as summary:
             row.work()
@@ -48,16 +49,16 @@ class Taken:
         self.bare.append((perf_counter() - began) * 1000)
 
     @property
-    def by_medians(self) -> float:
+    def ratio_of_medians(self) -> float:
         return median(self.work) / median(self.bare)
 
     @property
-    def by_minimums(self) -> float:
+    def ratio_of_minimums(self) -> float:
         return min(self.work) / min(self.bare)
 
     @property
-    def parts(self) -> Iterator[tuple[str, list[float]]]:
-        """The stages in the order they end in, what is between them, and the bare run."""
+    def stages_and_totals(self) -> Iterator[tuple[str, list[float]]]:
+        """The milliseconds of each stage in order of completion, of the rest, of the whole, and of bare runs."""
         names = dict.fromkeys(name for each in self.stages for name in each if name != "total")
         for name in names:
             yield name, [each.get(name, 0.0) for each in self.stages]
@@ -67,26 +68,27 @@ class Taken:
         yield "bare run", self.bare
 
 
-def in_turn(rows: Sequence[Row], rounds: int, warm_up: int = WARM_UP) -> list[Taken]:
-    """Every row, then every row again, `rounds` times after some that do not count."""
-    taken = [Taken() for _ in rows]
+def measure_rows(rows: Sequence[Row], rounds: int, warm_up: int = WARM_UP) -> list[PairedTimings]:
+    """Measure all rows `rounds` times in turn, after some rounds that do not count."""
+    timings = [PairedTimings() for _ in rows]
     for index in range(-min(warm_up, rounds - 1), rounds):
         if index == 0:
-            taken = [Taken() for _ in rows]
+            timings = [PairedTimings() for _ in rows]
             gc.collect()
-        for row, each in zip(rows, taken, strict=True):
-            each.turn(row)
-    return taken
+        for row, each in zip(rows, timings, strict=True):
+            each.measure(row)
+    return timings
 
 
-def table(title: str, rows: Sequence[Row], taken: Sequence[Taken]) -> Table:
+def timing_table(title: str, rows: Sequence[Row], timings: Sequence[PairedTimings]) -> Table:
+    """Return the ratios of the rows, with their stages as details."""
     figures, details = [], [_HEADS]
-    for row, each in zip(rows, taken, strict=True):
-        figures.append(Figure(f"{row.name}: medians", each.by_medians, limit=row.limit))
-        figures.append(Figure(f"{row.name}: minimums", each.by_minimums, limit=row.limit))
+    for row, each in zip(rows, timings, strict=True):
+        figures.append(Figure(f"{row.name}: medians", each.ratio_of_medians, limit=row.limit))
+        figures.append(Figure(f"{row.name}: minimums", each.ratio_of_minimums, limit=row.limit))
         bare = median(each.bare)
         details += [
             (row.name, name, f"{median(ms):.1f} ms", f"{min(ms):.1f} ms", f"{median(ms) / bare:.2f}")
-            for name, ms in each.parts
+            for name, ms in each.stages_and_totals
         ]
     return Table(title, figures, details)
