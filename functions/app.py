@@ -147,14 +147,14 @@ class App:
     def _log_summary(self, outcome: EventOutcome, headers: Mapping[str, str], record: EventRecord) -> None:
         """Log the one summary line of an event."""
         error = outcome.error
-        ending: dict[str, object] = {"verdict": outcome.verdict, "status": 200}
+        outcome_fields: dict[str, object] = {"verdict": outcome.verdict, "status": 200}
         message = f"{outcome.verdict} {record.fields.get('image', 'an event without an image')}"
         if error:
-            ending |= {"status": error.status, "error": error.error, "reason": str(error)}
+            outcome_fields |= {"status": error.status, "error": error.error, "reason": str(error)}
             message = f"{message}: {error}"
         fields = {
             **record.fields,
-            **ending,
+            **outcome_fields,
             "cold_start": next(self._event_numbers) == 0,
             "timings_ms": record.timings_ms,
             "cache": asdict(ModelCache.stats()),

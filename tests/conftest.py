@@ -1,58 +1,63 @@
-"""The emulators, once for all tests, and main.py as functions-framework serves it."""
+"""Fixtures of all tests: the emulators, and main.py as functions-framework serves it."""
 
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import hypothesis
 import pytest
+from flask.testing import FlaskClient
 from functions_framework import create_app
 
 from local.stack import Stack
 from shared.config import Config
 from shared.ml.model_cache import ModelCache
 from testing.cloud import Cloud
+from testing.serving import LogLines, ReadLogLines, ServeFunction
 
 ROOT = Path(__file__).parents[1]
-INSTANCE_MODULES = ("main", "functions.entry_points", "functions.bootstrap")  # their import makes an instance
+INSTANCE_MODULES = ("main", "functions.entry_points", "functions.bootstrap")  # importing them makes an instance
 
-hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no fault of the code's
+hypothesis.settings.register_profile("steady", deadline=None)  # a slow machine must not fail a test
 hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
-def root():
+def root() -> Path:
+    """Return the root of the repository."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
-def emulators():
-    """Storage and Pub/Sub, without any function."""
+def emulators() -> Iterator[Stack]:
+    """Run storage and Pub/Sub, without any function."""
     with Stack(targets=()) as stack:
         yield stack
 
 
 @pytest.fixture
-def cloud(emulators):
-    """Empty buckets and an error topic that nobody else has."""
+def cloud(emulators: Stack) -> Cloud:
+    """Return empty buckets and an error topic of this test's own."""
     return Cloud(emulators)
 
 
 @pytest.fixture
-def serve(monkeypatch):
-    """Gives a function: an entry point's name and its settings -> a test client of the real main.py."""
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServeFunction]:
+    """Return a function that starts an instance of the real main.py and returns a client of it."""
     monkeypatch.setattr(sys, "path", list(sys.path))  # functions-framework adds to it
-    for name in [each.metadata["name"] for each in Config.__dataclass_fields__.values()]:
-        monkeypatch.delenv(name, raising=False)
+    for field in fields(Config):
+        monkeypatch.delenv(field.metadata["name"], raising=False)
 
-    def start(target, settings):
+    def start(target: str, settings: Mapping[str, str]) -> FlaskClient:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         for name in INSTANCE_MODULES:
             sys.modules.pop(name, None)
-        return create_app(target, str(ROOT / "main.py")).test_client()
+        client: FlaskClient = create_app(target, str(ROOT / "main.py")).test_client()
+        return client
 
     yield start
     for name in ("functions", "shared"):
@@ -64,11 +69,11 @@ def serve(monkeypatch):
 
 
 @pytest.fixture
-def lines(capsys):
-    """Gives a function: the log lines written since it was last called, and of those the summaries."""
+def lines(capsys: pytest.CaptureFixture[str]) -> ReadLogLines:
+    """Return a function that reads the log lines written since its last call."""
 
-    def read():
-        written = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        return SimpleNamespace(all=written, summaries=[line for line in written if "verdict" in line])
+    def read() -> LogLines:
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return LogLines(lines, [line for line in lines if "verdict" in line])
 
     return read

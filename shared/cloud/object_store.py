@@ -53,10 +53,10 @@ class ObjectStore:
             ObjectNotFound: there is no such object or generation.
             StorageUnavailable: storage failed, timed out, denied access or has no such bucket.
         """
-        blob = self._blob(bucket, name, generation)
+        handle = self._handle(bucket, name, generation)
         with translate_errors(bucket, name):
-            self._call(blob.reload)
-            return _stat(blob)
+            self._call(handle.reload)
+            return _stat(handle)
 
     def changed(self, bucket: str, name: str, *, generation: int) -> bool:
         """Return whether the live object is of another generation, by one conditional read of its metadata.
@@ -65,13 +65,13 @@ class ObjectStore:
             ObjectNotFound: there is no such object.
             StorageUnavailable: storage failed, timed out, denied access or has no such bucket.
         """
-        blob = self._blob(bucket, name)
+        handle = self._handle(bucket, name)
         with translate_errors(bucket, name):
             try:
-                self._call(blob.reload, if_generation_not_match=generation)
+                self._call(handle.reload, if_generation_not_match=generation)
             except api.NotModified:
                 return False
-            return bool(int(blob.generation) != generation)
+            return bool(int(handle.generation) != generation)
 
     def read(
         self, bucket: str, name: str, *, generation: int | None = None, max_bytes: int | None = None
@@ -85,21 +85,21 @@ class ObjectStore:
             StorageUnavailable: storage failed, timed out, denied access or has no such bucket, or the checksum
                 does not match.
         """
-        blob = self._blob(bucket, name, generation)
+        handle = self._handle(bucket, name, generation)
         with translate_errors(bucket, name):
             try:
-                data = self._call(_download, blob, max_bytes)
+                data = self._call(_download, handle, max_bytes)
             except api.RequestRangeNotSatisfiable:  # an empty object has no range of bytes
                 data = b""
-            if not blob.generation or not blob.crc32c:  # the response had no such headers
-                self._call(blob.reload)
-            live_generation = int(blob.generation)
+            if not handle.generation or not handle.crc32c:  # the response had no such headers
+                self._call(handle.reload)
+            live_generation = int(handle.generation)
         uri = f"gs://{bucket}/{name}"
         if max_bytes is not None and len(data) > max_bytes:
-            return StoredObject(None, uri, live_generation, blob.crc32c)
-        if crc32c(data) != blob.crc32c:
+            return StoredObject(None, uri, live_generation, handle.crc32c)
+        if crc32c(data) != handle.crc32c:
             raise StorageUnavailable(f"checksum mismatch: the download of {uri} is damaged")
-        return StoredObject(data, uri, live_generation, blob.crc32c)
+        return StoredObject(data, uri, live_generation, handle.crc32c)
 
     def write(
         self,
@@ -119,19 +119,19 @@ class ObjectStore:
             ObjectChanged: the live object is not of `if_generation`.
             StorageUnavailable: storage failed, timed out, denied access or has no such bucket.
         """
-        blob = self._blob(bucket, name)
-        blob.metadata = dict(metadata or {})
-        blob.cache_control = "no-cache"
+        handle = self._handle(bucket, name)
+        handle.metadata = dict(metadata or {})
+        handle.cache_control = "no-cache"
         try:
             with translate_errors(bucket, name):
                 self._call(
-                    blob.upload_from_string,
+                    handle.upload_from_string,
                     data,
                     content_type=content_type,
                     checksum="crc32c",
                     if_generation_match=if_generation,
                 )
-                return int(blob.generation)
+                return int(handle.generation)
         except ObjectNotFound as error:
             raise StorageUnavailable(f"bucket '{bucket}' not found") from error
 
@@ -147,7 +147,7 @@ class ObjectStore:
         result: T = DEFAULT_RETRY.with_timeout(end - time.monotonic())(attempt)()
         return result
 
-    def _blob(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob:
+    def _handle(self, bucket: str, name: str, generation: int | None = None) -> storage.Blob:
         if self._client is None:
             # Without this the client requests each bucket's metadata in a thread of its own, for OpenTelemetry
             # traces that are not exported. That would need one more permission (storage.buckets.get).
@@ -170,14 +170,16 @@ class _DeadlineBuffer(io.BytesIO):
         return super().write(data)
 
 
-def _download(blob: storage.Blob, max_bytes: int | None, **kwargs: object) -> bytes:
+def _download(handle: storage.Blob, max_bytes: int | None, **kwargs: object) -> bytes:
     buffer = _DeadlineBuffer()
-    blob.download_to_file(buffer, end=max_bytes, raw_download=True, checksum=None, **kwargs)
+    handle.download_to_file(buffer, end=max_bytes, raw_download=True, checksum=None, **kwargs)
     return buffer.getvalue()
 
 
-def _stat(blob: storage.Blob) -> ObjectStat:
-    return ObjectStat(int(blob.generation), int(blob.size or 0), blob.crc32c or "", dict(blob.metadata or {}))
+def _stat(handle: storage.Blob) -> ObjectStat:
+    return ObjectStat(
+        int(handle.generation), int(handle.size or 0), handle.crc32c or "", dict(handle.metadata or {})
+    )
 
 
 # The client raises these for a response that is not storage's: the page of a proxy, an object without its fields.

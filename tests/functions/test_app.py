@@ -1,4 +1,4 @@
-"""What becomes of an event: its verdict, what the platform is told, what is published and what is logged."""
+"""Events from end to end in one instance: verdict, answer, published error and log lines."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from testing import models, recorded_events, scripted_server
 from testing.pictures import picture
 
 BEARER = "Bearer ya29.a-token-of-the-sender"
-WHISPER = "what-the-sender-wrote"
+SENT_TEXT = "what-the-sender-wrote"
 PUSH = {"content-type": "application/json", "authorization": BEARER}
 FINALIZED = PUSH | {"ce-type": "google.cloud.storage.object.v1.finalized", "ce-id": "1", "ce-specversion": "1.0"}
 PUBLISHED = PUSH | {"ce-type": "google.cloud.pubsub.topic.v1.messagePublished", "ce-id": "1"}
@@ -26,7 +26,7 @@ def push(attributes=None, data=None, **message):
     return json.dumps({"message": body, "subscription": "s"}).encode()
 
 
-def asking(path="a.jpg", tenant_id="tenant-001", **others):
+def message_for(path="a.jpg", tenant_id="tenant-001", **others):
     return push({"tenant_id": tenant_id, "image": path, **others})
 
 
@@ -34,71 +34,71 @@ def finalized(**resource):
     return json.dumps(resource).encode()
 
 
-def ago(seconds):
+def seconds_ago(seconds):
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
 
 
-NOT_EVENTS = {
+MALFORMED = {
     "nothing at all": ({}, b""),
     "an empty body": (PUSH, b""),
-    "not JSON": (PUSH, WHISPER.encode()),
+    "not JSON": (PUSH, SENT_TEXT.encode()),
     "not UTF-8": (PUSH, b'{"message": "\xff\xfe"}'),
     "a list": (PUSH, b"[]"),
     "no message": (PUSH, b"{}"),
-    "a message that is a text": (PUSH, json.dumps({"message": WHISPER}).encode()),
+    "a message that is a text": (PUSH, json.dumps({"message": SENT_TEXT}).encode()),
     "a null message": (PUSH, b'{"message": null}'),
     "deep nesting": (PUSH, b"[" * 100_000),
     "a number too long to be read": (PUSH, b'{"message": ' + b"9" * 5000 + b"}"),
     "a constant that JSON has not": (PUSH, b'{"message": {"attributes": {}, "data": NaN}}'),
     "attributes that are a list": (PUSH, b'{"message": {"attributes": ["tenant_id"]}}'),
     "attributes that are numbers": (PUSH, b'{"message": {"attributes": {"tenant_id": 1}}}'),
-    "data that is not base64": (PUSH, json.dumps({"message": {"data": WHISPER}}).encode()),
+    "data that is not base64": (PUSH, json.dumps({"message": {"data": SENT_TEXT}}).encode()),
     "data that is a number": (PUSH, b'{"message": {"data": 5}}'),
-    "data that is not JSON": (PUSH, push(data=WHISPER)),
-    "data that is a list": (PUSH, push(data=[WHISPER])),
+    "data that is not JSON": (PUSH, push(data=SENT_TEXT)),
+    "data that is a list": (PUSH, push(data=[SENT_TEXT])),
     "no fields": (PUSH, push()),
     "no image": (PUSH, push({"tenant_id": "tenant-001"})),
-    "no tenant": (PUSH, push({"image": WHISPER})),
+    "no tenant": (PUSH, push({"image": SENT_TEXT})),
     "an object without a name": (FINALIZED, finalized(bucket="b", generation="1")),
     "an object without a generation": (FINALIZED, finalized(bucket="b", name="uploads/t/a.jpg")),
     "an object that is a list": (FINALIZED, b"[]"),
     "a finalized event without data": (FINALIZED, b""),
-    "an event of another type": (PUSH | {"ce-type": WHISPER}, b"{}"),
+    "an event of another type": (PUSH | {"ce-type": SENT_TEXT}, b"{}"),
     "a published event without a message": (PUBLISHED, b"{}"),
     "a structured event without type": (STRUCTURED, b"{}"),
     "a structured event that is a list": (STRUCTURED, b"[]"),
     "a structured event without data": (STRUCTURED, json.dumps({"type": FINALIZED["ce-type"]}).encode()),
     "a structured event with broken base64": (
         STRUCTURED,
-        json.dumps({"type": FINALIZED["ce-type"], "data_base64": "%" + WHISPER}).encode(),
+        json.dumps({"type": FINALIZED["ce-type"], "data_base64": "%" + SENT_TEXT}).encode(),
     ),
     "a notification without an object": (PUSH, push({"eventType": "OBJECT_FINALIZE", "bucketId": "b"})),
     "an unwrapped push of nothing": ({"x-goog-pubsub-message-id": "7"}, b""),
-    "an unwrapped push that is not JSON": ({"x-goog-pubsub-message-id": "7"}, WHISPER.encode()),
+    "an unwrapped push that is not JSON": ({"x-goog-pubsub-message-id": "7"}, SENT_TEXT.encode()),
 }
 
 
+@pytest.mark.parametrize("case", MALFORMED)
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message"])
-def test_what_is_not_an_event_is_rejected_published_and_acknowledged(entry_point, cloud, serve, lines):
-    client = serve(entry_point, cloud.settings)
-    for what, (headers, body) in NOT_EVENTS.items():
-        answer = client.post("/", headers=headers, data=body)
-        assert (answer.status_code, answer.text) == (200, "rejected\n"), what
-        assert not repeats(answer), what
-    errors = cloud.errors(len(NOT_EVENTS))
-    assert len(errors) == len(NOT_EVENTS)
-    for attributes, data in errors:
-        assert (attributes["status"], attributes["error"]) == ("400", "invalid_event")
-        assert (data["status"], data["error"]) == (400, "invalid_event")
-        assert BEARER not in str((attributes, data))
-    summaries = lines().summaries
-    assert [line["verdict"] for line in summaries] == ["rejected"] * len(NOT_EVENTS)
-    assert BEARER not in str(summaries)
+def test_malformed_event_is_rejected_published_and_acknowledged(entry_point, case, cloud, serve, lines):
+    headers, body = MALFORMED[case]
+
+    answer = serve(entry_point, cloud.settings).post("/", headers=headers, data=body)
+
+    assert (answer.status_code, answer.text) == (200, "rejected\n")
+    assert not repeats_the_request(answer)
+    [(attributes, data)] = cloud.errors()
+    assert (attributes["status"], attributes["error"]) == ("400", "invalid_event")
+    assert (data["status"], data["error"]) == (400, "invalid_event")
+    assert BEARER not in str((attributes, data))
+    [summary] = lines().summaries
+    assert summary["verdict"] == "rejected"
+    assert BEARER not in str(summary)
 
 
-def repeats(answer):
-    said = str(answer.headers) + answer.text
-    return BEARER in said or WHISPER in said
+def repeats_the_request(answer):
+    text = str(answer.headers) + answer.text
+    return BEARER in text or SENT_TEXT in text
 
 
 IGNORED = {
@@ -117,21 +117,22 @@ IGNORED = {
 }
 
 
-@pytest.mark.parametrize("what", IGNORED)
-def test_what_is_not_for_us_is_acknowledged_and_not_published(what, cloud, serve, lines):
-    headers, body = IGNORED[what]
+@pytest.mark.parametrize("case", IGNORED)
+def test_ignored_event_is_acknowledged_and_not_published(case, cloud, serve, lines):
+    headers, body = IGNORED[case]
     body = body.replace(b"UPLOADS", cloud.uploads.name.encode())
     cloud.put_model("t", models.detect())
+
     answer = serve("process_upload", cloud.settings).post("/", headers=headers, data=body)
+
     assert (answer.status_code, answer.text) == (200, "ignored\n")
     assert cloud.errors(timeout_s=0.05) == []
     assert cloud.names_written() == []
     assert [line["verdict"] for line in lines().summaries] == ["ignored"]
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_our_own_output_copied_to_the_uploads_is_ignored(told, nursery, serve):
-    """A notification may come without the object's metadata."""
+@pytest.mark.parametrize("with_metadata", [True, False], ids=["with metadata", "without metadata"])
+def test_copy_of_own_output_in_the_uploads_is_ignored(with_metadata, nursery, serve):
     client = serve("process_upload", nursery.settings)
     generation = nursery.uploads.get_blob("uploads/tenant-001/a.jpg").generation
     upload = {"bucketId": nursery.uploads.name, "eventType": "OBJECT_FINALIZE"}
@@ -142,12 +143,12 @@ def test_our_own_output_copied_to_the_uploads_is_ignored(told, nursery, serve):
         ours = nursery.results.get_blob(name)
         copy = nursery.results.copy_blob(ours, nursery.uploads, f"uploads/tenant-001/copy-of-{name[-4:]}")
         names = {"objectId": copy.name, "objectGeneration": str(copy.generation)}
-        data = {"metadata": ours.metadata} if told else None
+        data = {"metadata": ours.metadata} if with_metadata else None
         assert client.post("/", headers=PUSH, data=push(upload | names, data)).text == "ignored\n"
     assert nursery.names_written() == written
 
 
-# what happens: (message's fields, status, error, part of the sentence)
+# case: (fields of the message, status, error, part of the error message)
 REJECTED = {
     "no model": (
         {"tenant_id": "tenant-003"},
@@ -174,7 +175,7 @@ REJECTED = {
 
 @pytest.fixture
 def nursery(cloud):
-    """One tenant with a model, one without, two with broken ones; good and bad images."""
+    """Fill the buckets: a tenant with a model, one without, two with broken models; good and bad images."""
     cloud.put_model("tenant-001", models.detect())
     cloud.put_model("tenant-004", b"no model")
     cloud.put_model("tenant-005", models.failing())
@@ -193,16 +194,18 @@ def limits(nursery):
     return nursery.settings | {"MAX_IMAGE_PIXELS": "2000000", "MAX_IMAGE_BYTES": "400000"}
 
 
-@pytest.mark.parametrize("what", REJECTED)
-def test_a_message_in_vain_is_published_with_its_status_and_acknowledged(what, nursery, limits, serve, lines):
-    asked, status, name, sentence = REJECTED[what]
-    fields = {"tenant_id": "tenant-001", "image": "a.jpg", "request_id": "order-7", **asked}
+@pytest.mark.parametrize("case", REJECTED)
+def test_rejected_message_is_published_with_its_status_and_acknowledged(case, nursery, limits, serve, lines):
+    changed_fields, status, name, message = REJECTED[case]
+    fields = {"tenant_id": "tenant-001", "image": "a.jpg", "request_id": "order-7", **changed_fields}
+
     answer = serve("process_message", limits).post("/", headers=PUSH, data=push(fields))
+
     assert (answer.status_code, answer.text) == (200, "rejected\n")
     [(attributes, data)] = nursery.errors()
     assert (attributes["status"], attributes["error"]) == (str(status), name)
     assert (data["status"], data["error"]) == (status, name)
-    assert sentence in data["message"]
+    assert message in data["message"]
     assert (attributes["request_id"], attributes["event_id"]) == ("order-7", "m-1")
     assert {each: str(value) for each, value in data.items() if each in attributes} == attributes
     assert set(data) - set(attributes) == {"message", "occurred_at"}
@@ -211,9 +214,9 @@ def test_a_message_in_vain_is_published_with_its_status_and_acknowledged(what, n
     assert nursery.names_written() == []
 
 
-def test_a_missing_model_names_its_type(nursery, serve):
+def test_error_of_a_missing_model_names_the_model_type(nursery, serve):
     client = serve("process_message", nursery.settings)
-    client.post("/", headers=PUSH, data=asking(tenant_id="tenant-003"))
+    client.post("/", headers=PUSH, data=message_for(tenant_id="tenant-003"))
     [(attributes, _)] = nursery.errors()
     assert (attributes["model_type"], attributes["tenant_id"]) == ("detect", "tenant-003")
 
@@ -221,7 +224,7 @@ def test_a_missing_model_names_its_type(nursery, serve):
 @pytest.mark.parametrize(
     ("path", "status", "error"), [("text.jpg", "415", "unsupported_image"), ("empty.jpg", "422", "invalid_image")]
 )
-def test_a_bad_upload_is_published_like_a_bad_message(path, status, error, nursery, serve):
+def test_rejected_upload_is_published_with_its_image_and_generation(path, status, error, nursery, serve):
     generation = nursery.uploads.get_blob(f"uploads/tenant-001/{path}").generation
     body = finalized(bucket=nursery.uploads.name, name=f"uploads/tenant-001/{path}", generation=str(generation))
     answer = serve("process_upload", nursery.settings).post("/", headers=FINALIZED, data=body)
@@ -232,7 +235,7 @@ def test_a_bad_upload_is_published_like_a_bad_message(path, status, error, nurse
     assert attributes["generation"] == str(generation)
 
 
-def test_an_upload_to_no_tenant_is_rejected(nursery, serve):
+def test_upload_without_a_tenant_folder_is_rejected(nursery, serve):
     body = finalized(bucket=nursery.uploads.name, name="uploads/stray.jpg", generation="1")
     answer = serve("process_upload", nursery.settings).post("/", headers=FINALIZED, data=body)
     assert answer.text == "rejected\n"
@@ -240,7 +243,7 @@ def test_an_upload_to_no_tenant_is_rejected(nursery, serve):
     assert attributes["error"] == "invalid_event"
 
 
-def test_an_older_generation_than_the_one_done_is_ignored(nursery, serve):
+def test_older_generation_than_the_one_done_is_ignored(nursery, serve):
     old = nursery.put_image("tenant-001", "b.jpg", picture())
     new = nursery.put_image("tenant-001", "b.jpg", picture(colour="grey"))
     client = serve("process_upload", nursery.settings)
@@ -252,18 +255,18 @@ def test_an_older_generation_than_the_one_done_is_ignored(nursery, serve):
     assert nursery.result("tenant-001", "b.jpg")["image"]["generation"] == new
 
 
-def test_a_new_generation_of_the_model_is_other_work(nursery, serve):
+def test_new_model_generation_is_new_work(nursery, serve):
     client = serve("process_message", nursery.settings | {"MODEL_REFRESH_SECONDS": "0"})
-    assert client.post("/", headers=PUSH, data=asking()).text == "done\n"
-    assert client.post("/", headers=PUSH, data=asking()).text == "duplicate\n"
+    assert client.post("/", headers=PUSH, data=message_for()).text == "done\n"
+    assert client.post("/", headers=PUSH, data=message_for()).text == "duplicate\n"
     generation = nursery.put_model("tenant-001", models.detect(labels=("weed", "pot")))
-    assert client.post("/", headers=PUSH, data=asking()).text == "done\n"
+    assert client.post("/", headers=PUSH, data=message_for()).text == "done\n"
     result = nursery.result("tenant-001", "a.jpg")
     assert result["models"]["detect"]["generation"] == generation
     assert result["counts"] == {"weed": 1, "pot": 1}
 
 
-def test_other_options_are_other_work(nursery, serve):
+def test_other_options_are_new_work(nursery, serve):
     client = serve("process_message", nursery.settings)
     bodies = [
         push({"tenant_id": "tenant-001", "image": "a.jpg"}, {"options": {"confidence_threshold": threshold}})
@@ -273,31 +276,31 @@ def test_other_options_are_other_work(nursery, serve):
     assert nursery.result("tenant-001", "a.jpg")["counts"] == {"plant": 1}
 
 
-def test_other_thresholds_of_the_deployment_are_other_work(nursery, serve):
+def test_other_thresholds_of_the_deployment_are_new_work(nursery, serve):
     for threshold, counts in (("0.25", {"plant": 1, "tray": 1}), ("0.85", {"plant": 1})):
         client = serve("process_message", nursery.settings | {"CONFIDENCE_THRESHOLD": threshold})
-        assert client.post("/", headers=PUSH, data=asking()).text == "done\n"
+        assert client.post("/", headers=PUSH, data=message_for()).text == "done\n"
         assert nursery.result("tenant-001", "a.jpg")["counts"] == counts
 
 
-def test_a_black_image_has_an_empty_result(nursery, serve):
+def test_image_without_objects_has_an_empty_result(nursery, serve):
     nursery.put_image("tenant-001", "night.png", picture(colour="black", kind="PNG"))
     assert (
-        serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking("night.png")).text
+        serve("process_message", nursery.settings).post("/", headers=PUSH, data=message_for("night.png")).text
         == "done\n"
     )
     result = nursery.result("tenant-001", "night.png")
     assert (result["detections"], result["counts"]) == ([], {})
 
 
-# Storage or Pub/Sub in trouble
+# Storage or Pub/Sub failing
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409])
-def test_storage_that_refuses_defers(status, cloud, serve, lines):
+def test_event_is_deferred_when_storage_refuses(status, cloud, serve, lines):
     with scripted_server.serve_responses(scripted_server.Response(status)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url})
-        answer = client.post("/", headers=PUSH, data=asking())
+        answer = client.post("/", headers=PUSH, data=message_for())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
     assert cloud.errors(timeout_s=0.05) == []
     [summary] = lines().summaries
@@ -306,43 +309,49 @@ def test_storage_that_refuses_defers(status, cloud, serve, lines):
 
 
 @pytest.mark.parametrize(
-    ("age_s", "answer", "published"), [(59, (503, "deferred\n"), 0), (61, (200, "rejected\n"), 1)]
+    ("age_s", "expected_answer", "published"),
+    [(59, (503, "deferred\n"), 0), (61, (200, "rejected\n"), 1)],
+    ids=["younger", "older"],
 )
-def test_what_was_deferred_too_long_is_published_and_acknowledged(age_s, answer, published, cloud, serve):
+def test_event_older_than_its_maximum_age_is_published_and_acknowledged(
+    age_s, expected_answer, published, cloud, serve
+):
     with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
-        body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=ago(age_s))
-        got = client.post("/", headers=PUSH, data=body)
-    assert (got.status_code, got.text) == answer
+        body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=seconds_ago(age_s))
+        answer = client.post("/", headers=PUSH, data=body)
+    assert (answer.status_code, answer.text) == expected_answer
     errors = cloud.errors(timeout_s=2 if published else 0.05)
     assert [attributes["status"] for attributes, _ in errors] == ["503"] * published
 
 
-def test_an_upload_s_age_is_that_of_the_upload(cloud, serve):
+def test_age_of_an_upload_counts_from_the_upload(cloud, serve):
     body = finalized(bucket=cloud.uploads.name, name="uploads/t/a.jpg", generation="1")
     with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_upload", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
-        answers = [client.post("/", headers=FINALIZED | {"ce-time": ago(age)}, data=body) for age in (59, 61)]
+        answers = [
+            client.post("/", headers=FINALIZED | {"ce-time": seconds_ago(age_s)}, data=body) for age_s in (59, 61)
+        ]
     assert [answer.text for answer in answers] == ["deferred\n", "rejected\n"]
     assert [attributes["status"] for attributes, _ in cloud.errors()] == ["503"]
 
 
 @pytest.mark.parametrize("fault", [scripted_server.SILENCE, scripted_server.RESET])
-def test_with_storage_dead_an_event_is_deferred_within_its_deadline(fault, cloud, serve, lines):
+def test_event_is_deferred_within_its_deadline_when_storage_is_dead(fault, cloud, serve, lines):
     with scripted_server.serve_responses(fault) as (url, _):
         settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "1"}
-        answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=asking())
+        answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=message_for())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
     [summary] = lines().summaries
     assert (summary["status"], summary["error"]) == (503, "storage_unavailable")
-    assert summary["timings_ms"]["total"] < 4000, "and not after a deadline of the call's own"
+    assert summary["timings_ms"]["total"] < 4000, "it ended at the timeout of a call, not at the event deadline"
 
 
-def test_with_pub_sub_dead_an_error_is_deferred_within_its_deadline(cloud, serve, lines):
-    nobody = Port()
-    settings = {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{nobody.number}", "EVENT_DEADLINE_SECONDS": "1"}
+def test_event_is_deferred_within_its_deadline_when_pub_sub_is_dead(cloud, serve, lines):
+    unused_port = Port()
+    settings = {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{unused_port.number}", "EVENT_DEADLINE_SECONDS": "1"}
     answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=push())
-    nobody.release()
+    unused_port.release()
     assert (answer.status_code, answer.text) == (503, "deferred\n")
     [summary] = lines().summaries
     assert summary["error"] == "publish_failed"
@@ -350,11 +359,11 @@ def test_with_pub_sub_dead_an_error_is_deferred_within_its_deadline(cloud, serve
 
 
 @pytest.mark.slow
-def test_an_old_event_whose_time_ran_out_has_time_left_to_be_published(cloud, serve):
+def test_old_event_is_published_after_its_processing_timed_out(cloud, serve):
     with scripted_server.serve_responses(scripted_server.SILENCE) as (url, _):
         settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "5", "MAX_EVENT_AGE": "60"}
         client = serve("process_message", cloud.settings | settings)
-        body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=ago(61))
+        body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=seconds_ago(61))
         assert client.post("/", headers=PUSH, data=body).text == "rejected\n"
     assert [attributes["status"] for attributes, _ in cloud.errors()] == ["503"]
 
@@ -362,18 +371,18 @@ def test_an_old_event_whose_time_ran_out_has_time_left_to_be_published(cloud, se
 @pytest.mark.parametrize(
     "time", ["", "yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-20", 5, None, {}]
 )
-def test_a_time_that_says_nothing_makes_no_trouble(time, nursery, serve):
+def test_event_with_a_meaningless_time_is_processed(time, nursery, serve):
     body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=time)
     assert serve("process_message", nursery.settings).post("/", headers=PUSH, data=body).text == "done\n"
 
 
-def test_an_event_without_a_time_waits(cloud, serve):
+def test_event_without_a_time_is_deferred_whatever_its_age(cloud, serve):
     with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "0"})
-        assert client.post("/", headers=PUSH, data=asking()).status_code == 503
+        assert client.post("/", headers=PUSH, data=message_for()).status_code == 503
 
 
-def test_an_error_that_cannot_be_published_is_deferred(cloud, serve, lines):
+def test_event_is_deferred_when_its_error_cannot_be_published(cloud, serve, lines):
     missing = cloud.settings["ERROR_TOPIC"] + "-that-is-not-there"
     client = serve("process_message", cloud.settings | {"ERROR_TOPIC": missing})
     answer = client.post("/", headers=PUSH, data=push())
@@ -384,22 +393,24 @@ def test_an_error_that_cannot_be_published_is_deferred(cloud, serve, lines):
     assert any("@type" in line for line in written.all), "the cause is reported"
 
 
-def test_results_that_cannot_be_written_are_deferred(nursery, serve, lines):
+def test_event_is_deferred_when_results_cannot_be_written(nursery, serve, lines):
     client = serve("process_message", nursery.settings | {"RESULTS_BUCKET": "there-is-no-such-bucket"})
-    answer = client.post("/", headers=PUSH, data=asking())
+    answer = client.post("/", headers=PUSH, data=message_for())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
     assert lines().summaries[0]["error"] == "storage_unavailable"
 
 
-# A bug of ours
+# Bugs
 
 
-def test_a_bug_is_told_to_the_log_and_published_as_500_without_its_cause(nursery, serve, lines, monkeypatch):
+def test_bug_is_logged_with_its_cause_and_published_as_500_without(nursery, serve, lines, monkeypatch):
     def broken(*_, **__):
-        raise ZeroDivisionError(WHISPER)
+        raise ZeroDivisionError(SENT_TEXT)
 
-    monkeypatch.setattr("simplejpeg.encode_jpeg", broken)  # a library that does what none of ours expects
-    answer = serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking(request_id="order-9"))
+    monkeypatch.setattr("simplejpeg.encode_jpeg", broken)  # an exception that no code expects
+    answer = serve("process_message", nursery.settings).post(
+        "/", headers=PUSH, data=message_for(request_id="order-9")
+    )
     assert (answer.status_code, answer.text) == (200, "rejected\n")
     [(attributes, data)] = nursery.errors()
     assert (attributes["status"], attributes["error"], attributes["request_id"]) == (
@@ -407,11 +418,11 @@ def test_a_bug_is_told_to_the_log_and_published_as_500_without_its_cause(nursery
         "internal_error",
         "order-9",
     )
-    assert WHISPER not in str(data)
+    assert SENT_TEXT not in str(data)
     assert "Traceback" not in str(data)
     report, summary = lines().all
     assert "ZeroDivisionError" in report["message"]
-    assert WHISPER in report["message"]
+    assert SENT_TEXT in report["message"]
     assert (report["severity"], summary["severity"]) == ("ERROR", "ERROR")
     assert report["tenant_id"] == "tenant-001"
     assert (summary["verdict"], summary["status"]) == ("rejected", 500)
@@ -422,9 +433,9 @@ def test_a_bug_is_told_to_the_log_and_published_as_500_without_its_cause(nursery
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 3000), (3000, 1), (65501, 1), (1, 70000)])
-def test_an_image_of_any_proportions_has_a_result_or_a_reason(size_wh, nursery, serve):
+def test_image_of_any_proportions_has_a_result_or_is_too_large(size_wh, nursery, serve):
     nursery.put_image("tenant-001", "odd.png", picture(size_wh, kind="PNG"))
-    answer = serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking("odd.png"))
+    answer = serve("process_message", nursery.settings).post("/", headers=PUSH, data=message_for("odd.png"))
     if answer.text == "done\n":
         image = nursery.result("tenant-001", "odd.png")["image"]
         assert (image["width"], image["height"]) == size_wh
@@ -433,29 +444,29 @@ def test_an_image_of_any_proportions_has_a_result_or_a_reason(size_wh, nursery, 
         assert attributes["error"] == "image_too_large"
 
 
-# Many at once
+# Concurrency
 
 
-def test_many_threads_each_finish_their_own_event(nursery, serve, lines):
+def test_concurrent_events_do_not_mix(nursery, serve, lines):
     for number in range(4):
         nursery.put_model(f"t{number}", models.detect(labels=(f"plant-{number}", "tray")))
         for image in range(4):
             nursery.put_image(f"t{number}", f"{image}.png", picture((64 + image, 64), kind="PNG"))
     application = serve("process_message", nursery.settings).application
 
-    def post(turn):
-        tenant, image = turn % 4, turn // 4
-        body = asking(f"{image}.png", f"t{tenant}", request_id=f"order-{turn}")
+    def post(number):
+        tenant, image = number % 4, number // 4
+        body = message_for(f"{image}.png", f"t{tenant}", request_id=f"order-{number}")
         return application.test_client().post("/", headers=PUSH, data=body).text
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(post, range(16))) == ["done\n"] * 16
-    for turn in range(16):
-        result = nursery.result(f"t{turn % 4}", f"{turn // 4}.png")
-        assert (result["request_id"], result["image"]["width"]) == (f"order-{turn}", 64 + turn // 4)
-        assert result["counts"] == {f"plant-{turn % 4}": 1, "tray": 1}
+    for number in range(16):
+        result = nursery.result(f"t{number % 4}", f"{number // 4}.png")
+        assert (result["request_id"], result["image"]["width"]) == (f"order-{number}", 64 + number // 4)
+        assert result["counts"] == {f"plant-{number % 4}": 1, "tray": 1}
     summaries = lines().summaries
-    assert sorted(line["request_id"] for line in summaries) == sorted(f"order-{turn}" for turn in range(16))
+    assert sorted(line["request_id"] for line in summaries) == sorted(f"order-{number}" for number in range(16))
     assert all(line["counts"] == {f"plant-{line['tenant_id'][1:]}": 1, "tray": 1} for line in summaries)
     assert ModelCache.stats().loads == 4
 
@@ -463,11 +474,11 @@ def test_many_threads_each_finish_their_own_event(nursery, serve, lines):
 # Logs
 
 
-def test_a_summary_says_whose_event_what_became_of_it_and_how_long_it_took(nursery, serve, lines):
+def test_summary_line_has_trace_ids_verdict_counts_and_timings(nursery, serve, lines):
     client = serve("process_message", nursery.settings)
     trace = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
-    client.post("/", headers=PUSH | trace, data=asking(request_id="order-7"))
-    client.post("/", headers=PUSH, data=asking(request_id="order-8", generation="0" * 18 + "1"))
+    client.post("/", headers=PUSH | trace, data=message_for(request_id="order-7"))
+    client.post("/", headers=PUSH, data=message_for(request_id="order-8", generation="0" * 18 + "1"))
     cold, warm = lines().summaries
     project = nursery.settings["GOOGLE_CLOUD_PROJECT"]
     assert cold["severity"] == "INFO"
@@ -482,29 +493,29 @@ def test_a_summary_says_whose_event_what_became_of_it_and_how_long_it_took(nurse
     assert "logging.googleapis.com/trace" not in warm
 
 
-def test_no_header_and_no_body_reaches_the_log(nursery, serve, lines):
+def test_token_of_the_sender_is_in_no_log_line(nursery, serve, lines):
     client = serve("process_message", nursery.settings)
-    for headers, body in NOT_EVENTS.values():
+    for headers, body in MALFORMED.values():
         client.post("/", headers=headers, data=body)
     assert not [line for line in lines().all if BEARER in str(line)]
 
 
 @pytest.mark.parametrize("method", ["get", "head", "put", "delete", "patch", "options"])
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message", "process_request"])
-def test_only_post_carries_an_event(entry_point, method, cloud, serve, lines):
+def test_other_methods_than_post_are_answered_with_405(entry_point, method, cloud, serve, lines):
     answer = getattr(serve(entry_point, cloud.settings), method)("/", headers={"authorization": BEARER})
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert BEARER not in answer.text
     assert cloud.errors(timeout_s=0.01) == []
 
 
-def test_a_body_of_more_than_16_mb_is_not_read(cloud, serve):
+def test_body_of_more_than_16_mib_is_rejected(cloud, serve):
     answer = serve("process_message", cloud.settings).post("/", headers=PUSH, data=b" " * (16 * 2**20 + 1))
     assert (answer.status_code, answer.text) == (200, "rejected\n")
     [(attributes, _)] = cloud.errors()
     assert attributes["error"] == "invalid_event"
 
 
-def test_instances_share_the_model_cache_s_key(nursery, serve):
-    serve("process_message", nursery.settings).post("/", headers=PUSH, data=asking())
+def test_model_is_cached_under_tenant_type_and_worker(nursery, serve):
+    serve("process_message", nursery.settings).post("/", headers=PUSH, data=message_for())
     assert ModelCache.keys() == ["tenant-001_detect_worker_0"]

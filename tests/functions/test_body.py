@@ -1,4 +1,4 @@
-"""What is posted is read to a limit, and whole: from streams, and through the server that is deployed."""
+"""Request bodies: complete, limited and drained, from streams and through the deployed server."""
 
 import contextlib
 import io
@@ -22,67 +22,67 @@ APP = flask.Flask("stream")
 
 
 def read(stream, **environ):
-    """`read_body` of a stream, and what functions-framework would read after it."""
+    """Call `read_body` on a stream, and check that nothing is left for functions-framework to read."""
     environ |= {"wsgi.input": stream, "REQUEST_METHOD": "POST"}
     with APP.test_request_context("/", environ_overrides=environ):
         request = flask.request._get_current_object()
         try:
             return read_body(request)
         finally:
-            assert request.get_data() == b"", "nothing is left for functions-framework to read"
+            assert request.get_data() == b"", "functions-framework would read the rest"
 
 
 class Trickle(io.RawIOBase):
-    """Gives a few bytes at a time, `size` in all, and counts what was taken; then it fails, if it is to."""
+    """Gives `size` bytes in small pieces, counts those that were read, and then raises `error`, if any."""
 
     def __init__(self, size, error=None):
-        self.left = size
-        self.taken = 0
+        self.remaining = size
+        self.bytes_read = 0
         self.error = error
 
     def read(self, size=-1):
-        assert 0 < size <= 2**20, "nobody asks for all at once"
-        assert self.taken <= 100 * 2**20, "nobody reads without end"
-        if not self.left and self.error:
+        assert 0 < size <= 2**20, "read all at once"
+        assert self.bytes_read <= 100 * 2**20, "read without a limit"
+        if not self.remaining and self.error:
             raise self.error
-        given = min(size, self.left, 100_000)
-        self.left -= given
-        self.taken += given
-        return b" " * given
+        count = min(size, self.remaining, 100_000)
+        self.remaining -= count
+        self.bytes_read += count
+        return b" " * count
 
 
 CHUNKED = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_001, MAX_BODY_BYTES])
-@pytest.mark.parametrize("told", [True, False])
-def test_a_body_is_read_whole_however_its_length_is_told(size, told):
-    environ = {"CONTENT_LENGTH": str(size), "wsgi.input_terminated": True} if told else CHUNKED
+@pytest.mark.parametrize("sized_body", [True, False], ids=["content-length", "chunked"])
+def test_body_is_read_completely_with_and_without_content_length(size, sized_body):
+    environ = {"CONTENT_LENGTH": str(size), "wsgi.input_terminated": True} if sized_body else CHUNKED
     assert len(read(Trickle(size), **environ)) == size
 
 
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 10**12])
-@pytest.mark.parametrize("told", [True, False])
-def test_of_a_body_that_is_too_long_little_is_kept_and_not_all_is_read(size, told):
+@pytest.mark.parametrize("sized_body", [True, False], ids=["content-length", "chunked"])
+def test_too_long_body_is_rejected_without_reading_it_all(size, sized_body):
     stream = Trickle(size)
-    environ = {"CONTENT_LENGTH": str(size), "wsgi.input_terminated": True} if told else CHUNKED
+    environ = {"CONTENT_LENGTH": str(size), "wsgi.input_terminated": True} if sized_body else CHUNKED
     with pytest.raises(InvalidEvent, match="exceeds the limit"):
         read(stream, **environ)
-    assert stream.taken <= 100 * 2**20
+    assert stream.bytes_read <= 100 * 2**20
 
 
 @pytest.mark.parametrize(
     "environ", [{"CONTENT_LENGTH": "1000"}, {"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}]
 )
 @pytest.mark.parametrize("size", [0, 1, 999])
-def test_a_body_that_ends_before_its_length_is_incomplete(size, environ):
+def test_body_shorter_than_its_content_length_is_incomplete(size, environ):
     with pytest.raises(IncompleteBody):
         read(Trickle(size), **environ)
 
 
 @pytest.mark.parametrize("error", [OSError("reset"), ValueError("chunk"), RuntimeError("own")])
 @pytest.mark.parametrize("size", [0, 1000, MAX_BODY_BYTES + 1])
-def test_a_body_that_fails_is_incomplete_whatever_the_server_calls_it(error, size):
+def test_any_error_of_the_server_while_reading_is_an_incomplete_body(error, size):
     with pytest.raises(IncompleteBody):
         read(Trickle(size, error), **CHUNKED)
 
@@ -97,7 +97,7 @@ def served():
 
 
 def exchange(served, sent, target="process_message"):
-    """Send bytes and no more; what comes back."""
+    """Send bytes, close the sending side, and return the answer."""
     url = urllib.parse.urlsplit(served.url(target))
     with socket.create_connection((url.hostname, url.port), timeout=20) as connection:
         connection.sendall(sent)
@@ -146,17 +146,17 @@ SENT = {
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("what", SENT)
-def test_whatever_is_sent_the_deployed_server_answers_a_verdict(what, served):
-    sent, status, verdict = SENT[what]
+@pytest.mark.parametrize("case", SENT)
+def test_deployed_server_answers_a_verdict_to_any_request(case, served):
+    sent, status, verdict = SENT[case]
     answer = exchange(served, sent)
     assert answer.startswith(f"HTTP/1.1 {status} "), answer[:300]
     assert answer.endswith(f"\r\n\r\n{verdict}\n")
     assert SENDER not in answer
 
 
-# What gunicorn refuses itself, before any function is asked: the sender is told, and nobody else.
-REFUSED = {
+# Requests that gunicorn rejects before it calls a function.
+MALFORMED_HTTP = {
     "nothing": b"",
     "no HTTP": b"\x16\x03\x01\x02\x00" * 20,
     "a method of nonsense": b"P\0ST / HTTP/1.1\r\nHost: here\r\n\r\n",
@@ -172,10 +172,11 @@ REFUSED = {
 
 
 @pytest.mark.stack
-def test_what_is_no_request_leaves_no_trace_of_the_sender_and_the_function_goes_on(served):
-    for what, sent in REFUSED.items():
-        answer = exchange(served, sent)
-        assert not answer or re.match(r"HTTP/1\.1 (2|4|501)", answer), (what, answer[:200])
+@pytest.mark.parametrize("case", MALFORMED_HTTP)
+def test_server_survives_malformed_http_without_logging_the_sender(case, served):
+    answer = exchange(served, MALFORMED_HTTP[case])
+
+    assert not answer or re.match(r"HTTP/1\.1 (2|4|501)", answer), answer[:200]
     assert exchange(served, chunked(NOTHING)).endswith("rejected\n")
     log = [line for _, line in served.fresh_lines()]
     assert any('"verdict": "rejected"' in line for line in log)
@@ -183,32 +184,32 @@ def test_what_is_no_request_leaves_no_trace_of_the_sender_and_the_function_goes_
 
 
 @pytest.mark.stack
-def test_a_caller_whose_body_breaks_off_has_a_problem_of_status_503(served):
+def test_caller_with_an_incomplete_body_gets_a_503_problem(served):
     answer = exchange(served, sized(1000, "{"), "process_request")
     assert answer.startswith("HTTP/1.1 503 ")
     assert json.loads(answer.partition("\r\n\r\n")[2])["error"] == "incomplete_body"
 
 
 @pytest.mark.stack
-def test_what_is_sent_with_another_method_is_read_and_not_kept(served):
+def test_deployed_server_reads_the_body_of_another_method(served):
     sent = chunked(*[" " * 2**20] * 20).replace(b"POST", b"PUT", 1)
     assert exchange(served, sent).startswith("HTTP/1.1 405 ")
 
 
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_request"])
-def test_of_what_has_no_end_and_another_method_not_all_is_read(entry_point, cloud, serve):
+def test_endless_body_of_another_method_is_not_read_completely(entry_point, cloud, serve):
     stream = Trickle(10**12)
     environ = create_environ(method="PUT") | CHUNKED | {"wsgi.input": stream}
-    told = []
+    started = []
     with contextlib.closing(
-        serve(entry_point, cloud.settings).application(environ, lambda *said: told.extend(said))
+        serve(entry_point, cloud.settings).application(environ, lambda *arguments: started.extend(arguments))
     ):
-        assert told[0].startswith("405 ")
-    assert 0 < stream.taken <= 100 * 2**20
+        assert started[0].startswith("405 ")
+    assert 0 < stream.bytes_read <= 100 * 2**20
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
-def test_any_bytes_of_any_told_length_are_the_body_or_incomplete(body, length):
+def test_body_is_returned_unless_shorter_than_its_content_length(body, length):
     environ = {"CONTENT_LENGTH": str(length), "wsgi.input_terminated": True}
     try:
         assert read(io.BytesIO(body), **environ)[:length] == body[:length]

@@ -1,4 +1,4 @@
-"""Bytes and headers to an Event: what the tables of tests/events do not say, and what no envelope may do."""
+"""Envelopes to events: the cases that tests/events does not have, and malformed envelopes."""
 
 import json
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ def wrapped(**message):
 
 
 @pytest.mark.parametrize("generation", ["1", 1, "1795380285104925", 1795380285104925, str(2**63 - 1)])
-def test_a_generation_is_a_text_or_a_number(generation):
+def test_generation_may_be_a_string_or_a_number(generation):
     assert finalized(generation=generation).payload == ObjectFinalized("b", "n", int(generation), {})
 
 
@@ -34,19 +34,19 @@ def test_a_generation_is_a_text_or_a_number(generation):
     "generation",
     ["", "0", 0, -1, "-1", "1.0", 1.5, "1e3", " 1", "+1", "\u0661", "x", None, True, [], {}, 2**63, "9" * 30],
 )
-def test_what_is_no_generation_is_refused(generation):
+def test_invalid_generation_is_rejected(generation):
     with pytest.raises(InvalidEvent):
         finalized(generation=generation)
 
 
 @pytest.mark.parametrize("key", ["bucket", "name"])
 @pytest.mark.parametrize("value", ["", None, 5, [], {}, True])
-def test_an_object_has_a_bucket_and_a_name(key, value):
+def test_object_without_bucket_or_name_is_rejected(key, value):
     with pytest.raises(InvalidEvent):
         finalized(**{key: value})
 
 
-def test_bucket_and_name_come_from_the_data_and_never_from_headers():
+def test_bucket_and_name_come_from_the_data_not_from_headers():
     event = finalized({"ce-subject": "objects/other", "ce-bucket": "other"})
     assert event.payload == ObjectFinalized("b", "n", 1, {})
 
@@ -62,19 +62,19 @@ RESOURCES = {
 }
 
 
-@pytest.mark.parametrize("what", RESOURCES)
-def test_an_object_s_metadata_come_with_its_resource_or_are_not_told(what):
-    data, metadata = RESOURCES[what]
-    told = ObjectFinalized("b", "n", 1, metadata)
-    assert wrapped(attributes=NOTIFICATION, data=encode_base64(data.decode())).payload == told
+@pytest.mark.parametrize("case", RESOURCES)
+def test_metadata_come_with_the_object_resource_or_are_none(case):
+    data, metadata = RESOURCES[case]
+    expected = ObjectFinalized("b", "n", 1, metadata)
+    assert wrapped(attributes=NOTIFICATION, data=encode_base64(data.decode())).payload == expected
     headers = {name.lower(): value for name, value in NOTIFICATION.items()}
-    assert envelope.parse(headers | {"x-goog-pubsub-message-id": "7"}, data).payload == told
+    assert envelope.parse(headers | {"x-goog-pubsub-message-id": "7"}, data).payload == expected
     if data.startswith(b"{") and data.endswith(b"}"):
-        assert finalized(**json.loads(data)).payload == told
+        assert finalized(**json.loads(data)).payload == expected
 
 
 @pytest.mark.parametrize("kind", ["deleted", "archived", "metadataUpdated"])
-def test_other_storage_events_are_ignored_whatever_they_carry(kind):
+def test_storage_events_of_other_types_are_ignored(kind):
     with pytest.raises(Ignored):
         envelope.parse({"ce-type": f"google.cloud.storage.object.v1.{kind}"}, b"{}")
 
@@ -82,7 +82,7 @@ def test_other_storage_events_are_ignored_whatever_they_carry(kind):
 @pytest.mark.parametrize(
     "kind", ["OBJECT_DELETE", "OBJECT_ARCHIVE", "OBJECT_METADATA_UPDATE", "", "object_finalize"]
 )
-def test_other_notifications_are_ignored(kind):
+def test_notifications_of_other_types_are_ignored(kind):
     with pytest.raises(Ignored):
         wrapped(attributes={"eventType": kind})
 
@@ -97,18 +97,18 @@ def test_other_notifications_are_ignored(kind):
         ({"data": "aGk="}, {}, b"hi"),
     ],
 )
-def test_attributes_and_data_may_be_missing(message, attributes, body):
+def test_message_without_attributes_or_data_is_accepted(message, attributes, body):
     assert wrapped(**message).payload == ImageMessage(attributes, body)
 
 
 @pytest.mark.parametrize("attributes", [[1], "a", 5, {"tenant_id": 1}, {"x": None}, {"x": []}, {"x": {}}])
-def test_attributes_that_are_no_texts_are_refused(attributes):
+def test_attributes_that_are_not_strings_are_rejected(attributes):
     with pytest.raises(InvalidEvent, match="attributes"):
         wrapped(attributes=attributes)
 
 
 @pytest.mark.parametrize("data", [5, [], {}, True, "a", "a===", "aGk", "aGk=\n", "a-_=", "ä"])
-def test_data_that_is_not_base64_is_refused(data):
+def test_data_that_is_not_base64_is_rejected(data):
     with pytest.raises(InvalidEvent):
         wrapped(data=data)
 
@@ -124,12 +124,12 @@ def test_data_that_is_not_base64_is_refused(data):
         ({"messageId": "x" * 1000}, "x" * 256),
     ],
 )
-def test_the_message_s_id_is_the_event_s(message, event_id):
+def test_event_id_is_the_message_id(message, event_id):
     assert wrapped(**message).event_id == event_id
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "time"),
     [
         ("2026-11-20T08:04:46Z", datetime(2026, 11, 20, 8, 4, 46, tzinfo=UTC)),
         ("2026-11-20T08:04:46.5Z", datetime(2026, 11, 20, 8, 4, 46, 500_000, tzinfo=UTC)),
@@ -143,9 +143,9 @@ def test_the_message_s_id_is_the_event_s(message, event_id):
         (None, None),
     ],
 )
-def test_when_it_happened(text, moment):
-    assert wrapped(publishTime=text).occurred_at == moment
-    assert finalized({"ce-time": text} if isinstance(text, str) else {}).occurred_at in {moment, None}
+def test_time_is_parsed_or_none(text, time):
+    assert wrapped(publishTime=text).occurred_at == time
+    assert finalized({"ce-time": text} if isinstance(text, str) else {}).occurred_at in {time, None}
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,12 @@ def test_when_it_happened(text, moment):
         ({"image": "a.jpg", "host": "h", "authorization": "Bearer x"}, {"image": "a.jpg"}),
     ],
 )
-def test_attributes_of_an_unwrapped_push_are_headers_and_other_headers_are_none(headers, fields):
+def test_attributes_of_an_unwrapped_push_are_read_from_headers(headers, fields):
     event = envelope.parse({"x-goog-pubsub-message-id": "1", **headers}, b"{}")
     assert event.payload == ImageMessage(fields, b"{}")
 
 
-def test_a_published_event_s_id_is_its_message_s():
+def test_message_id_wins_over_the_cloud_event_id():
     headers = {"ce-type": PUBSUB, "ce-id": "of-the-envelope"}
     body = {"message": {"messageId": "of-the-message"}}
     assert envelope.parse(headers, json.dumps(body).encode()).event_id == "of-the-message"
@@ -209,7 +209,7 @@ HEADERS = st.sampled_from(
 
 
 @given(HEADERS, ENVELOPES.map(lambda body: json.dumps(body).encode()) | st.binary())
-def test_whatever_is_posted_is_an_event_or_one_of_two_refusals(headers, body):
+def test_any_post_is_an_event_or_invalid_or_ignored(headers, body):
     try:
         event = envelope.parse(headers, body)
     except (InvalidEvent, Ignored):

@@ -1,4 +1,4 @@
-"""Every event of tests/events, as the platforms really post it, through the real main.py to a result."""
+"""Every event of tests/events, as the platforms post it, through the real main.py to a result."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def image(cloud):
 
 
 @pytest.mark.parametrize("name", recorded_events.NAMES)
-def test_an_event_becomes_a_result(name, cloud, image, serve, lines):
+def test_real_event_gives_a_result(name, cloud, image, serve, lines):
     event = recorded_events.load(name).with_image(cloud.uploads.name, image)
     client = serve(event.entry_point, cloud.settings)
 
@@ -31,19 +31,18 @@ def test_an_event_becomes_a_result(name, cloud, image, serve, lines):
 
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message"])
 @pytest.mark.parametrize("name", ["storage_cloudevent_binary", "pubsub_push_wrapped"])
-def test_both_entry_points_open_every_envelope(name, entry_point, cloud, image, serve):
+def test_both_event_entry_points_accept_every_envelope(name, entry_point, cloud, image, serve):
     event = recorded_events.load(name).with_image(cloud.uploads.name, image)
     answer = serve(entry_point, cloud.settings).post("/", headers=event.headers, data=event.body)
     assert (answer.status_code, answer.text) == (200, "done\n")
 
 
-def test_the_same_event_again_is_a_duplicate_and_its_result_stays(cloud, image, serve):
+def test_redelivered_event_is_a_duplicate(cloud, image, serve):
     event = recorded_events.load("storage_cloudevent_binary").with_image(cloud.uploads.name, image)
     client = serve(event.entry_point, cloud.settings)
     answers = [client.post("/", headers=event.headers, data=event.body).text for _ in range(2)]
     assert answers == ["done\n", "duplicate\n"]
 
 
-def test_all_kinds_of_envelopes_are_there():
-    """One more in the folder is welcome; one less is a hole."""
+def test_recorded_events_cover_all_envelopes():
     assert len(recorded_events.NAMES) >= 16

@@ -1,4 +1,4 @@
-"""What becomes of events whose model is hostile, and of the tenant beside it: settings, verdicts, errors."""
+"""Events whose model is hostile: verdicts and errors, and the service of another tenant."""
 
 import json
 
@@ -11,14 +11,14 @@ ENDLESS = hostile_graphs.in_loop(hostile_graphs.node("Identity", "state", "next"
 FOREIGN = hostile_models.REJECTED["operators of an unsupported domain"][0]
 
 
-def asking(tenant_id):
+def message_for(tenant_id):
     message = {"attributes": {"tenant_id": tenant_id, "image": "a.jpg"}, "messageId": "m-1"}
     return json.dumps({"message": message, "subscription": "s"}).encode()
 
 
 @pytest.fixture
-def two(cloud):
-    """Two tenants with an image each; the second has a model as it should be."""
+def two_tenants(cloud):
+    """Store an image for two tenants, and a valid model for the second."""
     for tenant_id in ("tenant-001", "tenant-002"):
         cloud.put_image(tenant_id, "a.jpg", picture())
     cloud.put_model("tenant-002", models.detect())
@@ -26,7 +26,7 @@ def two(cloud):
 
 
 @pytest.mark.parametrize(
-    ("data", "settings", "sentence"),
+    ("data", "settings", "message"),
     [
         (ENDLESS, {"MAX_RUN_SECONDS": "0.2"}, "more than 0.2 s"),
         (models.detect(ballast=10_000), {"MAX_MODEL_BYTES": "9000"}, "more than 9000 bytes"),
@@ -37,35 +37,35 @@ def two(cloud):
     ],
     ids=["endless", "too large", "foreign", "domains", "bomb", "outside"],
 )
-def test_a_hostile_model_is_rejected_with_a_sentence_and_its_neighbour_served(
-    data, settings, sentence, two, serve
-):
-    two.put_model("tenant-001", data)
-    client = serve("process_message", two.settings | settings)
+def test_hostile_model_is_rejected_and_the_other_tenant_served(data, settings, message, two_tenants, serve):
+    two_tenants.put_model("tenant-001", data)
+    client = serve("process_message", two_tenants.settings | settings)
     for _ in range(2):
-        answer = client.post("/", headers={"content-type": "application/json"}, data=asking("tenant-001"))
+        answer = client.post("/", headers={"content-type": "application/json"}, data=message_for("tenant-001"))
         assert (answer.status_code, answer.text) == (200, "rejected\n")
-    for attributes, told in two.errors(2):
+    for attributes, published in two_tenants.errors(2):
         assert (attributes["status"], attributes["error"]) == ("422", "invalid_model")
-        assert sentence in told["message"]
-    answer = client.post("/", headers={"content-type": "application/json"}, data=asking("tenant-002"))
+        assert message in published["message"]
+    answer = client.post("/", headers={"content-type": "application/json"}, data=message_for("tenant-002"))
     assert answer.text == ("rejected\n" if "MODEL_DOMAINS" in settings else "done\n")
 
 
-def test_an_endless_model_that_the_event_has_no_time_for_comes_again(two, serve, lines):
-    two.put_model("tenant-001", ENDLESS)
-    client = serve("process_message", two.settings | {"EVENT_DEADLINE_SECONDS": "1"})
-    answer = client.post("/", headers={"content-type": "application/json"}, data=asking("tenant-001"))
+def test_event_is_deferred_when_an_endless_model_exceeds_its_deadline(two_tenants, serve, lines):
+    two_tenants.put_model("tenant-001", ENDLESS)
+    client = serve("process_message", two_tenants.settings | {"EVENT_DEADLINE_SECONDS": "1"})
+    answer = client.post("/", headers={"content-type": "application/json"}, data=message_for("tenant-001"))
     assert (answer.status_code, answer.text) == (503, "deferred\n")
     [summary] = lines().summaries
     assert (summary["status"], summary["error"]) == (504, "deadline_exceeded")
 
 
-@pytest.mark.parametrize(("room", "held"), [("0", 2), ("300000", 2), ("100000", 0)])  # a model: 75,000
-def test_the_room_for_models_is_a_setting(room, held, two, serve, lines):
-    two.put_model("tenant-001", models.detect())
-    client = serve("process_message", two.settings | {"MODEL_CACHE_BYTES": room})
+@pytest.mark.parametrize(
+    ("cache_bytes", "cached_models"), [("0", 2), ("300000", 2), ("100000", 0)]
+)  # a model needs some 75,000 bytes
+def test_model_cache_bytes_limits_the_cached_models(cache_bytes, cached_models, two_tenants, serve, lines):
+    two_tenants.put_model("tenant-001", models.detect())
+    client = serve("process_message", two_tenants.settings | {"MODEL_CACHE_BYTES": cache_bytes})
     for tenant_id in ("tenant-001", "tenant-002"):
-        answer = client.post("/", headers={"content-type": "application/json"}, data=asking(tenant_id))
+        answer = client.post("/", headers={"content-type": "application/json"}, data=message_for(tenant_id))
         assert answer.text == "done\n"
-    assert lines().summaries[-1]["cache"]["models"] == held
+    assert lines().summaries[-1]["cache"]["models"] == cached_models

@@ -1,4 +1,4 @@
-"""Two tenants at once on one instance: what is logged, published and written of one has nothing of the other."""
+"""Two tenants at once on one instance: logs, errors and results of one have nothing of the other."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +14,8 @@ OTHER = {"amber": "basil", "basil": "amber"}
 
 
 @pytest.fixture
-def street(cloud):
-    """Two tenants whose every word is marked; each has a broken image, a broken pipeline and no segmenter."""
+def marked_tenants(cloud):
+    """Store models, pipelines and images of two tenants, with the tenant's mark in every name."""
     for tenant_id, mark in TENANTS.items():
         cloud.put_model(tenant_id, models.detect(labels=(f"{mark}-plant", f"{mark}-tray")))
         cloud.models.blob(f"models/{tenant_id}/pipelines.json").upload_from_string(
@@ -27,8 +27,8 @@ def street(cloud):
     return cloud
 
 
-def asked(tenant_id, mark):
-    """Messages that end in a result, in each kind of error, and in an attempt at the neighbour's."""
+def messages(mark):
+    """Yield messages that end in a result, in each kind of error, and in access to the other tenant."""
     other, others = OTHER[mark], f"tenant-{OTHER[mark]}"
     for number in range(3):
         yield {"image": f"{mark}-{number}.png", "request_id": f"{mark}-order-{number}"}
@@ -42,16 +42,16 @@ def asked(tenant_id, mark):
     yield {"image": f"{mark}-0.png", "pipeline": f"own_{other}"}
 
 
-def test_what_is_said_of_a_tenant_has_nothing_of_its_neighbour(street, serve, lines):
-    application = serve("process_message", street.settings).application
-    turns = [
+def test_logs_errors_and_results_of_a_tenant_have_nothing_of_another(marked_tenants, serve, lines):
+    application = serve("process_message", marked_tenants.settings).application
+    posts = [
         (tenant_id, mark, fields)
-        for pair in zip(*([(t, m, f) for f in asked(t, m)] for t, m in TENANTS.items()), strict=True)
+        for pair in zip(*([(t, m, f) for f in messages(m)] for t, m in TENANTS.items()), strict=True)
         for tenant_id, mark, fields in pair
     ]
 
-    def post(turn):
-        tenant_id, mark, fields = turn
+    def post(numbered):
+        tenant_id, mark, fields = numbered
         message = {
             "messageId": f"{mark}-message",
             "attributes": {"tenant_id": tenant_id, **{k: v for k, v in fields.items() if k != "options"}},
@@ -62,33 +62,33 @@ def test_what_is_said_of_a_tenant_has_nothing_of_its_neighbour(street, serve, li
         return application.test_client().post("/", data=json.dumps({"message": message})).text
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(post, turns))
-    ends = [answer.strip() for answer in answers]
-    assert ends.count("rejected") == 2 * 7
-    assert ends.count("deferred") == 0
+        answers = list(pool.map(post, posts))
+    verdicts = [answer.strip() for answer in answers]
+    assert verdicts.count("rejected") == 2 * 7
+    assert verdicts.count("deferred") == 0
 
     written = lines()
-    assert len(written.summaries) == len(turns)
+    assert len(written.summaries) == len(posts)
     for line in written.all:
         mark = TENANTS[line["tenant_id"]]
-        # What its sender itself wrote of the neighbour may come back to it, and nothing else.
-        told = {
+        # Only what the sender itself wrote may name the other tenant.
+        other_fields = {
             name: value for name, value in line.items() if name not in {"image", "message", "pipeline", "reason"}
         }
-        assert OTHER[mark] not in json.dumps(told)
+        assert OTHER[mark] not in json.dumps(other_fields)
         if line["verdict"] != "rejected":
             assert OTHER[mark] not in json.dumps(line)
         assert all(isinstance(value, (int, float)) for value in line["cache"].values())
         assert line["event_id"] == f"{mark}-message"
-    for attributes, data in street.errors(14):
+    for attributes, data in marked_tenants.errors(14):
         mark = TENANTS[attributes["tenant_id"]]
         assert attributes["event_id"] == f"{mark}-message"
         named_by_the_sender = OTHER[mark] in attributes.get("image", "") + attributes.get("pipeline", "")
         assert named_by_the_sender or OTHER[mark] not in json.dumps([attributes, data])
         if attributes["error"] == "invalid_pipeline" and "there are" in data["message"]:
             assert OTHER[mark] not in data["message"].partition("there are")[2]
-    for name in street.names_written():
+    for name in marked_tenants.names_written():
         mark = TENANTS[name.split("/")[1]]
         assert OTHER[mark] not in name
         if name.endswith(".json"):
-            assert OTHER[mark].encode() not in street.written(name)
+            assert OTHER[mark].encode() not in marked_tenants.written(name)

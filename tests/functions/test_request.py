@@ -1,4 +1,4 @@
-"""process_request: a caller posts what it wants, and is answered with the result or with a problem."""
+"""process_request: an HTTP caller gets the result, or a problem document."""
 
 import json
 from pathlib import Path
@@ -31,27 +31,27 @@ def client(nursery, serve):
     return serve("process_request", nursery.settings | {"MAX_IMAGE_PIXELS": "2000000"})
 
 
-def ask(client, **fields):
+def post(client, **fields):
     return client.post("/", headers=JSON, data=json.dumps({"tenant_id": "tenant-001", "image": "a.jpg", **fields}))
 
 
-def test_the_answer_is_the_result_document_that_lies_in_storage(client, nursery):
-    answer = ask(client, request_id="order-1")
+def test_answer_is_the_stored_result_document(client, nursery):
+    answer = post(client, request_id="order-1")
     assert (answer.status_code, answer.mimetype) == (200, "application/json")
     jsonschema.validate(answer.json, SCHEMA)
     assert answer.json == nursery.result("tenant-001", "a.jpg")
     assert (answer.json["request_id"], answer.json["counts"]) == ("order-1", {"plant": 1, "tray": 1})
 
 
-def test_the_same_request_again_is_answered_with_the_same_document(client):
-    assert ask(client).data == ask(client).data
+def test_repeated_request_gets_the_same_document(client):
+    assert post(client).data == post(client).data
 
 
 @pytest.mark.parametrize("first", ["order-1", None])
 @pytest.mark.parametrize("second", ["order-2", None])
-def test_a_result_made_for_another_request_is_answered_with_the_caller_s_own_id(first, second, client, nursery):
-    asked = [{"request_id": each} if each else {} for each in (first, second)]
-    made, answered = (ask(client, **fields).json for fields in asked)
+def test_existing_result_is_answered_with_the_caller_s_request_id(first, second, client, nursery):
+    requests = [{"request_id": each} if each else {} for each in (first, second)]
+    made, answered = (post(client, **fields).json for fields in requests)
     assert answered == made | {"request_id": second}
     assert nursery.result("tenant-001", "a.jpg") == made
 
@@ -70,21 +70,23 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("error", PROBLEMS)
-def test_a_failure_is_a_problem_document_with_the_true_status(error, client, nursery, lines):
+def test_failure_is_a_problem_document_with_its_status(error, client, nursery, lines):
     fields, status = PROBLEMS[error]
-    answer = ask(client, request_id="order-1", **fields)
+    answer = post(client, request_id="order-1", **fields)
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
     problem = answer.json
     assert (problem["status"], problem["error"], problem["request_id"]) == (status, error, "order-1")
     assert {"type", "title", "detail"} <= set(problem)
     assert BEARER not in answer.text
-    assert nursery.errors(timeout_s=0.05) == [], "the caller is told: nothing is published"
+    assert nursery.errors(timeout_s=0.05) == [], "an error was published"
     [summary] = lines().summaries
     assert (summary["verdict"], summary["status"]) == ("rejected", status)
 
 
-def test_a_missing_model_says_so_in_the_contract_s_words(client):
-    assert ask(client, tenant_id="tenant-003").json["detail"] == "Model 'detect' not found for tenant 'tenant-003'"
+def test_missing_model_is_named_as_in_the_contract(client):
+    assert (
+        post(client, tenant_id="tenant-003").json["detail"] == "Model 'detect' not found for tenant 'tenant-003'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,44 +106,43 @@ def test_a_missing_model_says_so_in_the_contract_s_words(client):
         {"confidence_threshold": {}},
     ],
 )
-def test_bad_options_are_named_and_refused(options, client):
-    answer = ask(client, options=options)
+def test_invalid_options_are_a_400_problem(options, client):
+    answer = post(client, options=options)
     assert answer.status_code == 400
     assert answer.json["error"] in {"invalid_pipeline", "invalid_event"}
     assert len(answer.json["detail"]) > 20
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'"a text"', b"[" * 50_000])
-def test_a_body_that_asks_for_nothing_is_a_problem_of_status_400(body, client):
+def test_body_without_a_request_is_a_400_problem(body, client):
     answer = client.post("/", headers=JSON, data=body)
     assert (answer.status_code, answer.json["error"]) == (400, "invalid_event")
 
 
-def test_attributes_in_headers_ask_for_nothing(client):
-    """Only the body speaks here: a header of a proxy's is no message's attribute."""
+def test_headers_are_not_read_as_attributes(client):
     assert client.post("/", headers=JSON | {"tenant-id": "tenant-001", "image": "a.jpg"}).status_code == 400
 
 
-def test_storage_that_refuses_is_a_problem_of_status_503(nursery, serve):
+def test_storage_failure_is_a_503_problem(nursery, serve):
     with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
-        answer = ask(serve("process_request", nursery.settings | {"STORAGE_EMULATOR_HOST": url}))
+        answer = post(serve("process_request", nursery.settings | {"STORAGE_EMULATOR_HOST": url}))
     assert (answer.status_code, answer.json["error"]) == (503, "storage_unavailable")
     assert url not in answer.text
 
 
-def test_a_bug_is_a_problem_of_status_500_without_its_cause(client, monkeypatch, lines):
+def test_bug_is_a_500_problem_without_its_cause(client, monkeypatch, lines):
     def broken(*_, **__):
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr("simplejpeg.encode_jpeg", broken)
-    answer = ask(client)
+    answer = post(client)
     assert (answer.status_code, answer.json["error"]) == (500, "internal_error")
     assert "secret" not in answer.text
     assert any("secret" in line["message"] for line in lines().all)
 
 
-def test_a_newer_result_than_the_one_asked_for_is_a_conflict(client, nursery):
+def test_generation_older_than_the_result_is_a_404_or_409_problem(client, nursery):
     old = nursery.put_image("tenant-001", "b.jpg", picture())
     nursery.put_image("tenant-001", "b.jpg", picture(colour="grey"))
-    assert ask(client, image="b.jpg").status_code == 200
-    assert ask(client, image="b.jpg", generation=old).status_code in {404, 409}
+    assert post(client, image="b.jpg").status_code == 200
+    assert post(client, image="b.jpg", generation=old).status_code in {404, 409}

@@ -1,4 +1,4 @@
-"""What happens when main.py is imported: no client, no thread, no Pub/Sub, and no start with a bad setting."""
+"""The import of main.py: no client, no thread, no Pub/Sub, and an error for an invalid setting."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 from shared.errors import ConfigError
 
 SETTINGS = {"GCS_BUCKET": "models", "ERROR_TOPIC": "errors"}
-LOOK = """
+SCRIPT = """
 import json, socket, sys, threading
 class NoNetwork(socket.socket):
     def connect(self, *_): raise AssertionError("connects at import")
@@ -31,9 +31,10 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def imported(root):
+    """Import main.py in a new process, and return what it loaded and started."""
     environment = {"PATH": os.environ["PATH"], **SETTINGS}
-    done = subprocess.run(
-        [sys.executable, "-c", LOOK],
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
         cwd=root,
         env=environment,
         capture_output=True,
@@ -41,19 +42,19 @@ def imported(root):
         check=True,
         timeout=60,
     )
-    return json.loads(done.stdout)
+    return json.loads(process.stdout)
 
 
-def test_the_import_loads_no_pub_sub(imported):
+def test_import_does_not_load_pub_sub(imported):
     assert not [name for name in imported["modules"] if "pubsub" in name]
 
 
-def test_the_import_starts_no_thread_and_makes_no_client(imported):
+def test_import_starts_no_thread_and_creates_no_client(imported):
     assert imported["threads"] == ["MainThread"]
     assert imported["clients"] == [False]
 
 
-def test_main_exports_the_three_entry_points_and_nothing_else(imported):
+def test_main_exports_only_the_three_entry_points(imported):
     assert imported["exported"] == ["process_message", "process_request", "process_upload"]
 
 
@@ -67,6 +68,6 @@ def test_main_exports_the_three_entry_points_and_nothing_else(imported):
         (SETTINGS | {"RESULTS_BUCKET": "models/uploads"}, "RESULTS_BUCKET"),
     ],
 )
-def test_a_bad_setting_stops_the_start_by_name(settings, name, serve):
+def test_invalid_setting_stops_the_start_and_is_named(settings, name, serve):
     with pytest.raises(ConfigError, match=name):
         serve("process_upload", settings)

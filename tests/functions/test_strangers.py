@@ -1,4 +1,4 @@
-"""Whatever a stranger posts: a verdict, a message for each rejection, and nothing of the sender's is kept."""
+"""Arbitrary posts: a verdict, an error message for each rejection, and no trace of the sender's token."""
 
 import json
 import string
@@ -13,7 +13,7 @@ from testing.pictures import picture
 from testing.recorded_events import encode_base64
 
 SENDER = "ya29.a-token-of-the-sender"
-VERDICTS = {"done", "duplicate", "ignored", "rejected"}  # and deferred, which nothing here deserves
+VERDICTS = {"done", "duplicate", "ignored", "rejected"}  # deferred cannot happen: nothing fails
 
 ODD = st.sampled_from(
     [
@@ -83,7 +83,7 @@ BAD = st.sampled_from(
 
 
 def text(value):
-    """JSON as a stranger may write it: NaN, half characters and all."""
+    """Encode as JSON, with NaN and lone surrogates."""
     return json.dumps(value).encode()
 
 
@@ -146,6 +146,7 @@ TYPES = st.sampled_from(
 
 @pytest.fixture
 def shop(cloud):
+    """Store a model and an image of one tenant."""
     cloud.put_model("tenant-001", models.detect())
     cloud.put_image("tenant-001", "a.png", picture(kind="PNG"))
     return cloud
@@ -158,42 +159,43 @@ def shop(cloud):
     kind=TYPES,
     body=BODIES,
 )
-def test_whatever_is_posted_ends_in_a_verdict_and_each_rejection_has_its_message(path, headers, kind, body, whole):
-    client, lines, told = whole
+def test_any_post_ends_in_a_verdict_and_each_rejection_is_published(path, headers, kind, body, instance):
+    client, lines, rejections = instance
     headers = headers | {"content-type": kind, "authorization": f"Bearer {SENDER}"}
     answer = client.post(f"/{path}", headers=headers, data=body)
     assert answer.status_code == 200, answer.text
     assert answer.text.strip() in VERDICTS
     written = lines()
     assert len(written.summaries) == 1
-    assert written.all == written.summaries, "no bug is reported"
+    assert written.all == written.summaries, "a bug was reported"
     assert SENDER not in str(written.all) + str(answer.headers) + answer.text
     [summary] = written.summaries
     assert summary["verdict"] == answer.text.strip()
     if summary["verdict"] == "rejected":
-        told.append((str(summary["status"]), summary["error"]))
+        rejections.append((str(summary["status"]), summary["error"]))
 
 
 @pytest.fixture
-def whole(shop, serve, lines):
-    told = []
-    yield serve("process_message", shop.settings), lines, told
-    published = shop.errors(len(told))
-    assert sorted((each["status"], each["error"]) for each, _ in published) == sorted(told)
-    assert told
+def instance(shop, serve, lines):
+    """Serve process_message, and compare the published errors with the rejections at the end."""
+    rejections = []
+    yield serve("process_message", shop.settings), lines, rejections
+    published = shop.errors(len(rejections))
+    assert sorted((each["status"], each["error"]) for each, _ in published) == sorted(rejections)
+    assert rejections
     assert SENDER not in str(published)
-    assert {status for status, _ in told} <= {"400", "403", "404"}, told
+    assert {status for status, _ in rejections} <= {"400", "403", "404"}, rejections
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=FIELDS.map(text) | DEEP | BAD | st.binary(max_size=40), kind=TYPES)
-def test_whatever_a_caller_posts_the_answer_is_a_result_or_a_problem(body, kind, caller):
+def test_any_http_request_gets_a_result_or_a_problem(body, kind, caller):
     client, lines = caller
     answer = client.post("/", headers={"content-type": kind, "authorization": f"Bearer {SENDER}"}, data=body)
     assert answer.status_code in {200, 400, 403, 404, 409}, answer.text
     assert ("schema_version" if answer.status_code == 200 else "error") in answer.json
     written = lines()
-    assert written.all == written.summaries, "no bug is reported"
+    assert written.all == written.summaries, "a bug was reported"
     assert SENDER not in str(written.all) + str(answer.headers) + answer.text
 
 

@@ -1,4 +1,4 @@
-"""Settings: their defaults, what they take, and how a bad one is named."""
+"""Settings: defaults, accepted values, and errors for invalid ones."""
 
 import dataclasses
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from shared.config import Config
 from shared.errors import ConfigError
 
-LEAST = {"GCS_BUCKET": "models", "ERROR_TOPIC": "errors"}
+REQUIRED = {"GCS_BUCKET": "models", "ERROR_TOPIC": "errors"}
 
 
 def config(**settings):
-    return Config.from_environment(LEAST | settings)
+    return Config.from_environment(REQUIRED | settings)
 
 
-def test_the_defaults():
+def test_defaults_of_all_settings():
     assert config() == Config(
         gcs_bucket="models",
         error_topic="errors",
@@ -44,27 +44,27 @@ def test_the_defaults():
     )
 
 
-def test_every_default_is_a_value_that_the_setting_takes():
+def test_every_default_is_a_valid_value():
     for field in dataclasses.fields(Config):
         if field.default is not dataclasses.MISSING and field.default not in {"", ()}:
             default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
             assert field.metadata["parse"](default) == field.default
 
 
-def test_nothing_set_names_everything_required():
+def test_empty_environment_names_every_required_setting():
     with pytest.raises(ConfigError, match=r"GCS_BUCKET is required.*ERROR_TOPIC is required"):
         Config.from_environment({})
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
-def test_an_empty_setting_is_an_absent_one(empty):
+def test_empty_setting_counts_as_absent(empty):
     names = [field.metadata["name"] for field in dataclasses.fields(Config)]
-    assert config(**{name: empty for name in names if name not in LEAST}) == config()
+    assert config(**{name: empty for name in names if name not in REQUIRED}) == config()
     with pytest.raises(ConfigError, match="GCS_BUCKET is required"):
         config(GCS_BUCKET=empty)
 
 
-def test_other_variables_are_none_of_ours():
+def test_unknown_variables_are_ignored():
     assert config(PATH="/bin", gcs_bucket="other", CONFIDENCE="2") == config()
 
 
@@ -138,28 +138,28 @@ BAD = {
 }
 
 
-def test_the_tables_know_every_setting():
+def test_value_tables_cover_every_setting():
     names = {field.metadata["name"] for field in dataclasses.fields(Config)}
     assert set(GOOD) == set(BAD) == names
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in GOOD.items() for value in values])
-def test_good_values(name, value):
+def test_valid_value_is_accepted(name, value):
     parsed = dataclasses.asdict(config(**{name: value}))
     field = next(each for each in dataclasses.fields(Config) if each.metadata["name"] == name)
-    found = parsed[field.name]
+    value_parsed = parsed[field.name]
     if name == "MODEL_DOMAINS":
-        assert list(found) == value.replace(",", " ").split()
+        assert list(value_parsed) == value.replace(",", " ").split()
         return
-    if isinstance(found, tuple):
-        assert list(found) == sorted({int(each) for each in value.replace(",", " ").split()})
+    if isinstance(value_parsed, tuple):
+        assert list(value_parsed) == sorted({int(each) for each in value.replace(",", " ").split()})
         return
-    assert type(found).__name__ == field.type
-    assert str(found).lower() == value.strip().lower() or float(found) == float(value)
+    assert type(value_parsed).__name__ == field.type
+    assert str(value_parsed).lower() == value.strip().lower() or float(value_parsed) == float(value)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
-def test_a_bad_value_is_refused_with_its_name_and_what_it_takes(name, value):
+def test_invalid_value_is_named_with_what_the_setting_accepts(name, value):
     accepted = {each.metadata["name"]: each.metadata["accepts"] for each in dataclasses.fields(Config)}[name]
     with pytest.raises(ConfigError) as caught:
         config(**{name: value})
@@ -167,7 +167,7 @@ def test_a_bad_value_is_refused_with_its_name_and_what_it_takes(name, value):
     assert accepted in str(caught.value)
 
 
-def test_all_mistakes_are_named_at_once():
+def test_all_invalid_settings_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
         config(GCS_BUCKET="gs://x", IOU_THRESHOLD="7", LOG_LEVEL="loud")
     for name in ("GCS_BUCKET", "IOU_THRESHOLD", "LOG_LEVEL"):
@@ -175,13 +175,13 @@ def test_all_mistakes_are_named_at_once():
 
 
 @given(st.sampled_from(sorted(GOOD)), st.text(max_size=12) | st.from_regex(r"[0-9eE+_.-]{1,6}"))
-def test_any_text_is_taken_or_refused_by_name(name, text):
+def test_any_text_is_accepted_or_rejected_by_name(name, text):
     try:
         config(**{name: text})
     except ConfigError as error:
         assert name in str(error)  # noqa: PT017 - either is right
 
 
-def test_a_config_is_frozen():
+def test_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         config().iou_threshold = 0.1

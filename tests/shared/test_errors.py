@@ -1,4 +1,4 @@
-"""The tree of errors against its drawing: what is drawn is what there is."""
+"""The error classes, compared with the tree in the module's docstring."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ from shared.errors import (
     Verdict,
 )
 
-DRAWN = re.compile(
+TREE_LINE = re.compile(
     r"^ {4}(?P<branch>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: +(?P<status>\d{3}) +(?P<error>\w+))?", re.MULTILINE
 )
 TREE = {
@@ -25,22 +25,22 @@ TREE = {
     for name, error in vars(errors).items()
     if inspect.isclass(error) and issubclass(error, TenantVisionError)
 }
-LEAVES = [error for error in TREE.values() if "status" in vars(error)]
+CONCRETE = [error for error in TREE.values() if "status" in vars(error)]
 
 
-def drawing():
-    """Name to (parent, status, error), read off the drawing by its indents."""
+def documented_tree():
+    """Map each name in the docstring's tree to its parent, status and error."""
     tree = errors.__doc__.split("\n\n")[1]
-    found, path = {}, {}
-    for line in DRAWN.finditer(tree):
+    classes, path = {}, {}
+    for line in TREE_LINE.finditer(tree):
         depth = len(line["branch"]) // 4
         path[depth] = line["name"]
-        found[line["name"]] = (path.get(depth - 1), line["status"] and int(line["status"]), line["error"])
-    return found
+        classes[line["name"]] = (path.get(depth - 1), line["status"] and int(line["status"]), line["error"])
+    return classes
 
 
-def test_the_drawing_is_the_tree():
-    assert drawing() == {
+def test_tree_in_the_docstring_is_the_class_hierarchy():
+    assert documented_tree() == {
         name: (
             None if error is TenantVisionError else error.__mro__[1].__name__,
             vars(error).get("status"),
@@ -50,30 +50,30 @@ def test_the_drawing_is_the_tree():
     }
 
 
-def test_what_is_a_file_not_found_is_drawn_as_one():
-    drawn = set(re.findall(r"(\w+) +\d{3} .*FileNotFoundError", errors.__doc__))
-    assert drawn == {name for name, error in TREE.items() if issubclass(error, FileNotFoundError)}
+def test_file_not_found_errors_are_noted_in_the_docstring():
+    documented = set(re.findall(r"(\w+) +\d{3} .*FileNotFoundError", errors.__doc__))
+    assert documented == {name for name, error in TREE.items() if issubclass(error, FileNotFoundError)}
 
 
-@pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.__name__)
-def test_a_leaf_has_a_verdict_a_status_and_a_name_of_its_own(leaf):
-    assert leaf.verdict in get_args(Verdict)
-    assert 400 <= leaf.status < 600
-    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", leaf.error)
-    assert [other for other in LEAVES if other.error == leaf.error] == [leaf]
+@pytest.mark.parametrize("error_class", CONCRETE, ids=lambda error_class: error_class.__name__)
+def test_concrete_error_has_a_verdict_a_status_and_a_unique_name(error_class):
+    assert error_class.verdict in get_args(Verdict)
+    assert 400 <= error_class.status < 600
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error_class.error)
+    assert [other for other in CONCRETE if other.error == error_class.error] == [error_class]
 
 
-def test_verdicts_follow_the_branches():
-    assert {leaf.verdict for leaf in LEAVES if issubclass(leaf, Rejected)} == {"rejected"}
-    assert {leaf.verdict for leaf in LEAVES if issubclass(leaf, Deferred)} == {"deferred"}
+def test_verdict_is_that_of_the_base_class():
+    assert {error_class.verdict for error_class in CONCRETE if issubclass(error_class, Rejected)} == {"rejected"}
+    assert {error_class.verdict for error_class in CONCRETE if issubclass(error_class, Deferred)} == {"deferred"}
     assert Ignored.verdict == "ignored"
 
 
-def test_what_may_heal_has_a_status_of_the_server_s():
-    assert all(leaf.status in {503, 504} for leaf in LEAVES if issubclass(leaf, Deferred))
+def test_deferred_errors_have_status_503_or_504():
+    assert all(error_class.status in {503, 504} for error_class in CONCRETE if issubclass(error_class, Deferred))
 
 
-def test_an_error_is_its_sentence():
+def test_error_messages_are_those_of_the_contract():
     assert str(ModelNotFound("t", "detect")) == "Model 'detect' not found for tenant 't'"
     assert ModelNotFound("t", "detect").errno is None
     assert "log" in str(InternalError())

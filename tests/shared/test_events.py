@@ -1,4 +1,4 @@
-"""What an event asks for: one image of one tenant, or a refusal. Everything in it comes from a stranger."""
+"""Events to requests: one image of one tenant, or an error. Everything in an event is untrusted."""
 
 import json
 import string
@@ -19,8 +19,8 @@ def message(attributes=None, body=None):
     return parse(Event(ImageMessage(attributes or {}, data), "e-1"), CONFIG)
 
 
-def asking(**fields):
-    """A message with all fields in its body, where they may be of any JSON type."""
+def parsed(**fields):
+    """Parse a message with its fields in the body, where they may be of any JSON type."""
     return message(body={"tenant_id": "tenant-001", "image": "a.jpg"} | fields)
 
 
@@ -32,18 +32,18 @@ def upload(name, bucket="up", generation=7, metadata=None):
 
 
 @pytest.mark.parametrize(
-    ("metadata", "may_be_ours"), [(None, True), ({}, False), ({"goog-reserved-file-mtime": "1"}, False)]
+    ("metadata", "origin_unknown"), [(None, True), ({}, False), ({"goog-reserved-file-mtime": "1"}, False)]
 )
-def test_an_upload_that_tells_no_metadata_may_be_a_copy_of_ours(metadata, may_be_ours):
-    assert upload("uploads/t/a.jpg", metadata=metadata).origin_unknown is may_be_ours
+def test_origin_is_unknown_only_without_metadata(metadata, origin_unknown):
+    assert upload("uploads/t/a.jpg", metadata=metadata).origin_unknown is origin_unknown
 
 
-def test_a_copy_of_our_own_output_is_ignored():
+def test_copy_of_own_output_is_ignored():
     with pytest.raises(Ignored, match="copy of an output"):
         upload("uploads/t/a.jpg", metadata={"tenant-vision-work": "0"})
 
 
-def test_an_upload_asks_for_itself():
+def test_upload_requests_its_own_image_by_the_default_pipeline():
     request = upload("uploads/tenant-001/beds/a.jpg")
     assert (request.tenant_id, request.pipeline, request.event_id) == ("tenant-001", "detect", "e-1")
     assert (request.image.uri, request.image.generation) == ("gs://up/uploads/tenant-001/beds/a.jpg", 7)
@@ -68,13 +68,13 @@ def test_an_upload_asks_for_itself():
         "uploads/t/beds/",
     ],
 )
-def test_what_is_not_an_upload_is_ignored(name):
+def test_object_outside_the_uploads_is_ignored(name):
     with pytest.raises(Ignored):
         upload(name)
 
 
 @pytest.mark.parametrize("bucket", ["results", "models", "UP", "up-2", ""])
-def test_other_buckets_are_ignored(bucket):
+def test_upload_to_another_bucket_is_ignored(bucket):
     with pytest.raises(Ignored):
         upload("uploads/tenant-001/a.jpg", bucket=bucket)
 
@@ -103,7 +103,7 @@ def test_other_buckets_are_ignored(bucket):
         f"uploads/t/{'ä' * 505}",
     ],
 )
-def test_an_upload_to_no_tenant_or_of_no_name_is_invalid(name):
+def test_upload_with_an_invalid_tenant_or_name_is_rejected(name):
     with pytest.raises(InvalidEvent):
         upload(name)
 
@@ -123,11 +123,11 @@ def test_an_upload_to_no_tenant_or_of_no_name_is_invalid(name):
         "x" * 980,
     ],
 )
-def test_any_other_name_is_an_image_s(path):
+def test_unusual_image_names_are_accepted(path):
     assert upload(f"uploads/t/{path}").image.name == f"uploads/t/{path}"
 
 
-def test_the_longest_name_leaves_room_for_its_results():
+def test_results_of_the_longest_image_name_have_valid_names():
     for length in range(970, 1024):
         name = "uploads/t/" + "a" * (length - len("uploads/t/"))
         try:
@@ -142,8 +142,8 @@ def test_the_longest_name_leaves_room_for_its_results():
 
 
 @pytest.mark.parametrize("tenant_id", ["a", "0", "tenant-001", "a--b", "a" * 63])
-def test_tenant_ids(tenant_id):
-    assert asking(tenant_id=tenant_id).tenant_id == tenant_id
+def test_valid_tenant_id_is_accepted(tenant_id):
+    assert parsed(tenant_id=tenant_id).tenant_id == tenant_id
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_tenant_ids(tenant_id):
         "a\0",
     ],
 )
-def test_what_is_no_tenant_id(tenant_id):
+def test_invalid_tenant_id_is_rejected(tenant_id):
     with pytest.raises(InvalidEvent, match="tenant_id"):
-        asking(tenant_id=tenant_id)
+        parsed(tenant_id=tenant_id)
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_what_is_no_tenant_id(tenant_id):
         ("ü.jpg", "ü.jpg"),
     ],
 )
-def test_images_that_are_the_tenant_s_own(image, name):
-    request = asking(image=image)
+def test_own_image_is_accepted_in_each_form(image, name):
+    request = parsed(image=image)
     assert (request.image.bucket, request.image.name) == ("up", f"uploads/tenant-001/{name}")
     assert request.image.generation is None
     assert request.source == "message"
@@ -217,9 +217,9 @@ def test_images_that_are_the_tenant_s_own(image, name):
         "gs://up/uploads/tenant-002/../tenant-001/a.jpg",
     ],
 )
-def test_images_of_others_are_refused_as_such(image):
+def test_image_of_another_tenant_is_a_mismatch(image):
     with pytest.raises(TenantMismatch, match="tenant-001"):
-        asking(image=image)
+        parsed(image=image)
 
 
 @pytest.mark.parametrize(
@@ -251,61 +251,61 @@ def test_images_of_others_are_refused_as_such(image):
         {"gs": "up"},
     ],
 )
-def test_what_is_no_image(image):
+def test_invalid_image_is_rejected(image):
     with pytest.raises(InvalidEvent):
-        asking(image=image)
+        parsed(image=image)
 
 
 @pytest.mark.parametrize(
     ("generation", "number"),
     [(None, None), ("", None), ("1", 1), (1, 1), ("1795380285104925", 1795380285104925), (2**63 - 1, 2**63 - 1)],
 )
-def test_generations(generation, number):
+def test_valid_generation_is_accepted(generation, number):
     if generation == "":
         assert message({"tenant_id": "t", "image": "a", "generation": ""}).image.generation is None
     else:
-        assert asking(generation=generation).image.generation == number
+        assert parsed(generation=generation).image.generation == number
 
 
 @pytest.mark.parametrize(
     "generation",
     [0, "0", -1, "-1", "+1", " 1", "1.0", 1.0, "1e3", "x", True, [], {}, 2**63, "9" * 19, "9" * 20, "\u0661"],
 )
-def test_what_is_no_generation(generation):
+def test_invalid_generation_is_rejected(generation):
     with pytest.raises(InvalidEvent, match="generation"):
-        asking(generation=generation)
+        parsed(generation=generation)
 
 
 @pytest.mark.parametrize("pipeline", ["detect", "a", "sahi_detect", "my-own-2", "a" * 63])
-def test_pipelines_are_names(pipeline):
-    assert asking(pipeline=pipeline).pipeline == pipeline
+def test_valid_pipeline_name_is_accepted(pipeline):
+    assert parsed(pipeline=pipeline).pipeline == pipeline
 
 
 @pytest.mark.parametrize(
     "pipeline", ["", "Detect", "1a", "_a", "a b", "a/b", "../a", "a" * 64, "a\n", 1, [], {}, True]
 )
-def test_what_is_no_pipeline(pipeline):
+def test_invalid_pipeline_name_is_rejected(pipeline):
     with pytest.raises((InvalidPipeline, InvalidEvent)):
-        asking(pipeline=pipeline)
+        parsed(pipeline=pipeline)
 
 
 @pytest.mark.parametrize("request_id", ["order-1", "ü", "x" * 256, "a b"])
-def test_a_request_id_is_any_printable_text(request_id):
-    assert asking(request_id=request_id).request_id == request_id
+def test_printable_request_id_is_accepted(request_id):
+    assert parsed(request_id=request_id).request_id == request_id
 
 
 @pytest.mark.parametrize("request_id", ["x" * 257, "a\nb", "\0", 5, True, [], {}])
-def test_what_is_no_request_id(request_id):
+def test_invalid_request_id_is_rejected(request_id):
     with pytest.raises(InvalidEvent, match="request_id"):
-        asking(request_id=request_id)
+        parsed(request_id=request_id)
 
 
-def test_without_a_pipeline_and_a_request_id_the_defaults_hold():
-    request = asking(pipeline=None, request_id=None)
+def test_null_pipeline_and_request_id_have_defaults():
+    request = parsed(pipeline=None, request_id=None)
     assert (request.pipeline, request.request_id, dict(request.options)) == ("detect", None, {})
 
 
-def test_attributes_win_over_the_body_field_by_field():
+def test_attributes_override_the_body_field_by_field():
     request = message(
         {"tenant_id": "tenant-001", "image": "a.jpg", "request_id": ""},
         {"tenant_id": "tenant-002", "image": "b.jpg", "generation": 5, "request_id": "order-1"},
@@ -314,12 +314,12 @@ def test_attributes_win_over_the_body_field_by_field():
     assert (request.image.generation, request.request_id) == (5, "order-1")
 
 
-def test_a_tenant_attribute_does_not_open_the_body_s_image_of_another():
+def test_tenant_attribute_with_an_image_of_another_is_a_mismatch():
     with pytest.raises(TenantMismatch):
         message({"tenant_id": "tenant-001"}, {"image": "uploads/tenant-002/a.jpg"})
 
 
-def test_options_come_from_the_body_only():
+def test_options_are_read_from_the_body_only():
     request = message(
         {"tenant_id": "t", "image": "a", "options": '{"a": 1}'}, {"options": {"confidence_threshold": 0.5}}
     )
@@ -328,25 +328,25 @@ def test_options_come_from_the_body_only():
 
 
 @pytest.mark.parametrize("options", [[], "{}", 1, True])
-def test_options_are_an_object(options):
+def test_options_that_are_not_an_object_are_rejected(options):
     with pytest.raises(InvalidEvent, match="options"):
-        asking(options=options)
+        parsed(options=options)
 
 
 @pytest.mark.parametrize(
     "body", [b"[]", b"null", b'"a"', b"1", b"{", b"\xff", b"{}{}", b"{'a': 1}", b'{"a": NaN}', b"[" * 99_999]
 )
-def test_a_body_is_a_json_object(body):
+def test_body_that_is_not_a_json_object_is_rejected(body):
     with pytest.raises(InvalidEvent):
         message({"tenant_id": "t", "image": "a"}, body)
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"\n", b"{}", b'{"unknown": [1]}'])
-def test_a_body_may_say_nothing(body):
+def test_body_may_be_empty_or_without_known_fields(body):
     assert message({"tenant_id": "t", "image": "a"}, body).image.name == "uploads/t/a"
 
 
-# What may be repeated of an event that was refused
+# Loggable fields of rejected events
 
 
 @pytest.mark.parametrize(
@@ -365,12 +365,12 @@ def test_a_body_may_say_nothing(body):
         ({"secret": "x"}, {}),
     ],
 )
-def test_only_fields_that_pass_their_check_are_repeated(fields, safe):
+def test_only_valid_fields_are_loggable(fields, safe):
     event = Event(ImageMessage({}, json.dumps(fields).encode()), "e-1")
     assert loggable_fields(event) == safe | {"event_id": "e-1"}
 
 
-def test_attributes_are_known_also_when_the_body_is_broken():
+def test_attributes_are_loggable_when_the_body_is_malformed():
     assert loggable_fields(Event(ImageMessage({"tenant_id": "t", "other": "x"}, b"{"))) == {"tenant_id": "t"}
 
 
@@ -378,12 +378,12 @@ def test_attributes_are_known_also_when_the_body_is_broken():
     ("name", "tenant"),
     [("uploads/t/a.jpg", {"tenant_id": "t"}), ("uploads/a.jpg", {}), ("x/t/a", {}), ("uploads/T/a", {})],
 )
-def test_of_an_upload_its_name_is_known(name, tenant):
-    found = loggable_fields(Event(ObjectFinalized("up", name, 7)))
-    assert found == {"image": f"gs://up/{name}", "generation": "7"} | tenant
+def test_name_and_generation_of_an_upload_are_loggable(name, tenant):
+    logged = loggable_fields(Event(ObjectFinalized("up", name, 7)))
+    assert logged == {"image": f"gs://up/{name}", "generation": "7"} | tenant
 
 
-# Whatever the message says
+# Any message
 
 PIECES = st.sampled_from(
     [
@@ -422,20 +422,20 @@ FIELDS = st.fixed_dictionaries(
 
 
 @given(FIELDS.map(lambda fields: {name: str(value) for name, value in fields.items()}), FIELDS)
-def test_an_accepted_message_stays_in_its_tenant_s_uploads_and_results(attributes, body):
+def test_accepted_message_stays_in_its_tenant_s_prefixes(attributes, body):
     event = Event(ImageMessage(attributes, json.dumps(body).encode()))
     try:
         request = parse(event, CONFIG)
     except Rejected:
         assert set(loggable_fields(event)) <= {"tenant_id", "image", "generation", "pipeline", "request_id"}
         return
-    asked_for = message_fields(event.payload)
-    assert request.tenant_id == asked_for["tenant_id"]
-    assert_at_home(request)
+    sent = message_fields(event.payload)
+    assert request.tenant_id == sent["tenant_id"]
+    assert_in_tenant_prefixes(request)
 
 
 @given(PATHS, TENANTS)
-def test_an_accepted_upload_stays_in_its_tenant_s_uploads_and_results(path, tenant_id):
+def test_accepted_upload_stays_in_its_tenant_s_prefixes(path, tenant_id):
     for name in (path, f"uploads/{tenant_id}/{path}"):
         try:
             request = upload(name)
@@ -443,10 +443,10 @@ def test_an_accepted_upload_stays_in_its_tenant_s_uploads_and_results(path, tena
             continue
         assert request.image.name == name
         assert name.split("/")[1] == request.tenant_id
-        assert_at_home(request)
+        assert_in_tenant_prefixes(request)
 
 
-def assert_at_home(request):
+def assert_in_tenant_prefixes(request):
     prefix = f"uploads/{request.tenant_id}/"
     assert request.image.bucket == "up"
     assert request.image.name.startswith(prefix)

@@ -1,4 +1,4 @@
-"""The pages that users read, held against the code: settings, statuses, one event in and one result out."""
+"""README and contract, compared with the code: settings, statuses, an event and a result."""
 
 import dataclasses
 import inspect
@@ -34,23 +34,23 @@ def schema(root):
 
 
 def rows(page, *heading):
-    """The rows of the first table whose headings begin like that, cell by cell."""
+    """Return the cells of the first table whose headings begin with `heading`."""
     lines = [[cell.strip() for cell in line.split("|")] for line in ROW.findall(page)]
     start = next(index for index, cells in enumerate(lines) if cells[: len(heading)] == list(heading))
     width = len(lines[start])
-    found = []
+    table = []
     for cells in lines[start + 2 :]:
         if len(cells) != width or set("".join(cells)) <= set("- "):
             break
-        found.append([cell.strip("`") for cell in cells])
-    return found
+        table.append([cell.strip("`") for cell in cells])
+    return table
 
 
 def section(page, title):
     return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_the_readme_lists_every_setting_its_default_and_what_it_accepts(readme):
+def test_readme_lists_every_setting_with_default_and_accepted_values(readme):
     fallbacks = {"UPLOAD_BUCKET": "GCS_BUCKET", "RESULTS_BUCKET": "GCS_BUCKET"}
     expected = []
     for field in dataclasses.fields(Config):
@@ -66,7 +66,7 @@ def test_the_readme_lists_every_setting_its_default_and_what_it_accepts(readme):
     assert all(row[3] for row in listed)
 
 
-def leaves():
+def concrete_errors():
     every = vars(errors).values()
     return {
         (str(error.status), error.error)
@@ -75,23 +75,23 @@ def leaves():
     }
 
 
-def test_the_readme_lists_every_status_with_a_meaning(readme):
+def test_readme_lists_every_status_with_a_meaning(readme):
     listed = rows(section(readme, "Statuses"), "status", "error", "meaning")
-    assert sorted(tuple(row[:2]) for row in listed) == sorted(leaves())
+    assert sorted(tuple(row[:2]) for row in listed) == sorted(concrete_errors())
     assert all(row[2] for row in listed)
 
 
-def test_the_contract_lists_every_status(contract):
+def test_contract_lists_every_status(contract):
     listed = rows(section(contract, "The error topic"), "status", "error")
-    assert sorted(tuple(row) for row in listed) == sorted(leaves())
+    assert sorted(tuple(row) for row in listed) == sorted(concrete_errors())
 
 
-def test_the_contract_lists_every_field_of_a_message(contract):
+def test_contract_lists_every_message_field(contract):
     listed = rows(section(contract, "Events in"), "attribute", "meaning")
     assert tuple(row[0] for row in listed) == MESSAGE_FIELDS
 
 
-def test_the_contract_s_event_is_one_and_asks_for_its_image(contract):
+def test_event_of_the_contract_requests_its_image(contract):
     posted = json.loads(CODE.findall(section(contract, "Events in"))[0])
     event = envelope.parse(posted["headers"], json.dumps(posted["body"]).encode())
     assert isinstance(event.payload, ObjectFinalized)
@@ -104,7 +104,7 @@ def test_the_contract_s_event_is_one_and_asks_for_its_image(contract):
 
 
 @pytest.mark.parametrize("page", ["readme", "contract"])
-def test_a_page_s_result_is_valid(page, schema, request):
+def test_result_shown_in_a_page_is_valid(page, schema, request):
     results = [
         json.loads(code) for code in CODE.findall(request.getfixturevalue(page)) if "schema_version" in code
     ]
@@ -114,5 +114,5 @@ def test_a_page_s_result_is_valid(page, schema, request):
     assert results[0]["counts"] == {label: labels.count(label) for label in labels}
 
 
-def test_the_schema_is_one(schema):
+def test_result_schema_is_a_valid_schema(schema):
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -1,4 +1,4 @@
-"""ErrorTopic against the Pub/Sub emulator, and against nobody."""
+"""ErrorTopic against the Pub/Sub emulator, and against a port without a server."""
 
 import json
 import time
@@ -13,23 +13,24 @@ from shared.runtime import deadline
 
 @pytest.fixture
 def pubsub(emulators, monkeypatch):
+    """Have clients use the Pub/Sub emulator."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", emulators.pubsub_host)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"status": "400"}, {"image": "gs://b/ü", "error": "x" * 1024}])
-def test_a_message_arrives_as_it_was_given(attributes, cloud, pubsub):
+def test_message_arrives_unchanged(attributes, cloud, pubsub):
     message_id = ErrorTopic(cloud.topic).publish(attributes, b'{"message": "a sentence"}')
     assert message_id
     assert cloud.errors() == [(attributes, {"message": "a sentence"})]
 
 
-def test_a_topic_may_be_named_short(cloud, pubsub):
+def test_topic_may_be_given_by_its_name_alone(cloud, pubsub):
     project, name = cloud.topic.split("/")[1::2]
     ErrorTopic(name, project=project).publish({}, json.dumps({}).encode())
     assert cloud.errors() == [({}, {})]
 
 
-def test_a_topic_that_is_not_there_fails(cloud, pubsub):
+def test_publishing_to_a_missing_topic_fails(cloud, pubsub):
     with pytest.raises(PublishFailed):
         ErrorTopic(f"{cloud.topic}-gone", timeout_s=5).publish({}, b"{}")
 
@@ -38,28 +39,28 @@ def test_a_topic_that_is_not_there_fails(cloud, pubsub):
     ("attributes", "data"),
     [({"image": "x" * 1025}, b"{}"), ({}, b"x" * 11 * 2**20), ({}, b""), ({"": "x"}, b"{}")],
 )
-def test_what_pub_sub_takes_from_nobody_fails_at_once(attributes, data, cloud, pubsub):
+def test_message_that_pub_sub_rejects_fails(attributes, data, cloud, pubsub):
     with pytest.raises(PublishFailed):
         ErrorTopic(cloud.topic, timeout_s=5).publish(attributes, data)
 
 
-def test_nobody_there_fails_within_the_deadline(cloud, monkeypatch):
-    nobody = Port()
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{nobody.number}")
+def test_publishing_fails_within_its_timeout_when_pub_sub_is_dead(cloud, monkeypatch):
+    unused_port = Port()
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{unused_port.number}")
     began = time.monotonic()
     with pytest.raises(PublishFailed) as caught:
         ErrorTopic(cloud.topic, timeout_s=0.5).publish({}, b"{}")
     assert time.monotonic() - began < 4
-    assert str(nobody.number) not in str(caught.value)
-    nobody.release()
+    assert str(unused_port.number) not in str(caught.value)
+    unused_port.release()
 
 
-def test_publishing_ends_with_the_event(cloud, monkeypatch):
-    nobody = Port()
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{nobody.number}")
+def test_publishing_fails_within_the_event_deadline(cloud, monkeypatch):
+    unused_port = Port()
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{unused_port.number}")
     for seconds in (0, 0.3):
         began = time.monotonic()
         with deadline.fail_after(seconds), pytest.raises(PublishFailed):
             ErrorTopic(cloud.topic).publish({}, b"{}")
         assert time.monotonic() - began < 4
-    nobody.release()
+    unused_port.release()

@@ -1,4 +1,4 @@
-"""ObjectStore against the storage emulator, and against a server with the faults that no emulator has."""
+"""ObjectStore against the storage emulator, and against a server with scripted_server."""
 
 import inspect
 import json
@@ -36,7 +36,7 @@ def bucket(cloud):
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\x1f\x8b no gzip", b"x" * 300_000])
-def test_what_is_written_is_read(data, store, bucket):
+def test_written_object_is_read_back(data, store, bucket):
     generation = store.write(bucket, "a b/ü#?%.bin", data, content_type="text/plain", metadata={"k": "v"})
     stored = store.read(bucket, "a b/ü#?%.bin")
     assert (stored.data, stored.generation, stored.crc32c) == (data, generation, crc32c(data))
@@ -46,37 +46,37 @@ def test_what_is_written_is_read(data, store, bucket):
     assert stat.metadata == {"k": "v"}
 
 
-def test_what_is_not_there_is_not_found(store, bucket):
-    for ask in (
+def test_missing_object_is_not_found(store, bucket):
+    for call in (
         lambda: store.stat(bucket, "nothing"),
         lambda: store.read(bucket, "nothing"),
         lambda: store.read("there-is-no-such-bucket", "nothing"),
         lambda: store.changed(bucket, "nothing", generation=1),
     ):
         with pytest.raises(ObjectNotFound):
-            ask()
+            call()
 
 
-def test_a_generation_that_is_gone_is_not_found(store, bucket):
+def test_overwritten_generation_is_not_found(store, bucket):
     old = store.write(bucket, "o", b"old", content_type="text/plain")
     new = store.write(bucket, "o", b"new", content_type="text/plain")
     assert store.read(bucket, "o", generation=new).data == b"new"
-    for ask in (store.stat, store.read):
+    for call in (store.stat, store.read):
         with pytest.raises(ObjectNotFound):
-            ask(bucket, "o", generation=old)
+            call(bucket, "o", generation=old)
 
 
 @pytest.mark.parametrize(
-    ("size", "limit", "read"), [(0, 0, True), (0, 5, True), (5, 5, True), (6, 5, False), (9000, 5, False)]
+    ("size", "limit", "has_data"), [(0, 0, True), (0, 5, True), (5, 5, True), (6, 5, False), (9000, 5, False)]
 )
-def test_more_bytes_than_asked_for_come_without_data(size, limit, read, store, bucket):
+def test_object_larger_than_the_maximum_is_returned_without_data(size, limit, has_data, store, bucket):
     generation = store.write(bucket, "o", b"x" * size, content_type="text/plain")
     stored = store.read(bucket, "o", max_bytes=limit)
-    assert stored.data == (b"x" * size if read else None)
+    assert stored.data == (b"x" * size if has_data else None)
     assert stored.generation == generation
 
 
-def test_changed_says_whether_another_generation_is_live(store, bucket):
+def test_changed_tells_whether_another_generation_is_live(store, bucket):
     old = store.write(bucket, "o", b"old", content_type="text/plain")
     assert not store.changed(bucket, "o", generation=old)
     new = store.write(bucket, "o", b"new", content_type="text/plain")
@@ -84,7 +84,7 @@ def test_changed_says_whether_another_generation_is_live(store, bucket):
     assert not store.changed(bucket, "o", generation=new)
 
 
-def test_a_write_for_a_generation_that_is_gone_changes_nothing(store, bucket):
+def test_write_with_a_failed_precondition_changes_nothing(store, bucket):
     first = store.write(bucket, "o", b"1", content_type="text/plain", if_generation=0)
     with pytest.raises(ObjectChanged):
         store.write(bucket, "o", b"2", content_type="text/plain", if_generation=0)
@@ -95,7 +95,7 @@ def test_a_write_for_a_generation_that_is_gone_changes_nothing(store, bucket):
     assert store.stat(bucket, "o").generation == second
 
 
-def test_of_many_first_writers_one_wins(store, bucket):
+def test_only_one_of_many_concurrent_first_writers_succeeds(store, bucket):
     outcomes = []
 
     def write(number):
@@ -113,14 +113,14 @@ def test_of_many_first_writers_one_wins(store, bucket):
     assert len([each for each in outcomes if each]) == 1
 
 
-def test_a_write_to_a_bucket_that_is_not_there_may_heal(store):
+def test_write_to_a_missing_bucket_is_unavailable(store):
     with pytest.raises(StorageUnavailable):
         store.write("there-is-no-such-bucket", "o", b"", content_type="text/plain")
 
 
 # Faults
 
-VERBS = {
+CALLS = {
     "stat": lambda store: store.stat("b", "o"),
     "changed": lambda store: store.changed("b", "o", generation=17),
     "read": lambda store: store.read("b", "o"),
@@ -128,37 +128,37 @@ VERBS = {
     "write": lambda store: store.write("b", "o", b"data", content_type="text/plain"),
     "write over": lambda store: store.write("b", "o", b"data", content_type="text/plain", if_generation=1),
 }
-READERS = [verb for verb in VERBS if not verb.startswith("write")]
+READING_CALLS = [call for call in CALLS if not call.startswith("write")]
 
 
 @pytest.fixture
 def failing(monkeypatch):
-    """Gives a function: what the server answers -> a store in front of it, each call within `deadline_s`."""
+    """Return a function that makes a store for a server's URL, with a timeout for each call."""
 
-    def store(url, deadline_s=0.4):
+    def store(url, timeout_s=0.4):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        return ObjectStore(project="p", call_timeout_s=deadline_s)
+        return ObjectStore(project="p", call_timeout_s=timeout_s)
 
     return store
 
 
-NEVER_NOT_FOUND = [
+UNAVAILABLE_STATUSES = [
     s for s in (*range(300, 309), *range(400, 430), 431, 451, *range(500, 512)) if s not in {304, 404, 412, 416}
 ]
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_no_status_but_404_and_412_is_anything_but_unavailable(verb, failing):
-    for status in NEVER_NOT_FOUND:
-        with scripted_server.serve_responses(Response(status)) as (url, _), pytest.raises(StorageUnavailable):
-            VERBS[verb](failing(url, 0.05))
+@pytest.mark.parametrize("status", UNAVAILABLE_STATUSES)
+@pytest.mark.parametrize("call", CALLS)
+def test_every_status_except_404_and_412_is_unavailable(call, status, failing):
+    with scripted_server.serve_responses(Response(status)) as (url, _), pytest.raises(StorageUnavailable):
+        CALLS[call](failing(url, 0.05))
 
 
-@pytest.mark.parametrize("verb", READERS)
-def test_404_is_not_found(verb, failing):
+@pytest.mark.parametrize("call", READING_CALLS)
+def test_status_404_is_not_found_without_a_retry(call, failing):
     with scripted_server.serve_responses(Response(404)) as (url, requests), pytest.raises(ObjectNotFound):
-        VERBS[verb](failing(url))
-    assert len(requests) == 1, "asked once: the answer is clear"
+        CALLS[call](failing(url))
+    assert len(requests) == 1, "a 404 was retried"
 
 
 NO_BUCKET = "The specified bucket does not exist."
@@ -167,89 +167,89 @@ NO_BUCKET = "The specified bucket does not exist."
 @pytest.mark.parametrize(
     "body", [NO_BUCKET.encode(), json.dumps({"error": {"code": 404, "message": NO_BUCKET}}).encode()]
 )
-@pytest.mark.parametrize("verb", READERS)
-def test_a_bucket_that_is_not_there_is_no_missing_object(verb, body, failing):
-    said = pytest.raises(StorageUnavailable, match="bucket 'b' not found")
-    with scripted_server.serve_responses(Response(404, body)) as (url, _), said:
-        VERBS[verb](failing(url))
+@pytest.mark.parametrize("call", READING_CALLS)
+def test_missing_bucket_is_unavailable_and_not_a_missing_object(call, body, failing):
+    unavailable = pytest.raises(StorageUnavailable, match="bucket 'b' not found")
+    with scripted_server.serve_responses(Response(404, body)) as (url, _), unavailable:
+        CALLS[call](failing(url))
 
 
 @pytest.mark.parametrize("name", [NO_BUCKET, f": {NO_BUCKET}"])
-@pytest.mark.parametrize("verb", READERS)
-def test_an_object_may_be_called_anything(verb, name, failing):
-    said = f"No such object: b/{name}"
-    for body in (said.encode(), json.dumps({"error": {"code": 404, "message": said}}).encode()):
+@pytest.mark.parametrize("call", READING_CALLS)
+def test_object_named_like_the_missing_bucket_message_is_not_found(call, name, failing):
+    message = f"No such object: b/{name}"
+    for body in (message.encode(), json.dumps({"error": {"code": 404, "message": message}}).encode()):
         with scripted_server.serve_responses(Response(404, body)) as (url, _), pytest.raises(ObjectNotFound):
-            VERBS[verb](failing(url))
+            CALLS[call](failing(url))
 
 
-def test_412_is_changed(failing):
+def test_status_412_is_object_changed(failing):
     with scripted_server.serve_responses(Response(412)) as (url, _), pytest.raises(ObjectChanged):
-        VERBS["write over"](failing(url))
+        CALLS["write over"](failing(url))
 
 
 @pytest.mark.parametrize(
-    ("verb", "status"),
+    ("call", "status"),
     [("stat", 304), ("read", 304), ("write", 304), ("stat", 416), ("changed", 416), ("write", 416)],
 )
-def test_an_answer_that_nobody_asked_for_is_unavailable_too(verb, status, failing):
+def test_unexpected_status_304_or_416_is_unavailable(call, status, failing):
     with scripted_server.serve_responses(Response(status)) as (url, _), pytest.raises(StorageUnavailable):
-        VERBS[verb](failing(url))
+        CALLS[call](failing(url))
 
 
 @pytest.mark.parametrize("fault", [scripted_server.RESET, scripted_server.SILENCE])
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_connection_that_breaks_or_stays_silent_ends_within_the_deadline(verb, fault, failing):
+@pytest.mark.parametrize("call", CALLS)
+def test_broken_or_silent_connection_ends_within_the_timeout(call, fault, failing):
     with scripted_server.serve_responses(fault) as (url, _):
         store = failing(url)
         began = time.monotonic()
         with pytest.raises(StorageUnavailable):
-            VERBS[verb](store)
+            CALLS[call](store)
         assert time.monotonic() - began < 4
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_dead_server_is_unavailable_within_the_deadline(verb, failing):
+@pytest.mark.parametrize("call", CALLS)
+def test_dead_server_is_unavailable_within_the_timeout(call, failing):
     with scripted_server.serve_responses(Response()) as (url, _):
         pass
     began = time.monotonic()
     with pytest.raises(StorageUnavailable):
-        VERBS[verb](failing(url))
+        CALLS[call](failing(url))
     assert time.monotonic() - began < 4
 
 
-# The event's own time
+# The event deadline
 
 
 @pytest.mark.parametrize(
     "fault", [scripted_server.RESET, scripted_server.SILENCE, Response(503)], ids=["reset", "silence", "503"]
 )
-@pytest.mark.parametrize("verb", ["stat", "read", "write"])
-def test_no_call_outlives_its_event(verb, fault, failing):
+@pytest.mark.parametrize("call", ["stat", "read", "write"])
+def test_no_call_outlasts_the_event_deadline(call, fault, failing):
     with scripted_server.serve_responses(fault) as (url, _):
-        store = failing(url, deadline_s=60)
+        store = failing(url, timeout_s=60)
         began = time.monotonic()
         with deadline.fail_after(0.2), pytest.raises(StorageUnavailable):
-            VERBS[verb](store)
+            CALLS[call](store)
         assert time.monotonic() - began < 4
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_when_the_event_s_time_is_over_nothing_is_asked(verb, failing):
+@pytest.mark.parametrize("call", CALLS)
+def test_no_request_is_sent_after_the_event_deadline(call, failing):
     with scripted_server.serve_responses(Response()) as (url, requests):
         with deadline.fail_after(0), pytest.raises(DeadlineExceeded):
-            VERBS[verb](failing(url))
+            CALLS[call](failing(url))
         assert requests == []
 
 
-def test_a_body_that_comes_too_slowly_is_not_waited_for(failing):
-    """Each byte comes in time, and the last would come after 20 s."""
+def test_slow_download_ends_at_the_event_deadline(failing):
+    # Each byte arrives within the read timeout, and the last would arrive after 20 s.
     slow = media(b"x" * 10_000_000)
     slow.pause_s = 0.02
     with scripted_server.serve_responses(slow) as (url, _):
         began = time.monotonic()
         with deadline.fail_after(0.3), pytest.raises(DeadlineExceeded):
-            failing(url, deadline_s=60).read("b", "o")
+            failing(url, timeout_s=60).read("b", "o")
         assert time.monotonic() - began < 4
 
 
@@ -265,21 +265,21 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("what", BODIES)
-@pytest.mark.parametrize("verb", VERBS)
-def test_an_answer_that_is_not_storage_s_is_unavailable(verb, what, failing):
+@pytest.mark.parametrize("case", BODIES)
+@pytest.mark.parametrize("call", CALLS)
+def test_malformed_response_is_unavailable(call, case, failing):
     with (
-        scripted_server.serve_responses(Response(body=BODIES[what])) as (url, _),
+        scripted_server.serve_responses(Response(body=BODIES[case])) as (url, _),
         pytest.raises(StorageUnavailable),
     ):
-        VERBS[verb](failing(url))
+        CALLS[call](failing(url))
 
 
-@pytest.mark.parametrize("verb", ["stat", "changed", "read"])
-def test_a_body_that_ends_in_the_middle_is_unavailable(verb, failing):
+@pytest.mark.parametrize("call", ["stat", "changed", "read"])
+def test_truncated_response_is_unavailable(call, failing):
     answer = Response(body=b'{"generation": "1",', content_length=1000)
     with scripted_server.serve_responses(answer) as (url, _), pytest.raises(StorageUnavailable):
-        VERBS[verb](failing(url))
+        CALLS[call](failing(url))
 
 
 def media(data, *, crc=None):
@@ -287,14 +287,14 @@ def media(data, *, crc=None):
     return Response(body=data, headers={"content-type": "image/jpeg"} | headers)
 
 
-def test_bytes_that_arrive_are_those_that_were_stored(failing):
+def test_read_takes_generation_and_checksum_from_one_response(failing):
     with scripted_server.serve_responses(media(b"good")) as (url, requests):
         stored = failing(url).read("b", "o")
     assert (stored.data, stored.generation) == (b"good", 17)
-    assert len(requests) == 1, "generation and checksum come with the bytes"
+    assert len(requests) == 1, "more than one request was sent"
 
 
-def test_bytes_damaged_on_the_way_are_unavailable(failing):
+def test_damaged_download_is_unavailable(failing):
     damaged = media(b"bad", crc=crc32c(b"good"))
     with scripted_server.serve_responses(damaged) as (url, _), pytest.raises(StorageUnavailable, match="damaged"):
         failing(url).read("b", "o")
@@ -305,23 +305,23 @@ def test_bytes_damaged_on_the_way_are_unavailable(failing):
     [*map(Response, (408, 429, 500, 502, 503, 504)), scripted_server.RESET],
     ids=lambda f: getattr(f, "status", f),
 )
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_passing_fault_is_retried_within_the_call(verb, fault, failing, monkeypatch):
+@pytest.mark.parametrize("call", CALLS)
+def test_transient_fault_is_retried_within_the_call(call, fault, failing, monkeypatch):
     monkeypatch.setattr(object_store, "DEFAULT_RETRY", DEFAULT_RETRY.with_delay(initial=0.01))  # a second, else
-    good = media(b"") if verb.startswith("read") else scripted_server.object_metadata()
+    good = media(b"") if call.startswith("read") else scripted_server.object_metadata()
     with scripted_server.serve_responses(fault, good) as (url, requests):
-        VERBS[verb](failing(url, 10))
+        CALLS[call](failing(url, 10))
     assert len(requests) == 2
 
 
-def test_the_sentence_names_the_object_and_not_the_server(failing):
+def test_error_message_names_the_object_and_not_the_server(failing):
     answer = Response(403, b'{"error": {"message": "secret"}}')
     with scripted_server.serve_responses(answer) as (url, _), pytest.raises(StorageUnavailable) as caught:
         failing(url).stat("b", "o")
     assert str(caught.value) == "Cloud Storage request failed for gs://b/o"
 
 
-def test_without_credentials_and_without_a_project_storage_is_unavailable(monkeypatch, tmp_path):
+def test_storage_without_credentials_and_project_is_unavailable(monkeypatch, tmp_path):
     for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing.json"))
@@ -329,14 +329,14 @@ def test_without_credentials_and_without_a_project_storage_is_unavailable(monkey
         ObjectStore(call_timeout_s=0.4).stat("b", "o")
 
 
-# No hole in the map from Google's errors to ours
+# Every error of the client libraries is translated
 
 UNREACHABLE = {
-    "AsyncRestUnsupportedParameterError",  # of asynchronous clients
-    "InvalidPathError",  # of downloads of many files to a folder
-    "ProxySchemeUnsupported",  # of a proxy that the environment has to name
+    "AsyncRestUnsupportedParameterError",  # raised by asynchronous clients
+    "InvalidPathError",  # raised by downloads of many files to a folder
+    "ProxySchemeUnsupported",  # raised for a proxy that the environment names
 }
-FOREIGN = sorted(
+CLIENT_ERRORS = sorted(
     {
         error
         for module in (
@@ -354,21 +354,21 @@ FOREIGN = sorted(
     },
     key=lambda error: (error.__module__, error.__name__),
 )
-OUR_WORDS = {"NotFound": ObjectNotFound, "PreconditionFailed": ObjectChanged}
+TRANSLATIONS = {"NotFound": ObjectNotFound, "PreconditionFailed": ObjectChanged}
 
 
-def test_there_are_errors_to_translate():
-    assert len(FOREIGN) > 80
+def test_translation_covers_the_errors_of_all_client_libraries():
+    assert len(CLIENT_ERRORS) > 80
 
 
-@pytest.mark.parametrize("foreign", FOREIGN, ids=lambda error: f"{error.__module__}.{error.__name__}")
-def test_every_error_of_the_client_s_becomes_one_of_ours(foreign):
-    error = foreign.__new__(foreign)
+@pytest.mark.parametrize("client_error", CLIENT_ERRORS, ids=lambda error: f"{error.__module__}.{error.__name__}")
+def test_every_client_error_is_translated(client_error):
+    error = client_error.__new__(client_error)
     error.args = ("secret",)
-    google_s = foreign.__module__ == "google.api_core.exceptions"
-    ours = OUR_WORDS.get(foreign.__name__, StorageUnavailable) if google_s else StorageUnavailable
-    with pytest.raises(ours) as caught, object_store.translate_errors("b", "o"):
+    is_api_error = client_error.__module__ == "google.api_core.exceptions"
+    expected = TRANSLATIONS.get(client_error.__name__, StorageUnavailable) if is_api_error else StorageUnavailable
+    with pytest.raises(expected) as caught, object_store.translate_errors("b", "o"):
         raise error
-    assert type(caught.value) is ours
+    assert type(caught.value) is expected
     assert caught.value.__cause__ is error
     assert "secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The store that a tenant's event is handed: whatever is asked of it, only that tenant's objects are touched."""
+"""TenantStore: whatever name it is given, only the tenant's own objects are accessed."""
 
 import json
 
@@ -27,28 +27,28 @@ CONFIG = Config(
 A, B = "tenant-001", "tenant-002"
 
 
-class Watched(MemoryStore):
-    """Keeps what was asked: verb, bucket and name of each call."""
+class RecordingStore(MemoryStore):
+    """Records method, bucket and name of each call."""
 
     def __init__(self):
         super().__init__()
-        self.asked = []
+        self.accesses = []
 
     def _find(self, verb, bucket, name, generation):
-        self.asked.append((verb, bucket, name))
+        self.accesses.append((verb, bucket, name))
         return super()._find(verb, bucket, name, generation)
 
     def write(self, bucket, name, data, **others):
-        self.asked.append(("write", bucket, name))
+        self.accesses.append(("write", bucket, name))
         return super().write(bucket, name, data, **others)
 
 
 @pytest.fixture
 def store():
-    return Watched()
+    return RecordingStore()
 
 
-def verbs(bound):
+def methods(bound):
     return {
         "stat": bound.stat,
         "changed": lambda name: bound.changed(name, generation=1),
@@ -100,35 +100,35 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_a_name_that_is_not_the_tenant_s_is_not_asked_for(name, store):
-    for verb in verbs(TenantStores(store, **BUCKETS).of(A)).values():
+def test_name_outside_the_tenant_is_denied_without_a_call(name, store):
+    for method in methods(TenantStores(store, **BUCKETS).of(A)).values():
         with pytest.raises(OutsideTenant):
-            verb(name)
-    assert store.asked == []
+            method(name)
+    assert store.accesses == []
 
 
 @pytest.mark.parametrize("kind", ["models", "uploads"])
-def test_models_and_uploads_are_read_and_never_written(kind, store):
+def test_models_and_uploads_cannot_be_written(kind, store):
     bound = TenantStores(store, **BUCKETS).of(A)
     with pytest.raises(OutsideTenant):
         bound.write(f"{kind}/{A}/detect.onnx", b"", content_type="text/plain")
     store.put(f"{kind}/{A}/detect.onnx", b"mine")
     assert bound.read(f"{kind}/{A}/detect.onnx").data == b"mine"
-    assert store.asked == [("read", BUCKETS[kind], f"{kind}/{A}/detect.onnx")]
+    assert store.accesses == [("read", BUCKETS[kind], f"{kind}/{A}/detect.onnx")]
 
 
-def test_the_name_alone_says_which_bucket(store):
+def test_first_part_of_the_name_determines_the_bucket(store):
     bound = TenantStores(store, **BUCKETS).of(A)
     for kind, bucket in BUCKETS.items():
-        store.asked.clear()
+        store.accesses.clear()
         store.put(f"{kind}/{A}/x", b"")
         bound.stat(f"{kind}/{A}/x")
-        assert store.asked == [("stat", bucket, f"{kind}/{A}/x")]
+        assert store.accesses == [("stat", bucket, f"{kind}/{A}/x")]
     bound.write(f"results/{A}/x", b"", content_type="text/plain")
-    assert store.asked[-1] == ("write", "the-results", f"results/{A}/x")
+    assert store.accesses[-1] == ("write", "the-results", f"results/{A}/x")
 
 
-def test_a_bucket_that_was_not_given_cannot_be_reached(store):
+def test_kind_without_a_bucket_is_denied(store):
     bound = TenantStores(store, models="the-models").of(A)
     for kind in ("uploads", "results"):
         with pytest.raises(OutsideTenant):
@@ -136,7 +136,7 @@ def test_a_bucket_that_was_not_given_cannot_be_reached(store):
 
 
 @pytest.mark.parametrize("tenant_id", ["", "..", "a/b", "A", "a\n", "tenant-001/", "*", "\uff41", "a" * 64])
-def test_what_is_no_tenant_has_no_store(tenant_id, store):
+def test_invalid_tenant_id_gets_no_store(tenant_id, store):
     with pytest.raises(OutsideTenant):
         TenantStores(store, **BUCKETS).of(tenant_id)
 
@@ -147,22 +147,22 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=6).map("/".join) | st.text(max_size=20), st.sampled_from([A, B]))
-def test_whatever_the_name_the_store_is_asked_for_the_tenant_s_own(name, tenant_id):
-    for verb, ask in verbs(TenantStores(store := Watched(), **BUCKETS).of(tenant_id)).items():
-        store.asked.clear()
+def test_any_name_is_denied_or_in_the_tenant_s_prefixes(name, tenant_id):
+    for verb, method in methods(TenantStores(store := RecordingStore(), **BUCKETS).of(tenant_id)).items():
+        store.accesses.clear()
         try:
-            ask(name)
+            method(name)
         except ObjectNotFound:
             pass
         except OutsideTenant:
-            assert store.asked == []
+            assert store.accesses == []
             continue
-        assert store.asked == [(verb, BUCKETS[name.split("/")[0]], name)]
-        assert_own(store.asked, tenant_id)
+        assert store.accesses == [(verb, BUCKETS[name.split("/")[0]], name)]
+        assert_own(store.accesses, tenant_id)
 
 
-def assert_own(asked, tenant_id):
-    for verb, bucket, name in asked:
+def assert_own(accesses, tenant_id):
+    for verb, bucket, name in accesses:
         kind, owner, *path = name.split("/")
         assert (bucket, owner) == (BUCKETS[kind], tenant_id)
         assert path
@@ -171,25 +171,25 @@ def assert_own(asked, tenant_id):
         assert verb != "write" or kind == "results"
 
 
-# Who holds what
+# Capabilities
 
 
-def test_nobody_holds_a_whole_store_but_who_binds_it_to_tenants(store):
+def test_runner_definitions_and_cache_hold_no_whole_store(store):
     ModelCache.configure(store, bucket="the-models")
     try:
-        for holder in (
+        for attributes in (
             vars(PipelineRunner(store, CONFIG)),
             vars(PipelineRunner(store, CONFIG)._pipelines),
             vars(ModelCache),
         ):
-            held = list(holder.values())
-            assert store not in held
-            assert [each for each in held if isinstance(each, TenantStores)]
+            values = list(attributes.values())
+            assert store not in values
+            assert [each for each in values if isinstance(each, TenantStores)]
     finally:
         ModelCache.configure(MemoryStore(), bucket="b")
 
 
-def test_who_was_handed_a_tenant_s_store_finds_no_verb_that_takes_a_bucket(store):
+def test_tenant_store_has_no_method_that_takes_a_bucket(store):
     public = {name for name in dir(TenantStore(store, A, BUCKETS)) if not name.startswith("_")}
     assert public == {"stat", "changed", "read", "write"}
 
@@ -204,7 +204,7 @@ def test_who_was_handed_a_tenant_s_store_finds_no_verb_that_takes_a_bucket(store
         ("../" + A, f"uploads/../{A}/a.png"),
     ],
 )
-def test_a_request_that_nobody_checked_is_a_bug_and_reaches_nothing_of_others(tenant_id, image, store):
+def test_unchecked_request_for_another_tenant_is_denied(tenant_id, image, store):
     for name in (f"models/{A}/detect.onnx", f"models/{B}/detect.onnx"):
         store.put(name, models.detect())
     for name in (f"uploads/{A}/a.png", f"uploads/{B}/a.png", f"results/{B}/a.png/annotated.jpg"):
@@ -216,10 +216,10 @@ def test_a_request_that_nobody_checked_is_a_bug_and_reaches_nothing_of_others(te
             PipelineRunner(store, CONFIG).run(request)
     finally:
         ModelCache.clear_cache()
-    assert_own(store.asked, A)
+    assert_own(store.accesses, A)
 
 
-# Whatever a message says
+# Any message
 
 IMAGES = st.sampled_from(
     [
@@ -300,7 +300,7 @@ FIELDS = st.fixed_dictionaries(
 
 
 def enveloped(fields, form):
-    """The same message in one of the ways it may come."""
+    """Return headers and body of a message, in one of its forms."""
     texts = {name: value for name, value in fields.items() if isinstance(value, str)}
     if form == "attributes":
         return {}, {"message": {"attributes": texts, "messageId": "1"}}
@@ -315,9 +315,9 @@ def enveloped(fields, form):
 
 @settings(max_examples=150)
 @given(FIELDS, st.sampled_from(["attributes", "body", "both", "upload"]))
-def test_whatever_a_message_says_no_call_leaves_its_tenant(whole, fields, form):
-    store, pipeline = whole
-    store.asked.clear()
+def test_no_storage_call_of_any_message_leaves_its_tenant(two_tenants, fields, form):
+    store, pipeline = two_tenants
+    store.accesses.clear()
     headers, body = enveloped(fields, form)
     try:
         request = events.parse(envelope.parse(headers, json.dumps(body).encode()), CONFIG)
@@ -329,14 +329,14 @@ def test_whatever_a_message_says_no_call_leaves_its_tenant(whole, fields, form):
     except TenantVisionError:
         pass
     finally:
-        assert_own(store.asked, request.tenant_id)
+        assert_own(store.accesses, request.tenant_id)
     assert request.tenant_id == (A if form == "both" else str(fields["tenant_id"]).split("/")[0])
 
 
 @pytest.fixture(scope="module")
-def whole():
-    """Two tenants with all they may have, and one with nothing."""
-    store = Watched()
+def two_tenants():
+    """Return a store with models, pipelines and images of two tenants, and a runner on it."""
+    store = RecordingStore()
     for tenant_id in (A, B):
         store.put(f"models/{tenant_id}/detect.onnx", models.detect())
         store.put(f"models/{tenant_id}/pipelines.json", b'{"mine": {"steps": [{"step": "detect"}]}}')

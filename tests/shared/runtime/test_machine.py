@@ -1,4 +1,4 @@
-"""What this process may use: the container's share."""
+"""CPUs and memory that this process may use."""
 
 import os
 
@@ -7,13 +7,13 @@ import pytest
 from shared.runtime import machine
 
 
-def test_a_session_takes_the_cpus_of_this_process():
+def test_available_cpus_are_those_of_this_process():
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     assert 1 <= machine.available_cpus() <= len(allowed)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux pins a process to CPUs")
-def test_a_process_pinned_to_one_cpu_has_one():
+def test_process_pinned_to_one_cpu_has_one_available():
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
@@ -22,6 +22,6 @@ def test_a_process_pinned_to_one_cpu_has_one():
         os.sched_setaffinity(0, before)
 
 
-def test_memory_is_no_more_than_the_machine_has():
+def test_available_memory_is_at_most_that_of_the_machine():
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 2**26 < machine.available_memory() <= total
