@@ -156,7 +156,7 @@ REJECTED = {
         "model_not_found",
         "Model 'detect' not found for tenant 'tenant-003'",
     ),
-    "an unknown pipeline": ({"pipeline": "astrology"}, 400, "invalid_pipeline", "no pipeline 'astrology'"),
+    "an unknown pipeline": ({"pipeline": "astrology"}, 400, "invalid_pipeline", "unknown pipeline 'astrology'"),
     "a pipeline that is no name": ({"pipeline": "../detect"}, 400, "invalid_pipeline", "must be a name"),
     "a tenant that is no name": ({"tenant_id": "../tenant-001"}, 400, "invalid_event", "tenant_id"),
     "another's image": ({"image": "uploads/tenant-002/a.jpg"}, 403, "tenant_mismatch", "tenant-001"),
