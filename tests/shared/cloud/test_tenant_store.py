@@ -34,9 +34,9 @@ class RecordingStore(MemoryStore):
         super().__init__()
         self.accesses = []
 
-    def _find(self, verb, bucket, name, generation):
+    def _get(self, verb, bucket, name, generation):
         self.accesses.append((verb, bucket, name))
-        return super()._find(verb, bucket, name, generation)
+        return super()._get(verb, bucket, name, generation)
 
     def write(self, bucket, name, data, **others):
         self.accesses.append(("write", bucket, name))
