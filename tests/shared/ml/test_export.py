@@ -1,4 +1,6 @@
-"""What a file says of itself, as tables: metadata and shapes to an Export, or to a sentence."""
+"""read_export: tables from metadata and shapes to an Export, or to the message of a rejection."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -7,12 +9,12 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidModel
 from shared.ml.export import Export, read_export
-from shared.ml.output_layout import Layout, TensorInfo
+from shared.ml.output_layout import Layout, ModelType, TensorInfo
 
 STATIC = TensorInfo("images", "tensor(float)", (1, 3, 480, 640))
 DYNAMIC = TensorInfo("images", "tensor(float)", (None, 3, None, None))
 RAW = TensorInfo("output0", "tensor(float)", (1, 6, 8400))
-SAID = {
+METADATA = {
     "task": "detect",
     "names": "{0: 'plant', 1: 'tray'}",
     "imgsz": "[480, 640]",
@@ -21,15 +23,26 @@ SAID = {
 }
 
 
-def read(metadata=None, image=STATIC, output=RAW, *, model_type="detect"):
-    return read_export(model_type, SAID if metadata is None else metadata, [image], [output])
+def read(
+    metadata: Mapping[str, str] = METADATA,
+    image: TensorInfo = STATIC,
+    output: TensorInfo = RAW,
+    *,
+    model_type: ModelType = "detect",
+) -> Export:
+    return read_export(model_type, metadata, [image], [output])
 
 
-def said(**changes):
-    return {name: value for name, value in (SAID | changes).items() if value is not None}
+def changed(**changes: str | None) -> dict[str, str]:
+    """Return the metadata with other values, and without those that are None."""
+    return {name: value for name, value in (METADATA | changes).items() if value is not None}
 
 
-def test_a_static_export():
+def tensor(*shape: int | None, dtype: str = "float") -> TensorInfo:
+    return TensorInfo("tensor", f"tensor({dtype})", shape)
+
+
+def test_static_export_is_read_completely() -> None:
     assert read() == Export(
         layout=Layout(kind="raw", labels=("plant", "tray")),
         input_name="images",
@@ -41,7 +54,7 @@ def test_a_static_export():
     )
 
 
-def test_a_file_without_metadata_is_known_by_its_shapes():
+def test_export_without_metadata_is_read_from_its_shapes() -> None:
     export = read({})
     assert (export.labels, export.canvas_hw, export.stride) == (("class0", "class1"), (480, 640), 32)
 
@@ -49,28 +62,35 @@ def test_a_file_without_metadata_is_known_by_its_shapes():
 @pytest.mark.parametrize(
     ("shape", "imgsz", "canvas_hw", "dynamic", "batch"),
     [
-        ((1, 3, 480, 640), "[640, 640]", (480, 640), False, 1),  # the tensor, not the metadata
-        ((4, 3, 480, 640), None, (480, 640), False, 4),
-        ((None, 3, 480, 640), None, (480, 640), False, None),
-        ((None, 3, None, None), "[480, 640]", (480, 640), True, None),
-        ((None, 3, None, None), "320", (320, 320), True, None),
-        ((None, 3, None, None), "(320, 352)", (320, 352), True, None),
-        ((None, 3, None, None), None, (640, 640), True, None),
-        ((1, None, None, None), None, (640, 640), True, 1),
+        pytest.param((1, 3, 480, 640), "[640, 640]", (480, 640), False, 1, id="static size overrides imgsz"),
+        pytest.param((4, 3, 480, 640), None, (480, 640), False, 4, id="batch of 4"),
+        pytest.param((None, 3, 480, 640), None, (480, 640), False, None, id="dynamic batch"),
+        pytest.param((None, 3, None, None), "[480, 640]", (480, 640), True, None, id="imgsz list"),
+        pytest.param((None, 3, None, None), "320", (320, 320), True, None, id="imgsz number"),
+        pytest.param((None, 3, None, None), "(320, 352)", (320, 352), True, None, id="imgsz tuple"),
+        pytest.param((None, 3, None, None), None, (640, 640), True, None, id="no imgsz"),
+        pytest.param((1, None, None, None), None, (640, 640), True, 1, id="dynamic channels"),
     ],
 )
-def test_the_canvas_and_the_batch(shape, imgsz, canvas_hw, dynamic, batch):
-    export = read(said(imgsz=imgsz), TensorInfo("images", "tensor(float)", shape))
+def test_canvas_and_batch_come_from_the_input_or_imgsz(
+    shape: tuple[int | None, ...],
+    imgsz: str | None,
+    canvas_hw: tuple[int, int],
+    *,
+    dynamic: bool,
+    batch: int | None,
+) -> None:
+    export = read(changed(imgsz=imgsz), tensor(*shape))
     assert (export.canvas_hw, export.dynamic, export.batch) == (canvas_hw, dynamic, batch)
 
 
-def test_half_precision():
-    assert read(image=TensorInfo("images", "tensor(float16)", (1, 3, 64, 64))).dtype == "float16"
+def test_float16_input_is_float16() -> None:
+    assert read(image=tensor(1, 3, 64, 64, dtype="float16")).dtype == "float16"
 
 
 @pytest.mark.parametrize(("text", "stride"), [(None, 32), ("", 32), ("32", 32), ("64", 64), ("8", 32)])
-def test_the_stride_is_at_least_32(text, stride):
-    assert read(said(stride=text)).stride == stride
+def test_stride_is_at_least_32(text: str | None, stride: int) -> None:
+    assert read(changed(stride=text)).stride == stride
 
 
 @pytest.mark.parametrize(
@@ -85,106 +105,115 @@ def test_the_stride_is_at_least_32(text, stride):
         ("{0: 1, 1: None}", ("1", "None")),
     ],
 )
-def test_labels_come_in_the_order_of_their_ids(names, labels):
-    assert read(said(names=names)).labels == labels
+def test_labels_are_in_the_order_of_their_class_ids(names: str, labels: tuple[str, ...]) -> None:
+    assert read(changed(names=names)).labels == labels
 
 
 @pytest.mark.parametrize(
     "shape", [(None, None, None), (None, 6, None), (1, None, 8400), (None, 6, 8400), (1, 6, 9)]
 )
-def test_an_output_may_leave_open_what_the_names_say(shape):
-    assert read(output=TensorInfo("output0", "tensor(float)", shape)).labels == ("plant", "tray")
+def test_output_may_have_a_dynamic_class_dimension_if_names_are_known(shape: tuple[int | None, ...]) -> None:
+    assert read(output=tensor(*shape)).labels == ("plant", "tray")
 
 
-REFUSED = {
-    "another task": (said(task="segment"), STATIC, RAW, "for the task 'segment'"),
-    "a long task": (said(task="x" * 500), STATIC, RAW, "for the task 'xxx"),
-    "integers, as YOLOX is fed": (
-        SAID,
-        TensorInfo("i", "tensor(uint8)", (1, 3, 64, 64)),
+REJECTED: dict[str, tuple[dict[str, str], TensorInfo, TensorInfo, str]] = {
+    "another task": (changed(task="segment"), STATIC, RAW, "for the task 'segment'"),
+    "a task of 500 characters": (changed(task="x" * 500), STATIC, RAW, "for the task 'xxx"),
+    "uint8 input, as of YOLOX": (
+        METADATA,
+        tensor(1, 3, 64, 64, dtype="uint8"),
         RAW,
         "expected float32 or float16",
     ),
-    "channels last": (SAID, TensorInfo("i", "tensor(float)", (1, 64, 64, 3)), RAW, "channels last"),
-    "one box a grid cell, as YOLOX has": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 6300, 85)), "YOLOX"),
-    "the boxes of DETR": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 300, 84)), "DETR"),
+    "channels last": (METADATA, tensor(1, 64, 64, 3), RAW, "channels last"),
+    "YOLOX: one box per grid cell": ({}, STATIC, tensor(1, 6300, 85), "YOLOX"),
+    "DETR": ({}, STATIC, tensor(1, 300, 84), "DETR"),
     "moved axes": (
-        said(names="['a', 'b', 'c']"),
+        changed(names="['a', 'b', 'c']"),
         STATIC,
-        TensorInfo("o", "tensor(float)", (1, 6300, 7)),
+        tensor(1, 6300, 7),
         "without moving its axes",
     ),
-    "moved axes, and no metadata": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 6300, 7)), "moved axes"),
-    "an image of two dimensions": (SAID, TensorInfo("i", "tensor(float)", (64, 64)), RAW, "input"),
-    "an image of no dimensions": (SAID, TensorInfo("i", "tensor(float)", ()), RAW, "input"),
-    "integers": (SAID, TensorInfo("i", "tensor(uint8)", (1, 3, 64, 64)), RAW, "input"),
-    "grey": (SAID, TensorInfo("i", "tensor(float)", (1, 1, 64, 64)), RAW, "1 channels"),
-    "four channels": (SAID, TensorInfo("i", "tensor(float)", (1, 4, 64, 64)), RAW, "4 channels"),
-    "an output of two dimensions": (SAID, STATIC, TensorInfo("o", "tensor(float)", (1, 6)), "one output"),
-    "an output of texts": (SAID, STATIC, TensorInfo("o", "tensor(string)", (1, 6, 8400)), "output"),
-    "an output of integers": (SAID, STATIC, TensorInfo("o", "tensor(int64)", (1, 6, 8400)), "output"),
-    "more labels than scores": (said(names="['a', 'b', 'c']"), STATIC, RAW, "names 3 classes"),
-    "fewer labels than scores": (said(names="['a']"), STATIC, RAW, "names 1 classes"),
-    "end to end by its word, not by its shape": (
-        said(end2end="True"),
+    "moved axes without metadata": ({}, STATIC, tensor(1, 6300, 7), "moved axes"),
+    "input of two dimensions": (METADATA, tensor(64, 64), RAW, "input"),
+    "input without dimensions": (METADATA, tensor(), RAW, "input"),
+    "uint8 input": (METADATA, tensor(1, 3, 64, 64, dtype="uint8"), RAW, "input"),
+    "one channel": (METADATA, tensor(1, 1, 64, 64), RAW, "1 channels"),
+    "four channels": (METADATA, tensor(1, 4, 64, 64), RAW, "4 channels"),
+    "output of two dimensions": (METADATA, STATIC, tensor(1, 6), "one output"),
+    "output of strings": (METADATA, STATIC, tensor(1, 6, 8400, dtype="string"), "output"),
+    "int64 output": (METADATA, STATIC, tensor(1, 6, 8400, dtype="int64"), "output"),
+    "more labels than scores": (changed(names="['a', 'b', 'c']"), STATIC, RAW, "names 3 classes"),
+    "fewer labels than scores": (changed(names="['a']"), STATIC, RAW, "names 1 classes"),
+    "end2end in the metadata only": (
+        changed(end2end="True"),
         STATIC,
         RAW,
         "says that the model is end to end",
     ),
-    "end to end by its arguments, not by its shape": (
-        said(args="{'nms': True}"),
+    "nms in the metadata only": (
+        changed(args="{'nms': True}"),
         STATIC,
         RAW,
         "says that the model is end to end",
     ),
-    "boxes before classes": (SAID, STATIC, TensorInfo("o", "tensor(float)", (1, 8400, 7)), "classes"),
-    "no classes": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 4, 8400)), "is not"),
-    "no classes of v5": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 18900, 5)), "is not"),
-    "as many boxes as rows": ({}, STATIC, TensorInfo("o", "tensor(float)", (1, 84, 84)), "transpose"),
-    "one class of v5 or end to end": ({}, DYNAMIC, TensorInfo("o", "tensor(float)", (1, 300, 6)), "YOLOv5"),
-    "nothing known of the classes": (
+    "axes of boxes and classes swapped": (METADATA, STATIC, tensor(1, 8400, 7), "classes"),
+    "no classes": ({}, STATIC, tensor(1, 4, 8400), "is not"),
+    "no classes, v5": ({}, STATIC, tensor(1, 18900, 5), "is not"),
+    "as many boxes as rows": ({}, STATIC, tensor(1, 84, 84), "transpose"),
+    "v5 with one class, or end to end": ({}, DYNAMIC, tensor(1, 300, 6), "YOLOv5"),
+    "unknown number of classes": (
         {},
         STATIC,
-        TensorInfo("o", "tensor(float)", (None, None, None)),
+        tensor(None, None, None),
         "number of classes is unknown",
     ),
-    "no names": (said(names="{}"), STATIC, RAW, "names"),
-    "names from one": (said(names="{1: 'a', 2: 'b'}"), STATIC, RAW, "names"),
-    "names with a hole": (said(names="{0: 'a', 2: 'b'}"), STATIC, RAW, "names"),
-    "a name": (said(names="'plant'"), STATIC, RAW, "names"),
-    "names of two lines": (said(names="['a\\nb', 'c']"), STATIC, RAW, "names"),
-    "names that no file can hold": (said(names="['\\ud800', 'c']"), STATIC, RAW, "names"),
-    "names that are code": (said(names="__import__('os').getcwd()"), STATIC, RAW, "names"),
-    "names that are broken": (said(names="{0: 'plant'"), STATIC, RAW, "names"),
-    "names that are deep": (said(names="[" * 5000), STATIC, RAW, "names"),
-    "arguments that are broken": (said(args="{"), STATIC, RAW, "args"),
-    "a size that is none": (said(imgsz="'big'"), DYNAMIC, RAW, "imgsz"),
-    "a size of one side": (said(imgsz="[640]"), DYNAMIC, RAW, "imgsz"),
-    "a size of three sides": (said(imgsz="[640, 640, 3]"), DYNAMIC, RAW, "imgsz"),
-    "a size of nothing": (said(imgsz="[0, 640]"), DYNAMIC, RAW, "imgsz"),
-    "a size below nothing": (said(imgsz="-640"), DYNAMIC, RAW, "imgsz"),
-    "a size that no memory holds": (said(imgsz="[1000000, 1000000]"), DYNAMIC, RAW, "imgsz"),
-    "a size of texts": (said(imgsz="['640', 'x']"), DYNAMIC, RAW, "imgsz"),
-    "a stride that is none": (said(stride="'wide'"), DYNAMIC, RAW, "stride"),
-    "strides": (said(stride="[8, 16, 32]"), DYNAMIC, RAW, "stride"),
+    "empty names": (changed(names="{}"), STATIC, RAW, "names"),
+    "names from one": (changed(names="{1: 'a', 2: 'b'}"), STATIC, RAW, "names"),
+    "names with a gap": (changed(names="{0: 'a', 2: 'b'}"), STATIC, RAW, "names"),
+    "names is a string": (changed(names="'plant'"), STATIC, RAW, "names"),
+    "name with a line break": (changed(names="['a\\nb', 'c']"), STATIC, RAW, "names"),
+    "name with a surrogate": (changed(names="['\\ud800', 'c']"), STATIC, RAW, "names"),
+    "names with a function call": (changed(names="__import__('os').getcwd()"), STATIC, RAW, "names"),
+    "names is no literal": (changed(names="{0: 'plant'"), STATIC, RAW, "names"),
+    "names nested 5000 deep": (changed(names="[" * 5000), STATIC, RAW, "names"),
+    "args is no literal": (changed(args="{"), STATIC, RAW, "args"),
+    "imgsz is a word": (changed(imgsz="'big'"), DYNAMIC, RAW, "imgsz"),
+    "imgsz of one side": (changed(imgsz="[640]"), DYNAMIC, RAW, "imgsz"),
+    "imgsz of three sides": (changed(imgsz="[640, 640, 3]"), DYNAMIC, RAW, "imgsz"),
+    "imgsz with 0": (changed(imgsz="[0, 640]"), DYNAMIC, RAW, "imgsz"),
+    "negative imgsz": (changed(imgsz="-640"), DYNAMIC, RAW, "imgsz"),
+    "huge imgsz": (changed(imgsz="[1000000, 1000000]"), DYNAMIC, RAW, "imgsz"),
+    "imgsz of strings": (changed(imgsz="['640', 'x']"), DYNAMIC, RAW, "imgsz"),
+    "stride is a word": (changed(stride="'wide'"), DYNAMIC, RAW, "stride"),
+    "several strides": (changed(stride="[8, 16, 32]"), DYNAMIC, RAW, "stride"),
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_served_is_refused_with_a_sentence(what):
-    metadata, image, output, sentence = REFUSED[what]
+@pytest.mark.parametrize(("metadata", "image", "output", "message"), REJECTED.values(), ids=REJECTED)
+def test_unusable_export_is_rejected_with_a_short_reason(
+    metadata: dict[str, str], image: TensorInfo, output: TensorInfo, message: str
+) -> None:
     with pytest.raises(InvalidModel) as caught:
         read(metadata, image, output)
-    assert sentence in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
-    ("inputs", "outputs"), [([], [RAW]), ([STATIC, STATIC], [RAW]), ([STATIC], []), ([STATIC], [RAW, RAW])]
+    ("inputs", "outputs"),
+    [
+        pytest.param([], [RAW], id="no input"),
+        pytest.param([STATIC, STATIC], [RAW], id="two inputs"),
+        pytest.param([STATIC], [], id="no output"),
+        pytest.param([STATIC], [RAW, RAW], id="two outputs"),
+    ],
 )
-def test_one_image_goes_in_and_one_answer_comes_out(inputs, outputs):
+def test_detect_model_must_have_one_input_and_one_output(
+    inputs: list[TensorInfo], outputs: list[TensorInfo]
+) -> None:
     with pytest.raises(InvalidModel):
-        read_export("detect", SAID, inputs, outputs)
+        read_export("detect", METADATA, inputs, outputs)
 
 
 LITERALS = st.sampled_from(
@@ -241,12 +270,12 @@ SIZES = st.none() | st.integers(1, 9)
     st.lists(SIZES, min_size=3, max_size=5).map(tuple),
     st.lists(SIZES, min_size=2, max_size=4).map(tuple),
 )
-def test_whatever_the_file_says_it_is_served_or_refused(metadata, image, output):
+def test_any_metadata_and_shapes_are_accepted_or_rejected_as_invalid(
+    metadata: dict[str, str], image: tuple[int | None, ...], output: tuple[int | None, ...]
+) -> None:
     task = {"task": "detect"} if "task" in metadata else {}
     try:
-        export = read(
-            metadata | task, TensorInfo("i", "tensor(float)", image), TensorInfo("o", "tensor(float)", output)
-        )
+        export = read(metadata | task, tensor(*image), tensor(*output))
     except InvalidModel:
         return
     assert export.labels or export.layout.kind == "end_to_end"
@@ -255,45 +284,51 @@ def test_whatever_the_file_says_it_is_served_or_refused(metadata, image, output)
     assert export.stride >= 32
 
 
-def output(*shape):
-    return TensorInfo("output0", "tensor(float)", shape)
-
-
 ONE = {"names": "['plant']"}
-SEGMENT = SAID | {"task": "segment"}
+SEGMENT = METADATA | {"task": "segment"}
 PROTOTYPES = TensorInfo("output1", "tensor(float)", (1, 32, 120, 160))
 
 
 @pytest.mark.parametrize(
     ("metadata", "shape", "kind", "classes"),
     [
-        (SAID, (1, 6, 8400), "raw", 2),
-        (SAID, (1, 6, 6), "raw", 2),
-        (SAID, (1, 300, 6), "end_to_end", 2),
-        (said(end2end="True"), (1, 300, 6), "end_to_end", 2),
-        (said(args="{'nms': True}"), (1, 300, 6), "end_to_end", 2),
-        (said(head="RTDETRDecoder"), (1, 300, 6), "rtdetr", 2),
-        (said(head="RTDETRDecoder", names="['a', 'b', 'c']"), (1, 300, 7), "rtdetr_raw", 3),
-        ({}, (1, 84, 8400), "raw", 80),
-        ({}, (1, 18900, 85), "v5", 80),
-        ({}, (1, 19110, 85), "v5", 80),  # P6
-        ({}, (1, 76500, 85), "v5", 80),  # P2
-        ({}, (1, 4500, 85), "v5", 80),  # YOLOv3-tiny
-        ({}, (1, 300, 6), "end_to_end", 0),  # the anchors of 480 x 640 would be 18900
-        ({}, (1, 18900, 6), "v5", 1),
-        (ONE, (1, 18900, 6), "v5", 1),
-        (ONE, (1, 300, 6), "end_to_end", 1),
-        ({"names": "['a', 'b']"}, (1, 18900, 7), "v5", 2),
+        pytest.param(METADATA, (1, 6, 8400), "raw", 2, id="raw"),
+        pytest.param(METADATA, (1, 6, 6), "raw", 2, id="raw with 6 boxes"),
+        pytest.param(METADATA, (1, 300, 6), "end_to_end", 2, id="six columns"),
+        pytest.param(changed(end2end="True"), (1, 300, 6), "end_to_end", 2, id="end2end"),
+        pytest.param(changed(args="{'nms': True}"), (1, 300, 6), "end_to_end", 2, id="nms in args"),
+        pytest.param(changed(head="RTDETRDecoder"), (1, 300, 6), "rtdetr", 2, id="RT-DETR"),
+        pytest.param(
+            changed(head="RTDETRDecoder", names="['a', 'b', 'c']"),
+            (1, 300, 7),
+            "rtdetr_raw",
+            3,
+            id="RT-DETR with scores",
+        ),
+        pytest.param({}, (1, 84, 8400), "raw", 80, id="raw by shape"),
+        pytest.param({}, (1, 18900, 85), "v5", 80, id="v5 by shape"),
+        pytest.param({}, (1, 19110, 85), "v5", 80, id="YOLOv5 P6"),
+        pytest.param({}, (1, 76500, 85), "v5", 80, id="YOLOv5 P2"),
+        pytest.param({}, (1, 4500, 85), "v5", 80, id="YOLOv3-tiny"),
+        pytest.param(
+            {}, (1, 300, 6), "end_to_end", 0, id="six columns by shape"
+        ),  # v5 would have 18900 boxes on 480 x 640
+        pytest.param({}, (1, 18900, 6), "v5", 1, id="v5 with one class by shape"),
+        pytest.param(ONE, (1, 18900, 6), "v5", 1, id="v5 with one class"),
+        pytest.param(ONE, (1, 300, 6), "end_to_end", 1, id="end to end with one class"),
+        pytest.param({"names": "['a', 'b']"}, (1, 18900, 7), "v5", 2, id="v5 with two classes"),
     ],
 )
-def test_the_layout_of_boxes(metadata, shape, kind, classes):
-    export = read(metadata, output=output(*shape))
+def test_detect_layout_follows_from_metadata_and_shape(
+    metadata: dict[str, str], shape: tuple[int, ...], kind: str, classes: int
+) -> None:
+    export = read(metadata, output=tensor(*shape))
     assert (export.layout.kind, len(export.labels)) == (kind, classes)
 
 
-def test_an_embedded_nms_is_remembered():
-    assert read(said(args="{'nms': True}"), output=output(1, 300, 6)).layout.has_nms
-    assert not read(said(end2end="True"), output=output(1, 300, 6)).layout.has_nms
+def test_embedded_nms_is_read_from_args() -> None:
+    assert read(changed(args="{'nms': True}"), output=tensor(1, 300, 6)).layout.has_nms
+    assert not read(changed(end2end="True"), output=tensor(1, 300, 6)).layout.has_nms
 
 
 @pytest.mark.parametrize(
@@ -306,48 +341,93 @@ def test_an_embedded_nms_is_remembered():
     ],
 )
 @pytest.mark.parametrize("swapped", [False, True])
-def test_the_layout_of_segments(metadata, shape, kind, swapped):
-    outputs = [output(*shape), PROTOTYPES]
+def test_segment_layout_follows_from_metadata_and_shapes_in_any_order(
+    metadata: dict[str, str], shape: tuple[int, ...], kind: str, *, swapped: bool
+) -> None:
+    outputs = [tensor(*shape), PROTOTYPES]
     export = read_export("segment", metadata, [STATIC], outputs[::-1] if swapped else outputs)
     assert (export.layout.kind, export.layout.mask_coefficients) == (kind, 32)
     assert (export.layout.output_index, export.layout.prototypes_index) == ((1, 0) if swapped else (0, 1))
 
 
-def test_the_layout_of_scores():
-    export = read_export("classify", SAID | {"task": "classify"}, [STATIC], [output(1, 2)])
+def test_classify_layout_is_scores() -> None:
+    export = read_export("classify", METADATA | {"task": "classify"}, [STATIC], [tensor(1, 2)])
     assert (export.layout.kind, export.labels) == ("scores", ("plant", "tray"))
-    assert read_export("classify", {}, [STATIC], [output(1, 3)]).labels == ("class0", "class1", "class2")
+    assert read_export("classify", {}, [STATIC], [tensor(1, 3)]).labels == ("class0", "class1", "class2")
 
 
 @pytest.mark.parametrize(
-    ("model_type", "metadata", "outputs", "sentence"),
+    ("model_type", "metadata", "outputs", "message"),
     [
-        ("detect", SEGMENT, [output(1, 38, 8400), PROTOTYPES], r"the task 'segment': store it as segment\.onnx"),
-        (
+        pytest.param(
             "detect",
-            said(task="pose"),
-            [output(1, 56, 8400)],
-            "the task 'pose': supported tasks: detect, segment, classify",
+            SEGMENT,
+            [tensor(1, 38, 8400), PROTOTYPES],
+            r"the task 'segment': store it as segment\.onnx",
+            id="segment as detect",
         ),
-        ("detect", said(task="obb"), [output(1, 7, 8400)], "the task 'obb'"),
-        ("detect", {}, [output(1, 3)], r"one output .* store it as classify\.onnx"),
-        ("detect", {}, [output(1, 116, 8400), PROTOTYPES], r"one output .* store it as segment\.onnx"),
-        ("detect", {}, [output(100, 4), output(100), output(100)], "Ultralytics"),  # torchvision's
-        ("segment", SAID, [output(1, 6, 8400)], "the task 'detect'"),
-        ("segment", {}, [output(1, 6, 8400)], r"prototypes .* store it as detect\.onnx"),
-        ("segment", SEGMENT, [output(1, 6, 8400), PROTOTYPES], "names 2 classes"),
-        ("classify", {}, [output(1, 6, 8400)], "one output"),
-        ("classify", said(task="classify"), [output(1, 3)], "names 2 classes"),
-        ("classify", {}, [output(None, None)], "number of classes is unknown"),
+        pytest.param(
+            "detect",
+            changed(task="pose"),
+            [tensor(1, 56, 8400)],
+            "the task 'pose': supported tasks: detect, segment, classify",
+            id="pose",
+        ),
+        pytest.param("detect", changed(task="obb"), [tensor(1, 7, 8400)], "the task 'obb'", id="obb"),
+        pytest.param(
+            "detect",
+            {},
+            [tensor(1, 3)],
+            r"one output .* store it as classify\.onnx",
+            id="classify outputs as detect",
+        ),
+        pytest.param(
+            "detect",
+            {},
+            [tensor(1, 116, 8400), PROTOTYPES],
+            r"one output .* store it as segment\.onnx",
+            id="segment outputs as detect",
+        ),
+        pytest.param(
+            "detect", {}, [tensor(100, 4), tensor(100), tensor(100)], "Ultralytics", id="torchvision outputs"
+        ),
+        pytest.param("segment", METADATA, [tensor(1, 6, 8400)], "the task 'detect'", id="detect as segment"),
+        pytest.param(
+            "segment",
+            {},
+            [tensor(1, 6, 8400)],
+            r"prototypes .* store it as detect\.onnx",
+            id="detect outputs as segment",
+        ),
+        pytest.param(
+            "segment", SEGMENT, [tensor(1, 6, 8400), PROTOTYPES], "names 2 classes", id="other number of classes"
+        ),
+        pytest.param("classify", {}, [tensor(1, 6, 8400)], "one output", id="detect outputs as classify"),
+        pytest.param(
+            "classify",
+            changed(task="classify"),
+            [tensor(1, 3)],
+            "names 2 classes",
+            id="classify with other number of classes",
+        ),
+        pytest.param(
+            "classify",
+            {},
+            [tensor(None, None)],
+            "number of classes is unknown",
+            id="classify with unknown number of classes",
+        ),
     ],
 )
-def test_a_file_in_the_wrong_place_is_refused(model_type, metadata, outputs, sentence):
-    with pytest.raises(InvalidModel, match=sentence):
+def test_model_stored_under_another_type_is_rejected_with_advice(
+    model_type: ModelType, metadata: dict[str, str], outputs: list[TensorInfo], message: str
+) -> None:
+    with pytest.raises(InvalidModel, match=message):
         read_export(model_type, metadata, [STATIC], outputs)
 
 
-def test_ids_beyond_the_names_have_numbers():
-    export = read({}, output=output(1, 300, 6))
+def test_class_ids_without_a_name_have_numbered_labels() -> None:
+    export = read({}, output=tensor(1, 300, 6))
     assert export.labels_for(np.array([2, 0])) == ("class0", "class1", "class2")
     assert export.labels_for(np.empty(0, np.int64)) == ()
     assert read().labels_for(np.array([1])) == ("plant", "tray")
