@@ -1,15 +1,20 @@
 """Events from end to end in one instance: verdict, answer, published error and log lines."""
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from local.port import Port
 from shared.ml.model_cache import ModelCache
 from testing import models, recorded_events, scripted_server
+from testing.cloud import Cloud
 from testing.pictures import picture
+from testing.serving import ReadLogLines, ServeFunction
 
 BEARER = "Bearer ya29.a-token-of-the-sender"
 SENT_TEXT = "what-the-sender-wrote"
@@ -19,22 +24,22 @@ PUBLISHED = PUSH | {"ce-type": "google.cloud.pubsub.topic.v1.messagePublished", 
 STRUCTURED = PUSH | {"content-type": "application/cloudevents+json"}
 
 
-def push(attributes=None, data=None, **message):
+def push(attributes: Mapping[str, str] | None = None, data: Any = None, **message: Any) -> bytes:
     body = {"attributes": attributes or {}, "messageId": "m-1", **message}
     if data is not None:
         body["data"] = recorded_events.encode_base64(data if isinstance(data, str) else json.dumps(data))
     return json.dumps({"message": body, "subscription": "s"}).encode()
 
 
-def message_for(path="a.jpg", tenant_id="tenant-001", **others):
+def message_for(path: str = "a.jpg", tenant_id: str = "tenant-001", **others: str) -> bytes:
     return push({"tenant_id": tenant_id, "image": path, **others})
 
 
-def finalized(**resource):
+def finalized(**resource: str) -> bytes:
     return json.dumps(resource).encode()
 
 
-def seconds_ago(seconds):
+def seconds_ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
 
 
@@ -80,7 +85,9 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED)
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message"])
-def test_malformed_event_is_rejected_published_and_acknowledged(entry_point, case, cloud, serve, lines):
+def test_malformed_event_is_rejected_published_and_acknowledged(
+    entry_point: str, case: str, cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     headers, body = MALFORMED[case]
 
     answer = serve(entry_point, cloud.settings).post("/", headers=headers, data=body)
@@ -96,7 +103,7 @@ def test_malformed_event_is_rejected_published_and_acknowledged(entry_point, cas
     assert BEARER not in str(summary)
 
 
-def repeats_the_request(answer):
+def repeats_the_request(answer: TestResponse) -> bool:
     text = str(answer.headers) + answer.text
     return BEARER in text or SENT_TEXT in text
 
@@ -118,7 +125,9 @@ IGNORED = {
 
 
 @pytest.mark.parametrize("case", IGNORED)
-def test_ignored_event_is_acknowledged_and_not_published(case, cloud, serve, lines):
+def test_ignored_event_is_acknowledged_and_not_published(
+    case: str, cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     headers, body = IGNORED[case]
     body = body.replace(b"UPLOADS", cloud.uploads.name.encode())
     cloud.put_model("t", models.detect())
@@ -132,7 +141,9 @@ def test_ignored_event_is_acknowledged_and_not_published(case, cloud, serve, lin
 
 
 @pytest.mark.parametrize("with_metadata", [True, False], ids=["with metadata", "without metadata"])
-def test_copy_of_own_output_in_the_uploads_is_ignored(with_metadata, nursery, serve):
+def test_copy_of_own_output_in_the_uploads_is_ignored(
+    *, with_metadata: bool, nursery: Cloud, serve: ServeFunction
+) -> None:
     client = serve("process_upload", nursery.settings)
     generation = nursery.uploads.get_blob("uploads/tenant-001/a.jpg").generation
     upload = {"bucketId": nursery.uploads.name, "eventType": "OBJECT_FINALIZE"}
@@ -174,7 +185,7 @@ REJECTED = {
 
 
 @pytest.fixture
-def nursery(cloud):
+def nursery(cloud: Cloud) -> Cloud:
     """Fill the buckets: a tenant with a model, one without, two with broken models; good and bad images."""
     cloud.put_model("tenant-001", models.detect())
     cloud.put_model("tenant-004", b"no model")
@@ -190,12 +201,14 @@ def nursery(cloud):
 
 
 @pytest.fixture
-def limits(nursery):
+def limits(nursery: Cloud) -> dict[str, str]:
     return nursery.settings | {"MAX_IMAGE_PIXELS": "2000000", "MAX_IMAGE_BYTES": "400000"}
 
 
 @pytest.mark.parametrize("case", REJECTED)
-def test_rejected_message_is_published_with_its_status_and_acknowledged(case, nursery, limits, serve, lines):
+def test_rejected_message_is_published_with_its_status_and_acknowledged(
+    case: str, nursery: Cloud, limits: Mapping[str, str], serve: ServeFunction, lines: ReadLogLines
+) -> None:
     changed_fields, status, name, message = REJECTED[case]
     fields = {"tenant_id": "tenant-001", "image": "a.jpg", "request_id": "order-7", **changed_fields}
 
@@ -214,7 +227,7 @@ def test_rejected_message_is_published_with_its_status_and_acknowledged(case, nu
     assert nursery.names_written() == []
 
 
-def test_error_of_a_missing_model_names_the_model_type(nursery, serve):
+def test_error_of_a_missing_model_names_the_model_type(nursery: Cloud, serve: ServeFunction) -> None:
     client = serve("process_message", nursery.settings)
     client.post("/", headers=PUSH, data=message_for(tenant_id="tenant-003"))
     [(attributes, _)] = nursery.errors()
@@ -224,7 +237,9 @@ def test_error_of_a_missing_model_names_the_model_type(nursery, serve):
 @pytest.mark.parametrize(
     ("path", "status", "error"), [("text.jpg", "415", "unsupported_image"), ("empty.jpg", "422", "invalid_image")]
 )
-def test_rejected_upload_is_published_with_its_image_and_generation(path, status, error, nursery, serve):
+def test_rejected_upload_is_published_with_its_image_and_generation(
+    path: str, status: str, error: str, nursery: Cloud, serve: ServeFunction
+) -> None:
     generation = nursery.uploads.get_blob(f"uploads/tenant-001/{path}").generation
     body = finalized(bucket=nursery.uploads.name, name=f"uploads/tenant-001/{path}", generation=str(generation))
     answer = serve("process_upload", nursery.settings).post("/", headers=FINALIZED, data=body)
@@ -235,7 +250,7 @@ def test_rejected_upload_is_published_with_its_image_and_generation(path, status
     assert attributes["generation"] == str(generation)
 
 
-def test_upload_without_a_tenant_folder_is_rejected(nursery, serve):
+def test_upload_without_a_tenant_folder_is_rejected(nursery: Cloud, serve: ServeFunction) -> None:
     body = finalized(bucket=nursery.uploads.name, name="uploads/stray.jpg", generation="1")
     answer = serve("process_upload", nursery.settings).post("/", headers=FINALIZED, data=body)
     assert answer.text == "rejected\n"
@@ -243,7 +258,7 @@ def test_upload_without_a_tenant_folder_is_rejected(nursery, serve):
     assert attributes["error"] == "invalid_event"
 
 
-def test_older_generation_than_the_one_done_is_ignored(nursery, serve):
+def test_older_generation_than_the_one_done_is_ignored(nursery: Cloud, serve: ServeFunction) -> None:
     old = nursery.put_image("tenant-001", "b.jpg", picture())
     new = nursery.put_image("tenant-001", "b.jpg", picture(colour="grey"))
     client = serve("process_upload", nursery.settings)
@@ -255,7 +270,7 @@ def test_older_generation_than_the_one_done_is_ignored(nursery, serve):
     assert nursery.result("tenant-001", "b.jpg")["image"]["generation"] == new
 
 
-def test_new_model_generation_is_new_work(nursery, serve):
+def test_new_model_generation_is_new_work(nursery: Cloud, serve: ServeFunction) -> None:
     client = serve("process_message", nursery.settings | {"MODEL_REFRESH_SECONDS": "0"})
     assert client.post("/", headers=PUSH, data=message_for()).text == "done\n"
     assert client.post("/", headers=PUSH, data=message_for()).text == "duplicate\n"
@@ -266,7 +281,7 @@ def test_new_model_generation_is_new_work(nursery, serve):
     assert result["counts"] == {"weed": 1, "pot": 1}
 
 
-def test_other_options_are_new_work(nursery, serve):
+def test_other_options_are_new_work(nursery: Cloud, serve: ServeFunction) -> None:
     client = serve("process_message", nursery.settings)
     bodies = [
         push({"tenant_id": "tenant-001", "image": "a.jpg"}, {"options": {"confidence_threshold": threshold}})
@@ -276,14 +291,14 @@ def test_other_options_are_new_work(nursery, serve):
     assert nursery.result("tenant-001", "a.jpg")["counts"] == {"plant": 1}
 
 
-def test_other_thresholds_of_the_deployment_are_new_work(nursery, serve):
+def test_other_thresholds_of_the_deployment_are_new_work(nursery: Cloud, serve: ServeFunction) -> None:
     for threshold, counts in (("0.25", {"plant": 1, "tray": 1}), ("0.85", {"plant": 1})):
         client = serve("process_message", nursery.settings | {"CONFIDENCE_THRESHOLD": threshold})
         assert client.post("/", headers=PUSH, data=message_for()).text == "done\n"
         assert nursery.result("tenant-001", "a.jpg")["counts"] == counts
 
 
-def test_image_without_objects_has_an_empty_result(nursery, serve):
+def test_image_without_objects_has_an_empty_result(nursery: Cloud, serve: ServeFunction) -> None:
     nursery.put_image("tenant-001", "night.png", picture(colour="black", kind="PNG"))
     assert (
         serve("process_message", nursery.settings).post("/", headers=PUSH, data=message_for("night.png")).text
@@ -297,7 +312,9 @@ def test_image_without_objects_has_an_empty_result(nursery, serve):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409])
-def test_event_is_deferred_when_storage_refuses(status, cloud, serve, lines):
+def test_event_is_deferred_when_storage_refuses(
+    status: int, cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     with scripted_server.serve_responses(scripted_server.Response(status)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url})
         answer = client.post("/", headers=PUSH, data=message_for())
@@ -314,8 +331,8 @@ def test_event_is_deferred_when_storage_refuses(status, cloud, serve, lines):
     ids=["younger", "older"],
 )
 def test_event_older_than_its_maximum_age_is_published_and_acknowledged(
-    age_s, expected_answer, published, cloud, serve
-):
+    age_s: int, expected_answer: tuple[int, str], published: int, cloud: Cloud, serve: ServeFunction
+) -> None:
     with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
         body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=seconds_ago(age_s))
@@ -325,7 +342,7 @@ def test_event_older_than_its_maximum_age_is_published_and_acknowledged(
     assert [attributes["status"] for attributes, _ in errors] == ["503"] * published
 
 
-def test_age_of_an_upload_counts_from_the_upload(cloud, serve):
+def test_age_of_an_upload_counts_from_the_upload(cloud: Cloud, serve: ServeFunction) -> None:
     body = finalized(bucket=cloud.uploads.name, name="uploads/t/a.jpg", generation="1")
     with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_upload", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "60"})
@@ -337,7 +354,9 @@ def test_age_of_an_upload_counts_from_the_upload(cloud, serve):
 
 
 @pytest.mark.parametrize("fault", [scripted_server.SILENCE, scripted_server.RESET])
-def test_event_is_deferred_within_its_deadline_when_storage_is_dead(fault, cloud, serve, lines):
+def test_event_is_deferred_within_its_deadline_when_storage_is_dead(
+    fault: str, cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     with scripted_server.serve_responses(fault) as (url, _):
         settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "1"}
         answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=message_for())
@@ -347,7 +366,9 @@ def test_event_is_deferred_within_its_deadline_when_storage_is_dead(fault, cloud
     assert summary["timings_ms"]["total"] < 4000, "it ended at the timeout of a call, not at the event deadline"
 
 
-def test_event_is_deferred_within_its_deadline_when_pub_sub_is_dead(cloud, serve, lines):
+def test_event_is_deferred_within_its_deadline_when_pub_sub_is_dead(
+    cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     unused_port = Port()
     settings = {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{unused_port.number}", "EVENT_DEADLINE_SECONDS": "1"}
     answer = serve("process_message", cloud.settings | settings).post("/", headers=PUSH, data=push())
@@ -359,7 +380,7 @@ def test_event_is_deferred_within_its_deadline_when_pub_sub_is_dead(cloud, serve
 
 
 @pytest.mark.slow
-def test_old_event_is_published_after_its_processing_timed_out(cloud, serve):
+def test_old_event_is_published_after_its_processing_timed_out(cloud: Cloud, serve: ServeFunction) -> None:
     with scripted_server.serve_responses(scripted_server.SILENCE) as (url, _):
         settings = {"STORAGE_EMULATOR_HOST": url, "EVENT_DEADLINE_SECONDS": "5", "MAX_EVENT_AGE": "60"}
         client = serve("process_message", cloud.settings | settings)
@@ -371,18 +392,20 @@ def test_old_event_is_published_after_its_processing_timed_out(cloud, serve):
 @pytest.mark.parametrize(
     "time", ["", "yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-20", 5, None, {}]
 )
-def test_event_with_a_meaningless_time_is_processed(time, nursery, serve):
+def test_event_with_a_meaningless_time_is_processed(time: Any, nursery: Cloud, serve: ServeFunction) -> None:
     body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=time)
     assert serve("process_message", nursery.settings).post("/", headers=PUSH, data=body).text == "done\n"
 
 
-def test_event_without_a_time_is_deferred_whatever_its_age(cloud, serve):
+def test_event_without_a_time_is_deferred_whatever_its_age(cloud: Cloud, serve: ServeFunction) -> None:
     with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         client = serve("process_message", cloud.settings | {"STORAGE_EMULATOR_HOST": url, "MAX_EVENT_AGE": "0"})
         assert client.post("/", headers=PUSH, data=message_for()).status_code == 503
 
 
-def test_event_is_deferred_when_its_error_cannot_be_published(cloud, serve, lines):
+def test_event_is_deferred_when_its_error_cannot_be_published(
+    cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     missing = cloud.settings["ERROR_TOPIC"] + "-that-is-not-there"
     client = serve("process_message", cloud.settings | {"ERROR_TOPIC": missing})
     answer = client.post("/", headers=PUSH, data=push())
@@ -393,7 +416,9 @@ def test_event_is_deferred_when_its_error_cannot_be_published(cloud, serve, line
     assert any("@type" in line for line in written.all), "the cause is reported"
 
 
-def test_event_is_deferred_when_results_cannot_be_written(nursery, serve, lines):
+def test_event_is_deferred_when_results_cannot_be_written(
+    nursery: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     client = serve("process_message", nursery.settings | {"RESULTS_BUCKET": "there-is-no-such-bucket"})
     answer = client.post("/", headers=PUSH, data=message_for())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
@@ -403,8 +428,10 @@ def test_event_is_deferred_when_results_cannot_be_written(nursery, serve, lines)
 # Bugs
 
 
-def test_bug_is_logged_with_its_cause_and_published_as_500_without(nursery, serve, lines, monkeypatch):
-    def broken(*_, **__):
+def test_bug_is_logged_with_its_cause_and_published_as_500_without(
+    nursery: Cloud, serve: ServeFunction, lines: ReadLogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError(SENT_TEXT)
 
     monkeypatch.setattr("simplejpeg.encode_jpeg", broken)  # an exception that no code expects
@@ -433,7 +460,9 @@ def test_bug_is_logged_with_its_cause_and_published_as_500_without(nursery, serv
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 3000), (3000, 1), (65501, 1), (1, 70000)])
-def test_image_of_any_proportions_has_a_result_or_is_too_large(size_wh, nursery, serve):
+def test_image_of_any_proportions_has_a_result_or_is_too_large(
+    size_wh: tuple[int, int], nursery: Cloud, serve: ServeFunction
+) -> None:
     nursery.put_image("tenant-001", "odd.png", picture(size_wh, kind="PNG"))
     answer = serve("process_message", nursery.settings).post("/", headers=PUSH, data=message_for("odd.png"))
     if answer.text == "done\n":
@@ -447,14 +476,14 @@ def test_image_of_any_proportions_has_a_result_or_is_too_large(size_wh, nursery,
 # Concurrency
 
 
-def test_concurrent_events_do_not_mix(nursery, serve, lines):
+def test_concurrent_events_do_not_mix(nursery: Cloud, serve: ServeFunction, lines: ReadLogLines) -> None:
     for number in range(4):
         nursery.put_model(f"t{number}", models.detect(labels=(f"plant-{number}", "tray")))
         for image in range(4):
             nursery.put_image(f"t{number}", f"{image}.png", picture((64 + image, 64), kind="PNG"))
     application = serve("process_message", nursery.settings).application
 
-    def post(number):
+    def post(number: int) -> str:
         tenant, image = number % 4, number // 4
         body = message_for(f"{image}.png", f"t{tenant}", request_id=f"order-{number}")
         return application.test_client().post("/", headers=PUSH, data=body).text
@@ -474,7 +503,9 @@ def test_concurrent_events_do_not_mix(nursery, serve, lines):
 # Logs
 
 
-def test_summary_line_has_trace_ids_verdict_counts_and_timings(nursery, serve, lines):
+def test_summary_line_has_trace_ids_verdict_counts_and_timings(
+    nursery: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     client = serve("process_message", nursery.settings)
     trace = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
     client.post("/", headers=PUSH | trace, data=message_for(request_id="order-7"))
@@ -493,7 +524,7 @@ def test_summary_line_has_trace_ids_verdict_counts_and_timings(nursery, serve, l
     assert "logging.googleapis.com/trace" not in warm
 
 
-def test_token_of_the_sender_is_in_no_log_line(nursery, serve, lines):
+def test_token_of_the_sender_is_in_no_log_line(nursery: Cloud, serve: ServeFunction, lines: ReadLogLines) -> None:
     client = serve("process_message", nursery.settings)
     for headers, body in MALFORMED.values():
         client.post("/", headers=headers, data=body)
@@ -502,20 +533,22 @@ def test_token_of_the_sender_is_in_no_log_line(nursery, serve, lines):
 
 @pytest.mark.parametrize("method", ["get", "head", "put", "delete", "patch", "options"])
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message", "process_request"])
-def test_other_methods_than_post_are_answered_with_405(entry_point, method, cloud, serve, lines):
+def test_other_methods_than_post_are_answered_with_405(
+    entry_point: str, method: str, cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     answer = getattr(serve(entry_point, cloud.settings), method)("/", headers={"authorization": BEARER})
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert BEARER not in answer.text
     assert cloud.errors(timeout_s=0.01) == []
 
 
-def test_body_of_more_than_16_mib_is_rejected(cloud, serve):
+def test_body_of_more_than_16_mib_is_rejected(cloud: Cloud, serve: ServeFunction) -> None:
     answer = serve("process_message", cloud.settings).post("/", headers=PUSH, data=b" " * (16 * 2**20 + 1))
     assert (answer.status_code, answer.text) == (200, "rejected\n")
     [(attributes, _)] = cloud.errors()
     assert attributes["error"] == "invalid_event"
 
 
-def test_model_is_cached_under_tenant_type_and_worker(nursery, serve):
+def test_model_is_cached_under_tenant_type_and_worker(nursery: Cloud, serve: ServeFunction) -> None:
     serve("process_message", nursery.settings).post("/", headers=PUSH, data=message_for())
     assert ModelCache.keys() == ["tenant-001_detect_worker_0"]

@@ -1,7 +1,9 @@
 """Envelopes to events: the cases that tests/events does not have, and malformed envelopes."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,17 +18,17 @@ STORAGE = "google.cloud.storage.object.v1.finalized"
 PUBSUB = "google.cloud.pubsub.topic.v1.messagePublished"
 
 
-def finalized(headers=(), **data):
+def finalized(headers: Mapping[str, str] | None = None, **data: Any) -> Event:
     body = json.dumps({"bucket": "b", "name": "n", "generation": "1"} | data).encode()
-    return envelope.parse({"ce-type": STORAGE} | dict(headers), body)
+    return envelope.parse({"ce-type": STORAGE} | dict(headers or {}), body)
 
 
-def wrapped(**message):
+def wrapped(**message: Any) -> Event:
     return envelope.parse({}, json.dumps({"message": message}).encode())
 
 
 @pytest.mark.parametrize("generation", ["1", 1, "1795380285104925", 1795380285104925, str(2**63 - 1)])
-def test_generation_may_be_a_string_or_a_number(generation):
+def test_generation_may_be_a_string_or_a_number(generation: Any) -> None:
     assert finalized(generation=generation).payload == ObjectFinalized("b", "n", int(generation), {})
 
 
@@ -34,19 +36,19 @@ def test_generation_may_be_a_string_or_a_number(generation):
     "generation",
     ["", "0", 0, -1, "-1", "1.0", 1.5, "1e3", " 1", "+1", "\u0661", "x", None, True, [], {}, 2**63, "9" * 30],
 )
-def test_invalid_generation_is_rejected(generation):
+def test_invalid_generation_is_rejected(generation: Any) -> None:
     with pytest.raises(InvalidEvent):
         finalized(generation=generation)
 
 
 @pytest.mark.parametrize("key", ["bucket", "name"])
 @pytest.mark.parametrize("value", ["", None, 5, [], {}, True])
-def test_object_without_bucket_or_name_is_rejected(key, value):
+def test_object_without_bucket_or_name_is_rejected(key: str, value: Any) -> None:
     with pytest.raises(InvalidEvent):
         finalized(**{key: value})
 
 
-def test_bucket_and_name_come_from_the_data_not_from_headers():
+def test_bucket_and_name_come_from_the_data_not_from_headers() -> None:
     event = finalized({"ce-subject": "objects/other", "ce-bucket": "other"})
     assert event.payload == ObjectFinalized("b", "n", 1, {})
 
@@ -63,7 +65,7 @@ RESOURCES = {
 
 
 @pytest.mark.parametrize("case", RESOURCES)
-def test_metadata_come_with_the_object_resource_or_are_none(case):
+def test_metadata_come_with_the_object_resource_or_are_none(case: str) -> None:
     data, metadata = RESOURCES[case]
     expected = ObjectFinalized("b", "n", 1, metadata)
     assert wrapped(attributes=NOTIFICATION, data=encode_base64(data.decode())).payload == expected
@@ -74,7 +76,7 @@ def test_metadata_come_with_the_object_resource_or_are_none(case):
 
 
 @pytest.mark.parametrize("kind", ["deleted", "archived", "metadataUpdated"])
-def test_storage_events_of_other_types_are_ignored(kind):
+def test_storage_events_of_other_types_are_ignored(kind: str) -> None:
     with pytest.raises(Ignored):
         envelope.parse({"ce-type": f"google.cloud.storage.object.v1.{kind}"}, b"{}")
 
@@ -82,7 +84,7 @@ def test_storage_events_of_other_types_are_ignored(kind):
 @pytest.mark.parametrize(
     "kind", ["OBJECT_DELETE", "OBJECT_ARCHIVE", "OBJECT_METADATA_UPDATE", "", "object_finalize"]
 )
-def test_notifications_of_other_types_are_ignored(kind):
+def test_notifications_of_other_types_are_ignored(kind: str) -> None:
     with pytest.raises(Ignored):
         wrapped(attributes={"eventType": kind})
 
@@ -97,18 +99,20 @@ def test_notifications_of_other_types_are_ignored(kind):
         ({"data": "aGk="}, {}, b"hi"),
     ],
 )
-def test_message_without_attributes_or_data_is_accepted(message, attributes, body):
+def test_message_without_attributes_or_data_is_accepted(
+    message: dict[str, Any], attributes: Any, body: bytes
+) -> None:
     assert wrapped(**message).payload == ImageMessage(attributes, body)
 
 
 @pytest.mark.parametrize("attributes", [[1], "a", 5, {"tenant_id": 1}, {"x": None}, {"x": []}, {"x": {}}])
-def test_attributes_that_are_not_strings_are_rejected(attributes):
+def test_attributes_that_are_not_strings_are_rejected(attributes: Any) -> None:
     with pytest.raises(InvalidEvent, match="attributes"):
         wrapped(attributes=attributes)
 
 
 @pytest.mark.parametrize("data", [5, [], {}, True, "a", "a===", "aGk", "aGk=\n", "a-_=", "ä"])
-def test_data_that_is_not_base64_is_rejected(data):
+def test_data_that_is_not_base64_is_rejected(data: Any) -> None:
     with pytest.raises(InvalidEvent):
         wrapped(data=data)
 
@@ -124,7 +128,7 @@ def test_data_that_is_not_base64_is_rejected(data):
         ({"messageId": "x" * 1000}, "x" * 256),
     ],
 )
-def test_event_id_is_the_message_id(message, event_id):
+def test_event_id_is_the_message_id(message: dict[str, Any], event_id: str) -> None:
     assert wrapped(**message).event_id == event_id
 
 
@@ -143,7 +147,7 @@ def test_event_id_is_the_message_id(message, event_id):
         (None, None),
     ],
 )
-def test_time_is_parsed_or_none(text, time):
+def test_time_is_parsed_or_none(text: Any, time: datetime | None) -> None:
     assert wrapped(publishTime=text).occurred_at == time
     assert finalized({"ce-time": text} if isinstance(text, str) else {}).occurred_at in {time, None}
 
@@ -157,12 +161,14 @@ def test_time_is_parsed_or_none(text, time):
         ({"image": "a.jpg", "host": "h", "authorization": "Bearer x"}, {"image": "a.jpg"}),
     ],
 )
-def test_attributes_of_an_unwrapped_push_are_read_from_headers(headers, fields):
+def test_attributes_of_an_unwrapped_push_are_read_from_headers(
+    headers: Mapping[str, str], fields: dict[str, str]
+) -> None:
     event = envelope.parse({"x-goog-pubsub-message-id": "1", **headers}, b"{}")
     assert event.payload == ImageMessage(fields, b"{}")
 
 
-def test_message_id_wins_over_the_cloud_event_id():
+def test_message_id_wins_over_the_cloud_event_id() -> None:
     headers = {"ce-type": PUBSUB, "ce-id": "of-the-envelope"}
     body = {"message": {"messageId": "of-the-message"}}
     assert envelope.parse(headers, json.dumps(body).encode()).event_id == "of-the-message"
@@ -170,7 +176,7 @@ def test_message_id_wins_over_the_cloud_event_id():
 
 
 KEYS = ("message", "attributes", "data", "data_base64", "messageId", "type", "id", "bucket", "name", "generation")
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
         True,
@@ -209,7 +215,7 @@ HEADERS = st.sampled_from(
 
 
 @given(HEADERS, ENVELOPES.map(lambda body: json.dumps(body).encode()) | st.binary())
-def test_any_post_is_an_event_or_invalid_or_ignored(headers, body):
+def test_any_post_is_an_event_or_invalid_or_ignored(headers: Mapping[str, str], body: bytes) -> None:
     try:
         event = envelope.parse(headers, body)
     except (InvalidEvent, Ignored):

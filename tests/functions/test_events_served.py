@@ -3,17 +3,22 @@
 import pytest
 
 from testing import models, recorded_events
+from testing.cloud import Cloud
 from testing.pictures import picture
+from testing.serving import ReadLogLines, ServeFunction
 
 
 @pytest.fixture
-def image(cloud):
+def image(cloud: Cloud) -> int:
     cloud.put_model(recorded_events.TENANT_ID, models.detect())
-    return cloud.put_image(recorded_events.TENANT_ID, recorded_events.PATH, picture())
+    generation: int = cloud.put_image(recorded_events.TENANT_ID, recorded_events.PATH, picture())
+    return generation
 
 
 @pytest.mark.parametrize("name", recorded_events.NAMES)
-def test_real_event_gives_a_result(name, cloud, image, serve, lines):
+def test_real_event_gives_a_result(
+    name: str, cloud: Cloud, image: int, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     event = recorded_events.load(name).with_image(cloud.uploads.name, image)
     client = serve(event.entry_point, cloud.settings)
 
@@ -31,18 +36,20 @@ def test_real_event_gives_a_result(name, cloud, image, serve, lines):
 
 @pytest.mark.parametrize("entry_point", ["process_upload", "process_message"])
 @pytest.mark.parametrize("name", ["storage_cloudevent_binary", "pubsub_push_wrapped"])
-def test_both_event_entry_points_accept_every_envelope(name, entry_point, cloud, image, serve):
+def test_both_event_entry_points_accept_every_envelope(
+    name: str, entry_point: str, cloud: Cloud, image: int, serve: ServeFunction
+) -> None:
     event = recorded_events.load(name).with_image(cloud.uploads.name, image)
     answer = serve(entry_point, cloud.settings).post("/", headers=event.headers, data=event.body)
     assert (answer.status_code, answer.text) == (200, "done\n")
 
 
-def test_redelivered_event_is_a_duplicate(cloud, image, serve):
+def test_redelivered_event_is_a_duplicate(cloud: Cloud, image: int, serve: ServeFunction) -> None:
     event = recorded_events.load("storage_cloudevent_binary").with_image(cloud.uploads.name, image)
     client = serve(event.entry_point, cloud.settings)
     answers = [client.post("/", headers=event.headers, data=event.body).text for _ in range(2)]
     assert answers == ["done\n", "duplicate\n"]
 
 
-def test_recorded_events_cover_all_envelopes():
+def test_recorded_events_cover_all_envelopes() -> None:
     assert len(recorded_events.NAMES) >= 16

@@ -1,23 +1,26 @@
 """Events whose model is hostile: verdicts and errors, and the service of another tenant."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
 from testing import hostile_graphs, hostile_models, models
+from testing.cloud import Cloud
 from testing.pictures import picture
+from testing.serving import ReadLogLines, ServeFunction
 
 ENDLESS = hostile_graphs.in_loop(hostile_graphs.node("Identity", "state", "next"), iterations=5_000_000)
 FOREIGN = hostile_models.REJECTED["operators of an unsupported domain"][0]
 
 
-def message_for(tenant_id):
+def message_for(tenant_id: str) -> bytes:
     message = {"attributes": {"tenant_id": tenant_id, "image": "a.jpg"}, "messageId": "m-1"}
     return json.dumps({"message": message, "subscription": "s"}).encode()
 
 
 @pytest.fixture
-def two_tenants(cloud):
+def two_tenants(cloud: Cloud) -> Cloud:
     """Store an image for two tenants, and a valid model for the second."""
     for tenant_id in ("tenant-001", "tenant-002"):
         cloud.put_image(tenant_id, "a.jpg", picture())
@@ -37,9 +40,11 @@ def two_tenants(cloud):
     ],
     ids=["endless", "too large", "foreign", "domains", "bomb", "outside"],
 )
-def test_hostile_model_is_rejected_and_the_other_tenant_served(data, settings, message, two_tenants, serve):
+def test_hostile_model_is_rejected_and_the_other_tenant_served(
+    data: bytes, settings: Mapping[str, str], message: str, two_tenants: Cloud, serve: ServeFunction
+) -> None:
     two_tenants.put_model("tenant-001", data)
-    client = serve("process_message", two_tenants.settings | settings)
+    client = serve("process_message", {**two_tenants.settings, **settings})
     for _ in range(2):
         answer = client.post("/", headers={"content-type": "application/json"}, data=message_for("tenant-001"))
         assert (answer.status_code, answer.text) == (200, "rejected\n")
@@ -50,7 +55,9 @@ def test_hostile_model_is_rejected_and_the_other_tenant_served(data, settings, m
     assert answer.text == ("rejected\n" if "MODEL_DOMAINS" in settings else "done\n")
 
 
-def test_event_is_deferred_when_an_endless_model_exceeds_its_deadline(two_tenants, serve, lines):
+def test_event_is_deferred_when_an_endless_model_exceeds_its_deadline(
+    two_tenants: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     two_tenants.put_model("tenant-001", ENDLESS)
     client = serve("process_message", two_tenants.settings | {"EVENT_DEADLINE_SECONDS": "1"})
     answer = client.post("/", headers={"content-type": "application/json"}, data=message_for("tenant-001"))
@@ -62,7 +69,9 @@ def test_event_is_deferred_when_an_endless_model_exceeds_its_deadline(two_tenant
 @pytest.mark.parametrize(
     ("cache_bytes", "cached_models"), [("0", 2), ("300000", 2), ("100000", 0)]
 )  # a model needs some 75,000 bytes
-def test_model_cache_bytes_limits_the_cached_models(cache_bytes, cached_models, two_tenants, serve, lines):
+def test_model_cache_bytes_limits_the_cached_models(
+    cache_bytes: str, cached_models: int, two_tenants: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     two_tenants.put_model("tenant-001", models.detect())
     client = serve("process_message", two_tenants.settings | {"MODEL_CACHE_BYTES": cache_bytes})
     for tenant_id in ("tenant-001", "tenant-002"):

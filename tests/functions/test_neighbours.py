@@ -1,20 +1,24 @@
 """Two tenants at once on one instance: logs, errors and results of one have nothing of the other."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from testing import models
+from testing.cloud import Cloud
 from testing.pictures import picture
 from testing.recorded_events import encode_base64
+from testing.serving import ReadLogLines, ServeFunction
 
 TENANTS = {"tenant-amber": "amber", "tenant-basil": "basil"}
 OTHER = {"amber": "basil", "basil": "amber"}
 
 
 @pytest.fixture
-def marked_tenants(cloud):
+def marked_tenants(cloud: Cloud) -> Cloud:
     """Store models, pipelines and images of two tenants, with the tenant's mark in every name."""
     for tenant_id, mark in TENANTS.items():
         cloud.put_model(tenant_id, models.detect(labels=(f"{mark}-plant", f"{mark}-tray")))
@@ -27,7 +31,7 @@ def marked_tenants(cloud):
     return cloud
 
 
-def messages(mark):
+def messages(mark: str) -> Iterator[dict[str, Any]]:
     """Yield messages that end in a result, in each kind of error, and in access to the other tenant."""
     other, others = OTHER[mark], f"tenant-{OTHER[mark]}"
     for number in range(3):
@@ -42,7 +46,9 @@ def messages(mark):
     yield {"image": f"{mark}-0.png", "pipeline": f"own_{other}"}
 
 
-def test_logs_errors_and_results_of_a_tenant_have_nothing_of_another(marked_tenants, serve, lines):
+def test_logs_errors_and_results_of_a_tenant_have_nothing_of_another(
+    marked_tenants: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
     application = serve("process_message", marked_tenants.settings).application
     posts = [
         (tenant_id, mark, fields)
@@ -50,7 +56,7 @@ def test_logs_errors_and_results_of_a_tenant_have_nothing_of_another(marked_tena
         for tenant_id, mark, fields in pair
     ]
 
-    def post(numbered):
+    def post(numbered: tuple[str, str, dict[str, Any]]) -> str:
         tenant_id, mark, fields = numbered
         message = {
             "messageId": f"{mark}-message",

@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from testing import models, scripted_server
+from testing.cloud import Cloud
 from testing.pictures import picture
+from testing.serving import ReadLogLines, ServeFunction
 
 BEARER = "Bearer ya29.a-token-of-the-caller"
 JSON = {"content-type": "application/json", "authorization": BEARER}
@@ -15,7 +20,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "shared/schemas/result.schema.j
 
 
 @pytest.fixture
-def nursery(cloud):
+def nursery(cloud: Cloud) -> Cloud:
     cloud.put_model("tenant-001", models.detect())
     cloud.put_model("tenant-004", b"no model")
     for tenant_id in ("tenant-001", "tenant-003", "tenant-004"):
@@ -27,31 +32,38 @@ def nursery(cloud):
 
 
 @pytest.fixture
-def client(nursery, serve):
+def client(nursery: Cloud, serve: ServeFunction) -> FlaskClient:
     return serve("process_request", nursery.settings | {"MAX_IMAGE_PIXELS": "2000000"})
 
 
-def post(client, **fields):
+def post(client: FlaskClient, **fields: Any) -> TestResponse:
     return client.post("/", headers=JSON, data=json.dumps({"tenant_id": "tenant-001", "image": "a.jpg", **fields}))
 
 
-def test_answer_is_the_stored_result_document(client, nursery):
+def document(answer: TestResponse) -> Any:
+    """Return the JSON document of an answer."""
+    return answer.json
+
+
+def test_answer_is_the_stored_result_document(client: FlaskClient, nursery: Cloud) -> None:
     answer = post(client, request_id="order-1")
     assert (answer.status_code, answer.mimetype) == (200, "application/json")
-    jsonschema.validate(answer.json, SCHEMA)
-    assert answer.json == nursery.result("tenant-001", "a.jpg")
-    assert (answer.json["request_id"], answer.json["counts"]) == ("order-1", {"plant": 1, "tray": 1})
+    jsonschema.validate(document(answer), SCHEMA)
+    assert document(answer) == nursery.result("tenant-001", "a.jpg")
+    assert (document(answer)["request_id"], document(answer)["counts"]) == ("order-1", {"plant": 1, "tray": 1})
 
 
-def test_repeated_request_gets_the_same_document(client):
+def test_repeated_request_gets_the_same_document(client: FlaskClient) -> None:
     assert post(client).data == post(client).data
 
 
 @pytest.mark.parametrize("first", ["order-1", None])
 @pytest.mark.parametrize("second", ["order-2", None])
-def test_existing_result_is_answered_with_the_caller_s_request_id(first, second, client, nursery):
+def test_existing_result_is_answered_with_the_caller_s_request_id(
+    first: str | None, second: str | None, client: FlaskClient, nursery: Cloud
+) -> None:
     requests = [{"request_id": each} if each else {} for each in (first, second)]
-    made, answered = (post(client, **fields).json for fields in requests)
+    made, answered = (document(post(client, **fields)) for fields in requests)
     assert answered == made | {"request_id": second}
     assert nursery.result("tenant-001", "a.jpg") == made
 
@@ -70,11 +82,13 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("error", PROBLEMS)
-def test_failure_is_a_problem_document_with_its_status(error, client, nursery, lines):
+def test_failure_is_a_problem_document_with_its_status(
+    error: str, client: FlaskClient, nursery: Cloud, lines: ReadLogLines
+) -> None:
     fields, status = PROBLEMS[error]
     answer = post(client, request_id="order-1", **fields)
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
-    problem = answer.json
+    problem = document(answer)
     assert (problem["status"], problem["error"], problem["request_id"]) == (status, error, "order-1")
     assert {"type", "title", "detail"} <= set(problem)
     assert BEARER not in answer.text
@@ -83,10 +97,10 @@ def test_failure_is_a_problem_document_with_its_status(error, client, nursery, l
     assert (summary["verdict"], summary["status"]) == ("rejected", status)
 
 
-def test_missing_model_is_named_as_in_the_contract(client):
-    assert (
-        post(client, tenant_id="tenant-003").json["detail"] == "Model 'detect' not found for tenant 'tenant-003'"
-    )
+def test_missing_model_is_named_as_in_the_contract(client: FlaskClient) -> None:
+    answer = post(client, tenant_id="tenant-003")
+
+    assert document(answer)["detail"] == "Model 'detect' not found for tenant 'tenant-003'"
 
 
 @pytest.mark.parametrize(
@@ -106,42 +120,44 @@ def test_missing_model_is_named_as_in_the_contract(client):
         {"confidence_threshold": {}},
     ],
 )
-def test_invalid_options_are_a_400_problem(options, client):
+def test_invalid_options_are_a_400_problem(options: Any, client: FlaskClient) -> None:
     answer = post(client, options=options)
     assert answer.status_code == 400
-    assert answer.json["error"] in {"invalid_pipeline", "invalid_event"}
-    assert len(answer.json["detail"]) > 20
+    assert document(answer)["error"] in {"invalid_pipeline", "invalid_event"}
+    assert len(document(answer)["detail"]) > 20
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'"a text"', b"[" * 50_000])
-def test_body_without_a_request_is_a_400_problem(body, client):
+def test_body_without_a_request_is_a_400_problem(body: bytes, client: FlaskClient) -> None:
     answer = client.post("/", headers=JSON, data=body)
-    assert (answer.status_code, answer.json["error"]) == (400, "invalid_event")
+    assert (answer.status_code, document(answer)["error"]) == (400, "invalid_event")
 
 
-def test_headers_are_not_read_as_attributes(client):
+def test_headers_are_not_read_as_attributes(client: FlaskClient) -> None:
     assert client.post("/", headers=JSON | {"tenant-id": "tenant-001", "image": "a.jpg"}).status_code == 400
 
 
-def test_storage_failure_is_a_503_problem(nursery, serve):
+def test_storage_failure_is_a_503_problem(nursery: Cloud, serve: ServeFunction) -> None:
     with scripted_server.serve_responses(scripted_server.Response(403)) as (url, _):
         answer = post(serve("process_request", nursery.settings | {"STORAGE_EMULATOR_HOST": url}))
-    assert (answer.status_code, answer.json["error"]) == (503, "storage_unavailable")
+    assert (answer.status_code, document(answer)["error"]) == (503, "storage_unavailable")
     assert url not in answer.text
 
 
-def test_bug_is_a_500_problem_without_its_cause(client, monkeypatch, lines):
-    def broken(*_, **__):
+def test_bug_is_a_500_problem_without_its_cause(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, lines: ReadLogLines
+) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr("simplejpeg.encode_jpeg", broken)
     answer = post(client)
-    assert (answer.status_code, answer.json["error"]) == (500, "internal_error")
+    assert (answer.status_code, document(answer)["error"]) == (500, "internal_error")
     assert "secret" not in answer.text
     assert any("secret" in line["message"] for line in lines().all)
 
 
-def test_generation_older_than_the_result_is_a_404_or_409_problem(client, nursery):
+def test_generation_older_than_the_result_is_a_404_or_409_problem(client: FlaskClient, nursery: Cloud) -> None:
     old = nursery.put_image("tenant-001", "b.jpg", picture())
     nursery.put_image("tenant-001", "b.jpg", picture(colour="grey"))
     assert post(client, image="b.jpg").status_code == 200

@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.errors import ConfigError
+from testing.serving import ServeFunction
 
 SETTINGS = {"GCS_BUCKET": "models", "ERROR_TOPIC": "errors"}
 SCRIPT = """
@@ -30,7 +34,7 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def imported(root):
+def imported(root: Path) -> dict[str, Any]:
     """Import main.py in a new process, and return what it loaded and started."""
     environment = {"PATH": os.environ["PATH"], **SETTINGS}
     process = subprocess.run(
@@ -42,19 +46,20 @@ def imported(root):
         check=True,
         timeout=60,
     )
-    return json.loads(process.stdout)
+    report: dict[str, Any] = json.loads(process.stdout)
+    return report
 
 
-def test_import_does_not_load_pub_sub(imported):
+def test_import_does_not_load_pub_sub(imported: dict[str, Any]) -> None:
     assert not [name for name in imported["modules"] if "pubsub" in name]
 
 
-def test_import_starts_no_thread_and_creates_no_client(imported):
+def test_import_starts_no_thread_and_creates_no_client(imported: dict[str, Any]) -> None:
     assert imported["threads"] == ["MainThread"]
     assert imported["clients"] == [False]
 
 
-def test_main_exports_only_the_three_entry_points(imported):
+def test_main_exports_only_the_three_entry_points(imported: dict[str, Any]) -> None:
     assert imported["exported"] == ["process_message", "process_request", "process_upload"]
 
 
@@ -68,6 +73,8 @@ def test_main_exports_only_the_three_entry_points(imported):
         (SETTINGS | {"RESULTS_BUCKET": "models/uploads"}, "RESULTS_BUCKET"),
     ],
 )
-def test_invalid_setting_stops_the_start_and_is_named(settings, name, serve):
+def test_invalid_setting_stops_the_start_and_is_named(
+    settings: Mapping[str, str], name: str, serve: ServeFunction
+) -> None:
     with pytest.raises(ConfigError, match=name):
         serve("process_upload", settings)

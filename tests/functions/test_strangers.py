@@ -2,20 +2,25 @@
 
 import json
 import string
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.envelope import MESSAGE_PUBLISHED, STORAGE_FINALIZED
 from testing import models
+from testing.cloud import Cloud
 from testing.pictures import picture
 from testing.recorded_events import encode_base64
+from testing.serving import ReadLogLines, ServeFunction
 
 SENDER = "ya29.a-token-of-the-sender"
 VERDICTS = {"done", "duplicate", "ignored", "rejected"}  # deferred cannot happen: nothing fails
 
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
         *(
             None,
@@ -82,7 +87,7 @@ BAD = st.sampled_from(
 )
 
 
-def text(value):
+def text(value: Any) -> bytes:
     """Encode as JSON, with NaN and lone surrogates."""
     return json.dumps(value).encode()
 
@@ -145,7 +150,7 @@ TYPES = st.sampled_from(
 
 
 @pytest.fixture
-def shop(cloud):
+def shop(cloud: Cloud) -> Cloud:
     """Store a model and an image of one tenant."""
     cloud.put_model("tenant-001", models.detect())
     cloud.put_image("tenant-001", "a.png", picture(kind="PNG"))
@@ -159,9 +164,15 @@ def shop(cloud):
     kind=TYPES,
     body=BODIES,
 )
-def test_any_post_ends_in_a_verdict_and_each_rejection_is_published(path, headers, kind, body, instance):
+def test_any_post_ends_in_a_verdict_and_each_rejection_is_published(
+    path: str,
+    headers: Mapping[str, str],
+    kind: str,
+    body: bytes,
+    instance: tuple[FlaskClient, ReadLogLines, list[tuple[str, str]]],
+) -> None:
     client, lines, rejections = instance
-    headers = headers | {"content-type": kind, "authorization": f"Bearer {SENDER}"}
+    headers = {**headers, "content-type": kind, "authorization": f"Bearer {SENDER}"}
     answer = client.post(f"/{path}", headers=headers, data=body)
     assert answer.status_code == 200, answer.text
     assert answer.text.strip() in VERDICTS
@@ -176,9 +187,11 @@ def test_any_post_ends_in_a_verdict_and_each_rejection_is_published(path, header
 
 
 @pytest.fixture
-def instance(shop, serve, lines):
+def instance(
+    shop: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> Iterator[tuple[FlaskClient, ReadLogLines, list[tuple[str, str]]]]:
     """Serve process_message, and compare the published errors with the rejections at the end."""
-    rejections = []
+    rejections: list[tuple[str, str]] = []
     yield serve("process_message", shop.settings), lines, rejections
     published = shop.errors(len(rejections))
     assert sorted((each["status"], each["error"]) for each, _ in published) == sorted(rejections)
@@ -189,16 +202,18 @@ def instance(shop, serve, lines):
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=FIELDS.map(text) | DEEP | BAD | st.binary(max_size=40), kind=TYPES)
-def test_any_http_request_gets_a_result_or_a_problem(body, kind, caller):
+def test_any_http_request_gets_a_result_or_a_problem(
+    body: bytes, kind: str, caller: tuple[FlaskClient, ReadLogLines]
+) -> None:
     client, lines = caller
     answer = client.post("/", headers={"content-type": kind, "authorization": f"Bearer {SENDER}"}, data=body)
     assert answer.status_code in {200, 400, 403, 404, 409}, answer.text
-    assert ("schema_version" if answer.status_code == 200 else "error") in answer.json
+    assert ("schema_version" if answer.status_code == 200 else "error") in (answer.json or {})
     written = lines()
     assert written.all == written.summaries, "a bug was reported"
     assert SENDER not in str(written.all) + str(answer.headers) + answer.text
 
 
 @pytest.fixture
-def caller(shop, serve, lines):
+def caller(shop: Cloud, serve: ServeFunction, lines: ReadLogLines) -> tuple[FlaskClient, ReadLogLines]:
     return serve("process_request", shop.settings), lines

@@ -12,11 +12,11 @@ from shared.errors import ConfigError
 REQUIRED = {"GCS_BUCKET": "models", "ERROR_TOPIC": "errors"}
 
 
-def config(**settings):
+def config(**settings: str) -> Config:
     return Config.from_environment(REQUIRED | settings)
 
 
-def test_defaults_of_all_settings():
+def test_defaults_of_all_settings() -> None:
     assert config() == Config(
         gcs_bucket="models",
         error_topic="errors",
@@ -44,27 +44,27 @@ def test_defaults_of_all_settings():
     )
 
 
-def test_every_default_is_a_valid_value():
+def test_every_default_is_a_valid_value() -> None:
     for field in dataclasses.fields(Config):
         if field.default is not dataclasses.MISSING and field.default not in {"", ()}:
             default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
             assert field.metadata["parse"](default) == field.default
 
 
-def test_empty_environment_names_every_required_setting():
+def test_empty_environment_names_every_required_setting() -> None:
     with pytest.raises(ConfigError, match=r"GCS_BUCKET is required.*ERROR_TOPIC is required"):
         Config.from_environment({})
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
-def test_empty_setting_counts_as_absent(empty):
+def test_empty_setting_counts_as_absent(empty: str) -> None:
     names = [field.metadata["name"] for field in dataclasses.fields(Config)]
     assert config(**{name: empty for name in names if name not in REQUIRED}) == config()
     with pytest.raises(ConfigError, match="GCS_BUCKET is required"):
         config(GCS_BUCKET=empty)
 
 
-def test_unknown_variables_are_ignored():
+def test_unknown_variables_are_ignored() -> None:
     assert config(PATH="/bin", gcs_bucket="other", CONFIDENCE="2") == config()
 
 
@@ -138,13 +138,13 @@ BAD = {
 }
 
 
-def test_value_tables_cover_every_setting():
+def test_value_tables_cover_every_setting() -> None:
     names = {field.metadata["name"] for field in dataclasses.fields(Config)}
     assert set(GOOD) == set(BAD) == names
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in GOOD.items() for value in values])
-def test_valid_value_is_accepted(name, value):
+def test_valid_value_is_accepted(name: str, value: str) -> None:
     parsed = dataclasses.asdict(config(**{name: value}))
     field = next(each for each in dataclasses.fields(Config) if each.metadata["name"] == name)
     value_parsed = parsed[field.name]
@@ -159,7 +159,7 @@ def test_valid_value_is_accepted(name, value):
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
-def test_invalid_value_is_named_with_what_the_setting_accepts(name, value):
+def test_invalid_value_is_named_with_what_the_setting_accepts(name: str, value: str) -> None:
     accepted = {each.metadata["name"]: each.metadata["accepts"] for each in dataclasses.fields(Config)}[name]
     with pytest.raises(ConfigError) as caught:
         config(**{name: value})
@@ -167,7 +167,7 @@ def test_invalid_value_is_named_with_what_the_setting_accepts(name, value):
     assert accepted in str(caught.value)
 
 
-def test_all_invalid_settings_are_named_at_once():
+def test_all_invalid_settings_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         config(GCS_BUCKET="gs://x", IOU_THRESHOLD="7", LOG_LEVEL="loud")
     for name in ("GCS_BUCKET", "IOU_THRESHOLD", "LOG_LEVEL"):
@@ -175,13 +175,13 @@ def test_all_invalid_settings_are_named_at_once():
 
 
 @given(st.sampled_from(sorted(GOOD)), st.text(max_size=12) | st.from_regex(r"[0-9eE+_.-]{1,6}"))
-def test_any_text_is_accepted_or_rejected_by_name(name, text):
+def test_any_text_is_accepted_or_rejected_by_name(name: str, text: str) -> None:
     try:
         config(**{name: text})
     except ConfigError as error:
         assert name in str(error)  # noqa: PT017 - either is right
 
 
-def test_config_is_frozen():
+def test_config_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config().iou_threshold = 0.1
+        config().iou_threshold = 0.1  # type: ignore[misc]

@@ -2,6 +2,8 @@
 
 import json
 import string
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,22 +11,24 @@ from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.errors import Ignored, InvalidEvent, InvalidPipeline, Rejected, TenantMismatch, TenantVisionError
-from shared.events import Event, ImageMessage, ObjectFinalized, loggable_fields, message_fields, parse
+from shared.events import Event, ImageMessage, ObjectFinalized, Request, loggable_fields, message_fields, parse
 
 CONFIG = Config(gcs_bucket="models", error_topic="errors", upload_bucket="up", results_bucket="results")
 
 
-def message(attributes=None, body=None):
+def message(attributes: Mapping[str, str] | None = None, body: Any = None) -> Request:
     data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     return parse(Event(ImageMessage(attributes or {}, data), "e-1"), CONFIG)
 
 
-def parsed(**fields):
+def parsed(**fields: Any) -> Request:
     """Parse a message with its fields in the body, where they may be of any JSON type."""
     return message(body={"tenant_id": "tenant-001", "image": "a.jpg"} | fields)
 
 
-def upload(name, bucket="up", generation=7, metadata=None):
+def upload(
+    name: str, bucket: str = "up", generation: int = 7, metadata: Mapping[str, Any] | None = None
+) -> Request:
     return parse(Event(ObjectFinalized(bucket, name, generation, metadata), "e-1"), CONFIG)
 
 
@@ -34,16 +38,18 @@ def upload(name, bucket="up", generation=7, metadata=None):
 @pytest.mark.parametrize(
     ("metadata", "origin_unknown"), [(None, True), ({}, False), ({"goog-reserved-file-mtime": "1"}, False)]
 )
-def test_origin_is_unknown_only_without_metadata(metadata, origin_unknown):
+def test_origin_is_unknown_only_without_metadata(
+    metadata: Mapping[str, Any] | None, *, origin_unknown: bool
+) -> None:
     assert upload("uploads/t/a.jpg", metadata=metadata).origin_unknown is origin_unknown
 
 
-def test_copy_of_own_output_is_ignored():
+def test_copy_of_own_output_is_ignored() -> None:
     with pytest.raises(Ignored, match="copy of an output"):
         upload("uploads/t/a.jpg", metadata={"tenant-vision-work": "0"})
 
 
-def test_upload_requests_its_own_image_by_the_default_pipeline():
+def test_upload_requests_its_own_image_by_the_default_pipeline() -> None:
     request = upload("uploads/tenant-001/beds/a.jpg")
     assert (request.tenant_id, request.pipeline, request.event_id) == ("tenant-001", "detect", "e-1")
     assert (request.image.uri, request.image.generation) == ("gs://up/uploads/tenant-001/beds/a.jpg", 7)
@@ -68,13 +74,13 @@ def test_upload_requests_its_own_image_by_the_default_pipeline():
         "uploads/t/beds/",
     ],
 )
-def test_object_outside_the_uploads_is_ignored(name):
+def test_object_outside_the_uploads_is_ignored(name: str) -> None:
     with pytest.raises(Ignored):
         upload(name)
 
 
 @pytest.mark.parametrize("bucket", ["results", "models", "UP", "up-2", ""])
-def test_upload_to_another_bucket_is_ignored(bucket):
+def test_upload_to_another_bucket_is_ignored(bucket: str) -> None:
     with pytest.raises(Ignored):
         upload("uploads/tenant-001/a.jpg", bucket=bucket)
 
@@ -103,7 +109,7 @@ def test_upload_to_another_bucket_is_ignored(bucket):
         f"uploads/t/{'ä' * 505}",
     ],
 )
-def test_upload_with_an_invalid_tenant_or_name_is_rejected(name):
+def test_upload_with_an_invalid_tenant_or_name_is_rejected(name: str) -> None:
     with pytest.raises(InvalidEvent):
         upload(name)
 
@@ -123,11 +129,11 @@ def test_upload_with_an_invalid_tenant_or_name_is_rejected(name):
         "x" * 980,
     ],
 )
-def test_unusual_image_names_are_accepted(path):
+def test_unusual_image_names_are_accepted(path: str) -> None:
     assert upload(f"uploads/t/{path}").image.name == f"uploads/t/{path}"
 
 
-def test_results_of_the_longest_image_name_have_valid_names():
+def test_results_of_the_longest_image_name_have_valid_names() -> None:
     for length in range(970, 1024):
         name = "uploads/t/" + "a" * (length - len("uploads/t/"))
         try:
@@ -142,7 +148,7 @@ def test_results_of_the_longest_image_name_have_valid_names():
 
 
 @pytest.mark.parametrize("tenant_id", ["a", "0", "tenant-001", "a--b", "a" * 63])
-def test_valid_tenant_id_is_accepted(tenant_id):
+def test_valid_tenant_id_is_accepted(tenant_id: str) -> None:
     assert parsed(tenant_id=tenant_id).tenant_id == tenant_id
 
 
@@ -171,7 +177,7 @@ def test_valid_tenant_id_is_accepted(tenant_id):
         "a\0",
     ],
 )
-def test_invalid_tenant_id_is_rejected(tenant_id):
+def test_invalid_tenant_id_is_rejected(tenant_id: Any) -> None:
     with pytest.raises(InvalidEvent, match="tenant_id"):
         parsed(tenant_id=tenant_id)
 
@@ -190,7 +196,7 @@ def test_invalid_tenant_id_is_rejected(tenant_id):
         ("ü.jpg", "ü.jpg"),
     ],
 )
-def test_own_image_is_accepted_in_each_form(image, name):
+def test_own_image_is_accepted_in_each_form(image: str, name: str) -> None:
     request = parsed(image=image)
     assert (request.image.bucket, request.image.name) == ("up", f"uploads/tenant-001/{name}")
     assert request.image.generation is None
@@ -217,7 +223,7 @@ def test_own_image_is_accepted_in_each_form(image, name):
         "gs://up/uploads/tenant-002/../tenant-001/a.jpg",
     ],
 )
-def test_image_of_another_tenant_is_a_mismatch(image):
+def test_image_of_another_tenant_is_a_mismatch(image: str) -> None:
     with pytest.raises(TenantMismatch, match="tenant-001"):
         parsed(image=image)
 
@@ -251,7 +257,7 @@ def test_image_of_another_tenant_is_a_mismatch(image):
         {"gs": "up"},
     ],
 )
-def test_invalid_image_is_rejected(image):
+def test_invalid_image_is_rejected(image: Any) -> None:
     with pytest.raises(InvalidEvent):
         parsed(image=image)
 
@@ -260,7 +266,7 @@ def test_invalid_image_is_rejected(image):
     ("generation", "number"),
     [(None, None), ("", None), ("1", 1), (1, 1), ("1795380285104925", 1795380285104925), (2**63 - 1, 2**63 - 1)],
 )
-def test_valid_generation_is_accepted(generation, number):
+def test_valid_generation_is_accepted(generation: Any, number: int | None) -> None:
     if generation == "":
         assert message({"tenant_id": "t", "image": "a", "generation": ""}).image.generation is None
     else:
@@ -271,41 +277,41 @@ def test_valid_generation_is_accepted(generation, number):
     "generation",
     [0, "0", -1, "-1", "+1", " 1", "1.0", 1.0, "1e3", "x", True, [], {}, 2**63, "9" * 19, "9" * 20, "\u0661"],
 )
-def test_invalid_generation_is_rejected(generation):
+def test_invalid_generation_is_rejected(generation: Any) -> None:
     with pytest.raises(InvalidEvent, match="generation"):
         parsed(generation=generation)
 
 
 @pytest.mark.parametrize("pipeline", ["detect", "a", "sahi_detect", "my-own-2", "a" * 63])
-def test_valid_pipeline_name_is_accepted(pipeline):
+def test_valid_pipeline_name_is_accepted(pipeline: Any) -> None:
     assert parsed(pipeline=pipeline).pipeline == pipeline
 
 
 @pytest.mark.parametrize(
     "pipeline", ["", "Detect", "1a", "_a", "a b", "a/b", "../a", "a" * 64, "a\n", 1, [], {}, True]
 )
-def test_invalid_pipeline_name_is_rejected(pipeline):
+def test_invalid_pipeline_name_is_rejected(pipeline: Any) -> None:
     with pytest.raises((InvalidPipeline, InvalidEvent)):
         parsed(pipeline=pipeline)
 
 
 @pytest.mark.parametrize("request_id", ["order-1", "ü", "x" * 256, "a b"])
-def test_printable_request_id_is_accepted(request_id):
+def test_printable_request_id_is_accepted(request_id: str) -> None:
     assert parsed(request_id=request_id).request_id == request_id
 
 
 @pytest.mark.parametrize("request_id", ["x" * 257, "a\nb", "\0", 5, True, [], {}])
-def test_invalid_request_id_is_rejected(request_id):
+def test_invalid_request_id_is_rejected(request_id: Any) -> None:
     with pytest.raises(InvalidEvent, match="request_id"):
         parsed(request_id=request_id)
 
 
-def test_null_pipeline_and_request_id_have_defaults():
+def test_null_pipeline_and_request_id_have_defaults() -> None:
     request = parsed(pipeline=None, request_id=None)
     assert (request.pipeline, request.request_id, dict(request.options)) == ("detect", None, {})
 
 
-def test_attributes_override_the_body_field_by_field():
+def test_attributes_override_the_body_field_by_field() -> None:
     request = message(
         {"tenant_id": "tenant-001", "image": "a.jpg", "request_id": ""},
         {"tenant_id": "tenant-002", "image": "b.jpg", "generation": 5, "request_id": "order-1"},
@@ -314,12 +320,12 @@ def test_attributes_override_the_body_field_by_field():
     assert (request.image.generation, request.request_id) == (5, "order-1")
 
 
-def test_tenant_attribute_with_an_image_of_another_is_a_mismatch():
+def test_tenant_attribute_with_an_image_of_another_is_a_mismatch() -> None:
     with pytest.raises(TenantMismatch):
         message({"tenant_id": "tenant-001"}, {"image": "uploads/tenant-002/a.jpg"})
 
 
-def test_options_are_read_from_the_body_only():
+def test_options_are_read_from_the_body_only() -> None:
     request = message(
         {"tenant_id": "t", "image": "a", "options": '{"a": 1}'}, {"options": {"confidence_threshold": 0.5}}
     )
@@ -328,7 +334,7 @@ def test_options_are_read_from_the_body_only():
 
 
 @pytest.mark.parametrize("options", [[], "{}", 1, True])
-def test_options_that_are_not_an_object_are_rejected(options):
+def test_options_that_are_not_an_object_are_rejected(options: Any) -> None:
     with pytest.raises(InvalidEvent, match="options"):
         parsed(options=options)
 
@@ -336,13 +342,13 @@ def test_options_that_are_not_an_object_are_rejected(options):
 @pytest.mark.parametrize(
     "body", [b"[]", b"null", b'"a"', b"1", b"{", b"\xff", b"{}{}", b"{'a': 1}", b'{"a": NaN}', b"[" * 99_999]
 )
-def test_body_that_is_not_a_json_object_is_rejected(body):
+def test_body_that_is_not_a_json_object_is_rejected(body: bytes) -> None:
     with pytest.raises(InvalidEvent):
         message({"tenant_id": "t", "image": "a"}, body)
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"\n", b"{}", b'{"unknown": [1]}'])
-def test_body_may_be_empty_or_without_known_fields(body):
+def test_body_may_be_empty_or_without_known_fields(body: bytes) -> None:
     assert message({"tenant_id": "t", "image": "a"}, body).image.name == "uploads/t/a"
 
 
@@ -365,12 +371,12 @@ def test_body_may_be_empty_or_without_known_fields(body):
         ({"secret": "x"}, {}),
     ],
 )
-def test_only_valid_fields_are_loggable(fields, safe):
+def test_only_valid_fields_are_loggable(fields: Any, safe: dict[str, str]) -> None:
     event = Event(ImageMessage({}, json.dumps(fields).encode()), "e-1")
     assert loggable_fields(event) == safe | {"event_id": "e-1"}
 
 
-def test_attributes_are_loggable_when_the_body_is_malformed():
+def test_attributes_are_loggable_when_the_body_is_malformed() -> None:
     assert loggable_fields(Event(ImageMessage({"tenant_id": "t", "other": "x"}, b"{"))) == {"tenant_id": "t"}
 
 
@@ -378,7 +384,7 @@ def test_attributes_are_loggable_when_the_body_is_malformed():
     ("name", "tenant"),
     [("uploads/t/a.jpg", {"tenant_id": "t"}), ("uploads/a.jpg", {}), ("x/t/a", {}), ("uploads/T/a", {})],
 )
-def test_name_and_generation_of_an_upload_are_loggable(name, tenant):
+def test_name_and_generation_of_an_upload_are_loggable(name: str, tenant: dict[str, str]) -> None:
     logged = loggable_fields(Event(ObjectFinalized("up", name, 7)))
     assert logged == {"image": f"gs://up/{name}", "generation": "7"} | tenant
 
@@ -422,20 +428,21 @@ FIELDS = st.fixed_dictionaries(
 
 
 @given(FIELDS.map(lambda fields: {name: str(value) for name, value in fields.items()}), FIELDS)
-def test_accepted_message_stays_in_its_tenant_s_prefixes(attributes, body):
-    event = Event(ImageMessage(attributes, json.dumps(body).encode()))
+def test_accepted_message_stays_in_its_tenant_s_prefixes(attributes: dict[str, str], body: dict[str, Any]) -> None:
+    payload = ImageMessage(attributes, json.dumps(body).encode())
+    event = Event(payload)
     try:
         request = parse(event, CONFIG)
     except Rejected:
         assert set(loggable_fields(event)) <= {"tenant_id", "image", "generation", "pipeline", "request_id"}
         return
-    sent = message_fields(event.payload)
+    sent = message_fields(payload)
     assert request.tenant_id == sent["tenant_id"]
     assert_in_tenant_prefixes(request)
 
 
 @given(PATHS, TENANTS)
-def test_accepted_upload_stays_in_its_tenant_s_prefixes(path, tenant_id):
+def test_accepted_upload_stays_in_its_tenant_s_prefixes(path: str, tenant_id: str) -> None:
     for name in (path, f"uploads/{tenant_id}/{path}"):
         try:
             request = upload(name)
@@ -446,7 +453,7 @@ def test_accepted_upload_stays_in_its_tenant_s_prefixes(path, tenant_id):
         assert_in_tenant_prefixes(request)
 
 
-def assert_in_tenant_prefixes(request):
+def assert_in_tenant_prefixes(request: Request) -> None:
     prefix = f"uploads/{request.tenant_id}/"
     assert request.image.bucket == "up"
     assert request.image.name.startswith(prefix)

@@ -4,6 +4,8 @@ import dataclasses
 import inspect
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -19,21 +21,22 @@ CODE = re.compile(r"```json\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def readme(root):
+def readme(root: Path) -> str:
     return (root / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
-def contract(root):
+def contract(root: Path) -> str:
     return (root / "docs" / "contract.md").read_text()
 
 
 @pytest.fixture(scope="module")
-def schema(root):
-    return json.loads((root / "shared/schemas/result.schema.json").read_text())
+def schema(root: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((root / "shared/schemas/result.schema.json").read_text())
+    return document
 
 
-def rows(page, *heading):
+def rows(page: str, *heading: str) -> list[list[str]]:
     """Return the cells of the first table whose headings begin with `heading`."""
     lines = [[cell.strip() for cell in line.split("|")] for line in ROW.findall(page)]
     start = next(index for index, cells in enumerate(lines) if cells[: len(heading)] == list(heading))
@@ -46,11 +49,11 @@ def rows(page, *heading):
     return table
 
 
-def section(page, title):
-    return page.split(f"\n## {title}\n")[1].split("\n## ")[0]
+def section(page: str, title: str) -> str:
+    return page.split(f"\n## {title}\n", maxsplit=1)[1].split("\n## ", maxsplit=1)[0]
 
 
-def test_readme_lists_every_setting_with_default_and_accepted_values(readme):
+def test_readme_lists_every_setting_with_default_and_accepted_values(readme: str) -> None:
     fallbacks = {"UPLOAD_BUCKET": "GCS_BUCKET", "RESULTS_BUCKET": "GCS_BUCKET"}
     expected = []
     for field in dataclasses.fields(Config):
@@ -66,7 +69,7 @@ def test_readme_lists_every_setting_with_default_and_accepted_values(readme):
     assert all(row[3] for row in listed)
 
 
-def concrete_errors():
+def concrete_errors() -> set[tuple[str, str]]:
     every = vars(errors).values()
     return {
         (str(error.status), error.error)
@@ -75,23 +78,23 @@ def concrete_errors():
     }
 
 
-def test_readme_lists_every_status_with_a_meaning(readme):
+def test_readme_lists_every_status_with_a_meaning(readme: str) -> None:
     listed = rows(section(readme, "Statuses"), "status", "error", "meaning")
     assert sorted(tuple(row[:2]) for row in listed) == sorted(concrete_errors())
     assert all(row[2] for row in listed)
 
 
-def test_contract_lists_every_status(contract):
+def test_contract_lists_every_status(contract: str) -> None:
     listed = rows(section(contract, "The error topic"), "status", "error")
     assert sorted(tuple(row) for row in listed) == sorted(concrete_errors())
 
 
-def test_contract_lists_every_message_field(contract):
+def test_contract_lists_every_message_field(contract: str) -> None:
     listed = rows(section(contract, "Events in"), "attribute", "meaning")
     assert tuple(row[0] for row in listed) == MESSAGE_FIELDS
 
 
-def test_event_of_the_contract_requests_its_image(contract):
+def test_event_of_the_contract_requests_its_image(contract: str) -> None:
     posted = json.loads(CODE.findall(section(contract, "Events in"))[0])
     event = envelope.parse(posted["headers"], json.dumps(posted["body"]).encode())
     assert isinstance(event.payload, ObjectFinalized)
@@ -104,7 +107,9 @@ def test_event_of_the_contract_requests_its_image(contract):
 
 
 @pytest.mark.parametrize("page", ["readme", "contract"])
-def test_result_shown_in_a_page_is_valid(page, schema, request):
+def test_result_shown_in_a_page_is_valid(
+    page: str, schema: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
     results = [
         json.loads(code) for code in CODE.findall(request.getfixturevalue(page)) if "schema_version" in code
     ]
@@ -114,5 +119,5 @@ def test_result_shown_in_a_page_is_valid(page, schema, request):
     assert results[0]["counts"] == {label: labels.count(label) for label in labels}
 
 
-def test_result_schema_is_a_valid_schema(schema):
+def test_result_schema_is_a_valid_schema(schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)

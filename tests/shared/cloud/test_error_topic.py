@@ -6,31 +6,33 @@ import time
 import pytest
 
 from local.port import Port
+from local.stack import Stack
 from shared.cloud.error_topic import ErrorTopic
 from shared.errors import PublishFailed
 from shared.runtime import deadline
+from testing.cloud import Cloud
 
 
 @pytest.fixture
-def pubsub(emulators, monkeypatch):
+def pubsub(emulators: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have clients use the Pub/Sub emulator."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", emulators.pubsub_host)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"status": "400"}, {"image": "gs://b/ü", "error": "x" * 1024}])
-def test_message_arrives_unchanged(attributes, cloud, pubsub):
+def test_message_arrives_unchanged(attributes: dict[str, str], cloud: Cloud, pubsub: None) -> None:
     message_id = ErrorTopic(cloud.topic).publish(attributes, b'{"message": "a sentence"}')
     assert message_id
     assert cloud.errors() == [(attributes, {"message": "a sentence"})]
 
 
-def test_topic_may_be_given_by_its_name_alone(cloud, pubsub):
+def test_topic_may_be_given_by_its_name_alone(cloud: Cloud, pubsub: None) -> None:
     project, name = cloud.topic.split("/")[1::2]
     ErrorTopic(name, project=project).publish({}, json.dumps({}).encode())
     assert cloud.errors() == [({}, {})]
 
 
-def test_publishing_to_a_missing_topic_fails(cloud, pubsub):
+def test_publishing_to_a_missing_topic_fails(cloud: Cloud, pubsub: None) -> None:
     with pytest.raises(PublishFailed):
         ErrorTopic(f"{cloud.topic}-gone", timeout_s=5).publish({}, b"{}")
 
@@ -39,12 +41,16 @@ def test_publishing_to_a_missing_topic_fails(cloud, pubsub):
     ("attributes", "data"),
     [({"image": "x" * 1025}, b"{}"), ({}, b"x" * 11 * 2**20), ({}, b""), ({"": "x"}, b"{}")],
 )
-def test_message_that_pub_sub_rejects_fails(attributes, data, cloud, pubsub):
+def test_message_that_pub_sub_rejects_fails(
+    attributes: dict[str, str], data: bytes, cloud: Cloud, pubsub: None
+) -> None:
     with pytest.raises(PublishFailed):
         ErrorTopic(cloud.topic, timeout_s=5).publish(attributes, data)
 
 
-def test_publishing_fails_within_its_timeout_when_pub_sub_is_dead(cloud, monkeypatch):
+def test_publishing_fails_within_its_timeout_when_pub_sub_is_dead(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unused_port = Port()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{unused_port.number}")
     began = time.monotonic()
@@ -55,7 +61,7 @@ def test_publishing_fails_within_its_timeout_when_pub_sub_is_dead(cloud, monkeyp
     unused_port.release()
 
 
-def test_publishing_fails_within_the_event_deadline(cloud, monkeypatch):
+def test_publishing_fails_within_the_event_deadline(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     unused_port = Port()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{unused_port.number}")
     for seconds in (0, 0.3):

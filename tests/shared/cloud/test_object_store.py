@@ -4,6 +4,8 @@ import inspect
 import json
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import google.api_core.exceptions
 import google.auth.exceptions
@@ -13,30 +15,36 @@ import requests.exceptions
 import urllib3.exceptions
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from local.stack import Stack
 from shared.cloud import object_store
 from shared.cloud.object_store import ObjectStore
 from shared.cloud.objects import crc32c
 from shared.errors import DeadlineExceeded, ObjectChanged, ObjectNotFound, StorageUnavailable
 from shared.runtime import deadline
 from testing import scripted_server
+from testing.cloud import Cloud
 from testing.scripted_server import Response
+
+# A server's URL, and optionally the timeout of each call -> a store.
+StoreFactory = Callable[..., ObjectStore]
 
 # Against the emulator
 
 
 @pytest.fixture
-def store(emulators, monkeypatch):
+def store(emulators: Stack, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage_url)
     return ObjectStore(project="p", call_timeout_s=10)
 
 
 @pytest.fixture
-def bucket(cloud):
-    return cloud.uploads.name
+def bucket(cloud: Cloud) -> str:
+    name: str = cloud.uploads.name
+    return name
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\x1f\x8b no gzip", b"x" * 300_000])
-def test_written_object_is_read_back(data, store, bucket):
+def test_written_object_is_read_back(data: bytes, store: ObjectStore, bucket: str) -> None:
     generation = store.write(bucket, "a b/ü#?%.bin", data, content_type="text/plain", metadata={"k": "v"})
     stored = store.read(bucket, "a b/ü#?%.bin")
     assert (stored.data, stored.generation, stored.crc32c) == (data, generation, crc32c(data))
@@ -46,7 +54,7 @@ def test_written_object_is_read_back(data, store, bucket):
     assert stat.metadata == {"k": "v"}
 
 
-def test_missing_object_is_not_found(store, bucket):
+def test_missing_object_is_not_found(store: ObjectStore, bucket: str) -> None:
     for call in (
         lambda: store.stat(bucket, "nothing"),
         lambda: store.read(bucket, "nothing"),
@@ -57,7 +65,7 @@ def test_missing_object_is_not_found(store, bucket):
             call()
 
 
-def test_overwritten_generation_is_not_found(store, bucket):
+def test_overwritten_generation_is_not_found(store: ObjectStore, bucket: str) -> None:
     old = store.write(bucket, "o", b"old", content_type="text/plain")
     new = store.write(bucket, "o", b"new", content_type="text/plain")
     assert store.read(bucket, "o", generation=new).data == b"new"
@@ -69,14 +77,16 @@ def test_overwritten_generation_is_not_found(store, bucket):
 @pytest.mark.parametrize(
     ("size", "limit", "has_data"), [(0, 0, True), (0, 5, True), (5, 5, True), (6, 5, False), (9000, 5, False)]
 )
-def test_object_larger_than_the_maximum_is_returned_without_data(size, limit, has_data, store, bucket):
+def test_object_larger_than_the_maximum_is_returned_without_data(
+    size: int, limit: int, *, has_data: bool, store: ObjectStore, bucket: str
+) -> None:
     generation = store.write(bucket, "o", b"x" * size, content_type="text/plain")
     stored = store.read(bucket, "o", max_bytes=limit)
     assert stored.data == (b"x" * size if has_data else None)
     assert stored.generation == generation
 
 
-def test_changed_tells_whether_another_generation_is_live(store, bucket):
+def test_changed_tells_whether_another_generation_is_live(store: ObjectStore, bucket: str) -> None:
     old = store.write(bucket, "o", b"old", content_type="text/plain")
     assert not store.changed(bucket, "o", generation=old)
     new = store.write(bucket, "o", b"new", content_type="text/plain")
@@ -84,7 +94,7 @@ def test_changed_tells_whether_another_generation_is_live(store, bucket):
     assert not store.changed(bucket, "o", generation=new)
 
 
-def test_write_with_a_failed_precondition_changes_nothing(store, bucket):
+def test_write_with_a_failed_precondition_changes_nothing(store: ObjectStore, bucket: str) -> None:
     first = store.write(bucket, "o", b"1", content_type="text/plain", if_generation=0)
     with pytest.raises(ObjectChanged):
         store.write(bucket, "o", b"2", content_type="text/plain", if_generation=0)
@@ -95,10 +105,10 @@ def test_write_with_a_failed_precondition_changes_nothing(store, bucket):
     assert store.stat(bucket, "o").generation == second
 
 
-def test_only_one_of_many_concurrent_first_writers_succeeds(store, bucket):
-    outcomes = []
+def test_only_one_of_many_concurrent_first_writers_succeeds(store: ObjectStore, bucket: str) -> None:
+    outcomes: list[int | None] = []
 
-    def write(number):
+    def write(number: int) -> None:
         try:
             outcomes.append(store.write(bucket, "o", b"%d" % number, content_type="text/plain", if_generation=0))
         except ObjectChanged:
@@ -113,7 +123,7 @@ def test_only_one_of_many_concurrent_first_writers_succeeds(store, bucket):
     assert len([each for each in outcomes if each]) == 1
 
 
-def test_write_to_a_missing_bucket_is_unavailable(store):
+def test_write_to_a_missing_bucket_is_unavailable(store: ObjectStore) -> None:
     with pytest.raises(StorageUnavailable):
         store.write("there-is-no-such-bucket", "o", b"", content_type="text/plain")
 
@@ -132,10 +142,10 @@ READING_CALLS = [call for call in CALLS if not call.startswith("write")]
 
 
 @pytest.fixture
-def failing(monkeypatch):
+def failing(monkeypatch: pytest.MonkeyPatch) -> StoreFactory:
     """Return a function that makes a store for a server's URL, with a timeout for each call."""
 
-    def store(url, timeout_s=0.4):
+    def store(url: str, timeout_s: float = 0.4) -> ObjectStore:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
         return ObjectStore(project="p", call_timeout_s=timeout_s)
 
@@ -149,13 +159,13 @@ UNAVAILABLE_STATUSES = [
 
 @pytest.mark.parametrize("status", UNAVAILABLE_STATUSES)
 @pytest.mark.parametrize("call", CALLS)
-def test_every_status_except_404_and_412_is_unavailable(call, status, failing):
+def test_every_status_except_404_and_412_is_unavailable(call: str, status: int, failing: StoreFactory) -> None:
     with scripted_server.serve_responses(Response(status)) as (url, _), pytest.raises(StorageUnavailable):
         CALLS[call](failing(url, 0.05))
 
 
 @pytest.mark.parametrize("call", READING_CALLS)
-def test_status_404_is_not_found_without_a_retry(call, failing):
+def test_status_404_is_not_found_without_a_retry(call: str, failing: StoreFactory) -> None:
     with scripted_server.serve_responses(Response(404)) as (url, requests), pytest.raises(ObjectNotFound):
         CALLS[call](failing(url))
     assert len(requests) == 1, "a 404 was retried"
@@ -168,7 +178,9 @@ NO_BUCKET = "The specified bucket does not exist."
     "body", [NO_BUCKET.encode(), json.dumps({"error": {"code": 404, "message": NO_BUCKET}}).encode()]
 )
 @pytest.mark.parametrize("call", READING_CALLS)
-def test_missing_bucket_is_unavailable_and_not_a_missing_object(call, body, failing):
+def test_missing_bucket_is_unavailable_and_not_a_missing_object(
+    call: str, body: bytes, failing: StoreFactory
+) -> None:
     unavailable = pytest.raises(StorageUnavailable, match="bucket 'b' not found")
     with scripted_server.serve_responses(Response(404, body)) as (url, _), unavailable:
         CALLS[call](failing(url))
@@ -176,14 +188,16 @@ def test_missing_bucket_is_unavailable_and_not_a_missing_object(call, body, fail
 
 @pytest.mark.parametrize("name", [NO_BUCKET, f": {NO_BUCKET}"])
 @pytest.mark.parametrize("call", READING_CALLS)
-def test_object_named_like_the_missing_bucket_message_is_not_found(call, name, failing):
+def test_object_named_like_the_missing_bucket_message_is_not_found(
+    call: str, name: str, failing: StoreFactory
+) -> None:
     message = f"No such object: b/{name}"
     for body in (message.encode(), json.dumps({"error": {"code": 404, "message": message}}).encode()):
         with scripted_server.serve_responses(Response(404, body)) as (url, _), pytest.raises(ObjectNotFound):
             CALLS[call](failing(url))
 
 
-def test_status_412_is_object_changed(failing):
+def test_status_412_is_object_changed(failing: StoreFactory) -> None:
     with scripted_server.serve_responses(Response(412)) as (url, _), pytest.raises(ObjectChanged):
         CALLS["write over"](failing(url))
 
@@ -192,14 +206,16 @@ def test_status_412_is_object_changed(failing):
     ("call", "status"),
     [("stat", 304), ("read", 304), ("write", 304), ("stat", 416), ("changed", 416), ("write", 416)],
 )
-def test_unexpected_status_304_or_416_is_unavailable(call, status, failing):
+def test_unexpected_status_304_or_416_is_unavailable(call: str, status: int, failing: StoreFactory) -> None:
     with scripted_server.serve_responses(Response(status)) as (url, _), pytest.raises(StorageUnavailable):
         CALLS[call](failing(url))
 
 
 @pytest.mark.parametrize("fault", [scripted_server.RESET, scripted_server.SILENCE])
 @pytest.mark.parametrize("call", CALLS)
-def test_broken_or_silent_connection_ends_within_the_timeout(call, fault, failing):
+def test_broken_or_silent_connection_ends_within_the_timeout(
+    call: str, fault: Response | str, failing: StoreFactory
+) -> None:
     with scripted_server.serve_responses(fault) as (url, _):
         store = failing(url)
         began = time.monotonic()
@@ -209,7 +225,7 @@ def test_broken_or_silent_connection_ends_within_the_timeout(call, fault, failin
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_dead_server_is_unavailable_within_the_timeout(call, failing):
+def test_dead_server_is_unavailable_within_the_timeout(call: str, failing: StoreFactory) -> None:
     with scripted_server.serve_responses(Response()) as (url, _):
         pass
     began = time.monotonic()
@@ -225,7 +241,7 @@ def test_dead_server_is_unavailable_within_the_timeout(call, failing):
     "fault", [scripted_server.RESET, scripted_server.SILENCE, Response(503)], ids=["reset", "silence", "503"]
 )
 @pytest.mark.parametrize("call", ["stat", "read", "write"])
-def test_no_call_outlasts_the_event_deadline(call, fault, failing):
+def test_no_call_outlasts_the_event_deadline(call: str, fault: Response | str, failing: StoreFactory) -> None:
     with scripted_server.serve_responses(fault) as (url, _):
         store = failing(url, timeout_s=60)
         began = time.monotonic()
@@ -235,14 +251,14 @@ def test_no_call_outlasts_the_event_deadline(call, fault, failing):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_no_request_is_sent_after_the_event_deadline(call, failing):
+def test_no_request_is_sent_after_the_event_deadline(call: str, failing: StoreFactory) -> None:
     with scripted_server.serve_responses(Response()) as (url, requests):
         with deadline.fail_after(0), pytest.raises(DeadlineExceeded):
             CALLS[call](failing(url))
         assert requests == []
 
 
-def test_slow_download_ends_at_the_event_deadline(failing):
+def test_slow_download_ends_at_the_event_deadline(failing: StoreFactory) -> None:
     # Each byte arrives within the read timeout, and the last would arrive after 20 s.
     slow = media(b"x" * 10_000_000)
     slow.pause_s = 0.02
@@ -267,7 +283,7 @@ BODIES = {
 
 @pytest.mark.parametrize("case", BODIES)
 @pytest.mark.parametrize("call", CALLS)
-def test_malformed_response_is_unavailable(call, case, failing):
+def test_malformed_response_is_unavailable(call: str, case: str, failing: StoreFactory) -> None:
     with (
         scripted_server.serve_responses(Response(body=BODIES[case])) as (url, _),
         pytest.raises(StorageUnavailable),
@@ -276,25 +292,25 @@ def test_malformed_response_is_unavailable(call, case, failing):
 
 
 @pytest.mark.parametrize("call", ["stat", "changed", "read"])
-def test_truncated_response_is_unavailable(call, failing):
+def test_truncated_response_is_unavailable(call: str, failing: StoreFactory) -> None:
     answer = Response(body=b'{"generation": "1",', content_length=1000)
     with scripted_server.serve_responses(answer) as (url, _), pytest.raises(StorageUnavailable):
         CALLS[call](failing(url))
 
 
-def media(data, *, crc=None):
+def media(data: bytes, *, crc: str | None = None) -> Response:
     headers = {"x-goog-generation": "17", "x-goog-hash": f"crc32c={crc or crc32c(data)}"}
     return Response(body=data, headers={"content-type": "image/jpeg"} | headers)
 
 
-def test_read_takes_generation_and_checksum_from_one_response(failing):
+def test_read_takes_generation_and_checksum_from_one_response(failing: StoreFactory) -> None:
     with scripted_server.serve_responses(media(b"good")) as (url, requests):
         stored = failing(url).read("b", "o")
     assert (stored.data, stored.generation) == (b"good", 17)
     assert len(requests) == 1, "more than one request was sent"
 
 
-def test_damaged_download_is_unavailable(failing):
+def test_damaged_download_is_unavailable(failing: StoreFactory) -> None:
     damaged = media(b"bad", crc=crc32c(b"good"))
     with scripted_server.serve_responses(damaged) as (url, _), pytest.raises(StorageUnavailable, match="damaged"):
         failing(url).read("b", "o")
@@ -306,7 +322,9 @@ def test_damaged_download_is_unavailable(failing):
     ids=lambda f: getattr(f, "status", f),
 )
 @pytest.mark.parametrize("call", CALLS)
-def test_transient_fault_is_retried_within_the_call(call, fault, failing, monkeypatch):
+def test_transient_fault_is_retried_within_the_call(
+    call: str, fault: Response | str, failing: StoreFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(object_store, "DEFAULT_RETRY", DEFAULT_RETRY.with_delay(initial=0.01))  # a second, else
     good = media(b"") if call.startswith("read") else scripted_server.object_metadata()
     with scripted_server.serve_responses(fault, good) as (url, requests):
@@ -314,14 +332,16 @@ def test_transient_fault_is_retried_within_the_call(call, fault, failing, monkey
     assert len(requests) == 2
 
 
-def test_error_message_names_the_object_and_not_the_server(failing):
+def test_error_message_names_the_object_and_not_the_server(failing: StoreFactory) -> None:
     answer = Response(403, b'{"error": {"message": "secret"}}')
     with scripted_server.serve_responses(answer) as (url, _), pytest.raises(StorageUnavailable) as caught:
         failing(url).stat("b", "o")
     assert str(caught.value) == "Cloud Storage request failed for gs://b/o"
 
 
-def test_storage_without_credentials_and_project_is_unavailable(monkeypatch, tmp_path):
+def test_storage_without_credentials_and_project_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing.json"))
@@ -357,12 +377,12 @@ CLIENT_ERRORS = sorted(
 TRANSLATIONS = {"NotFound": ObjectNotFound, "PreconditionFailed": ObjectChanged}
 
 
-def test_translation_covers_the_errors_of_all_client_libraries():
+def test_translation_covers_the_errors_of_all_client_libraries() -> None:
     assert len(CLIENT_ERRORS) > 80
 
 
 @pytest.mark.parametrize("client_error", CLIENT_ERRORS, ids=lambda error: f"{error.__module__}.{error.__name__}")
-def test_every_client_error_is_translated(client_error):
+def test_every_client_error_is_translated(client_error: type[Exception]) -> None:
     error = client_error.__new__(client_error)
     error.args = ("secret",)
     is_api_error = client_error.__module__ == "google.api_core.exceptions"

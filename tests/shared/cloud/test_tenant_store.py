@@ -1,6 +1,8 @@
 """TenantStore: whatever name it is given, only the tenant's own objects are accessed."""
 
 import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,25 +32,25 @@ A, B = "tenant-001", "tenant-002"
 class RecordingStore(MemoryStore):
     """Records method, bucket and name of each call."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.accesses = []
+        self.accesses: list[tuple[str, str, str]] = []
 
-    def _get(self, verb, bucket, name, generation):
+    def _get(self, verb: str, bucket: str, name: str, generation: int | None) -> tuple[bytes, int, dict[str, str]]:
         self.accesses.append((verb, bucket, name))
         return super()._get(verb, bucket, name, generation)
 
-    def write(self, bucket, name, data, **others):
+    def write(self, bucket: str, name: str, data: bytes, **others: Any) -> int:
         self.accesses.append(("write", bucket, name))
         return super().write(bucket, name, data, **others)
 
 
 @pytest.fixture
-def store():
+def store() -> RecordingStore:
     return RecordingStore()
 
 
-def methods(bound):
+def methods(bound: TenantStore) -> dict[str, Callable[[str], object]]:
     return {
         "stat": bound.stat,
         "changed": lambda name: bound.changed(name, generation=1),
@@ -100,7 +102,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_name_outside_the_tenant_is_denied_without_a_call(name, store):
+def test_name_outside_the_tenant_is_denied_without_a_call(name: str, store: RecordingStore) -> None:
     for method in methods(TenantStores(store, **BUCKETS).of(A)).values():
         with pytest.raises(OutsideTenant):
             method(name)
@@ -108,7 +110,7 @@ def test_name_outside_the_tenant_is_denied_without_a_call(name, store):
 
 
 @pytest.mark.parametrize("kind", ["models", "uploads"])
-def test_models_and_uploads_cannot_be_written(kind, store):
+def test_models_and_uploads_cannot_be_written(kind: str, store: RecordingStore) -> None:
     bound = TenantStores(store, **BUCKETS).of(A)
     with pytest.raises(OutsideTenant):
         bound.write(f"{kind}/{A}/detect.onnx", b"", content_type="text/plain")
@@ -117,7 +119,7 @@ def test_models_and_uploads_cannot_be_written(kind, store):
     assert store.accesses == [("read", BUCKETS[kind], f"{kind}/{A}/detect.onnx")]
 
 
-def test_first_part_of_the_name_determines_the_bucket(store):
+def test_first_part_of_the_name_determines_the_bucket(store: RecordingStore) -> None:
     bound = TenantStores(store, **BUCKETS).of(A)
     for kind, bucket in BUCKETS.items():
         store.accesses.clear()
@@ -128,7 +130,7 @@ def test_first_part_of_the_name_determines_the_bucket(store):
     assert store.accesses[-1] == ("write", "the-results", f"results/{A}/x")
 
 
-def test_kind_without_a_bucket_is_denied(store):
+def test_kind_without_a_bucket_is_denied(store: RecordingStore) -> None:
     bound = TenantStores(store, models="the-models").of(A)
     for kind in ("uploads", "results"):
         with pytest.raises(OutsideTenant):
@@ -136,7 +138,7 @@ def test_kind_without_a_bucket_is_denied(store):
 
 
 @pytest.mark.parametrize("tenant_id", ["", "..", "a/b", "A", "a\n", "tenant-001/", "*", "\uff41", "a" * 64])
-def test_invalid_tenant_id_gets_no_store(tenant_id, store):
+def test_invalid_tenant_id_gets_no_store(tenant_id: str, store: RecordingStore) -> None:
     with pytest.raises(OutsideTenant):
         TenantStores(store, **BUCKETS).of(tenant_id)
 
@@ -147,7 +149,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=6).map("/".join) | st.text(max_size=20), st.sampled_from([A, B]))
-def test_any_name_is_denied_or_in_the_tenant_s_prefixes(name, tenant_id):
+def test_any_name_is_denied_or_in_the_tenant_s_prefixes(name: str, tenant_id: str) -> None:
     for verb, method in methods(TenantStores(store := RecordingStore(), **BUCKETS).of(tenant_id)).items():
         store.accesses.clear()
         try:
@@ -157,11 +159,11 @@ def test_any_name_is_denied_or_in_the_tenant_s_prefixes(name, tenant_id):
         except OutsideTenant:
             assert store.accesses == []
             continue
-        assert store.accesses == [(verb, BUCKETS[name.split("/")[0]], name)]
+        assert store.accesses == [(verb, BUCKETS[name.partition("/")[0]], name)]
         assert_own(store.accesses, tenant_id)
 
 
-def assert_own(accesses, tenant_id):
+def assert_own(accesses: Sequence[tuple[str, str, str]], tenant_id: str) -> None:
     for verb, bucket, name in accesses:
         kind, owner, *path = name.split("/")
         assert (bucket, owner) == (BUCKETS[kind], tenant_id)
@@ -174,7 +176,7 @@ def assert_own(accesses, tenant_id):
 # Capabilities
 
 
-def test_runner_definitions_and_cache_hold_no_whole_store(store):
+def test_runner_definitions_and_cache_hold_no_whole_store(store: RecordingStore) -> None:
     ModelCache.configure(store, bucket="the-models")
     try:
         for attributes in (
@@ -189,7 +191,7 @@ def test_runner_definitions_and_cache_hold_no_whole_store(store):
         ModelCache.configure(MemoryStore(), bucket="b")
 
 
-def test_tenant_store_has_no_method_that_takes_a_bucket(store):
+def test_tenant_store_has_no_method_that_takes_a_bucket(store: RecordingStore) -> None:
     public = {name for name in dir(TenantStore(store, A, BUCKETS)) if not name.startswith("_")}
     assert public == {"stat", "changed", "read", "write"}
 
@@ -204,7 +206,7 @@ def test_tenant_store_has_no_method_that_takes_a_bucket(store):
         ("../" + A, f"uploads/../{A}/a.png"),
     ],
 )
-def test_unchecked_request_for_another_tenant_is_denied(tenant_id, image, store):
+def test_unchecked_request_for_another_tenant_is_denied(tenant_id: str, image: str, store: RecordingStore) -> None:
     for name in (f"models/{A}/detect.onnx", f"models/{B}/detect.onnx"):
         store.put(name, models.detect())
     for name in (f"uploads/{A}/a.png", f"uploads/{B}/a.png", f"results/{B}/a.png/annotated.jpg"):
@@ -299,7 +301,7 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-def enveloped(fields, form):
+def enveloped(fields: Any, form: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Return headers and body of a message, in one of its forms."""
     texts = {name: value for name, value in fields.items() if isinstance(value, str)}
     if form == "attributes":
@@ -315,7 +317,9 @@ def enveloped(fields, form):
 
 @settings(max_examples=150)
 @given(FIELDS, st.sampled_from(["attributes", "body", "both", "upload"]))
-def test_no_storage_call_of_any_message_leaves_its_tenant(two_tenants, fields, form):
+def test_no_storage_call_of_any_message_leaves_its_tenant(
+    two_tenants: tuple[RecordingStore, PipelineRunner], fields: Any, form: str
+) -> None:
     store, pipeline = two_tenants
     store.accesses.clear()
     headers, body = enveloped(fields, form)
@@ -334,7 +338,7 @@ def test_no_storage_call_of_any_message_leaves_its_tenant(two_tenants, fields, f
 
 
 @pytest.fixture(scope="module")
-def two_tenants():
+def two_tenants() -> Iterator[tuple[RecordingStore, PipelineRunner]]:
     """Return a store with models, pipelines and images of two tenants, and a runner on it."""
     store = RecordingStore()
     for tenant_id in (A, B):

@@ -7,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared.runtime.event_record import current_record, event_record, stage
+from shared.runtime.event_record import EventRecord, current_record, event_record, stage
 
 
-def test_new_record_has_only_a_total():
+def test_new_record_has_only_a_total() -> None:
     with event_record() as record:
         assert record.fields == {}
         assert set(record.timings_ms) == {"total"}
         assert record.timings_ms["total"] >= 0
 
 
-def test_stages_are_in_order_of_their_end_and_summed_by_name():
+def test_stages_are_in_order_of_their_end_and_summed_by_name() -> None:
     with event_record() as record:
         for name in ("read", "infer", "read"):
             with stage(name):
@@ -28,23 +28,23 @@ def test_stages_are_in_order_of_their_end_and_summed_by_name():
     assert timings["total"] >= timings["read"] + timings["infer"]
 
 
-def test_stage_that_raises_is_timed():
+def test_stage_that_raises_is_timed() -> None:
     with event_record() as record:
         with pytest.raises(KeyError), stage("read"):
             raise KeyError
         assert "read" in record.timings_ms
 
 
-def test_stage_and_fields_outside_an_event_are_discarded():
+def test_stage_and_fields_outside_an_event_are_discarded() -> None:
     with stage("read"):
         current_record().add_fields(a=1)
     assert current_record().fields == {}
 
 
-def test_concurrent_events_have_separate_records():
+def test_concurrent_events_have_separate_records() -> None:
     barrier = threading.Barrier(8)
 
-    def event(number):
+    def event(number: int) -> EventRecord:
         with event_record() as record:
             barrier.wait(10)
             with stage(f"stage-{number}"):
@@ -59,8 +59,8 @@ def test_concurrent_events_have_separate_records():
         assert set(record.timings_ms) == {f"stage-{number}", "total"}
 
 
-def test_threads_with_copied_contexts_add_to_the_event_s_record():
-    def work():
+def test_threads_with_copied_contexts_add_to_the_event_s_record() -> None:
+    def work() -> None:
         for _ in range(200):
             current_record().add("infer", 0.001)
 
@@ -70,7 +70,7 @@ def test_threads_with_copied_contexts_add_to_the_event_s_record():
     assert record.timings_ms["infer"] == pytest.approx(800)
 
 
-def test_outer_record_is_current_again_after_an_inner_event():
+def test_outer_record_is_current_again_after_an_inner_event() -> None:
     with event_record() as outer:
         with event_record() as inner:
             current_record().add_fields(a=1)
