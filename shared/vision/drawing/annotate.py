@@ -1,6 +1,6 @@
-"""Draws what was found on a copy of the image: tiles, segments, boxes, names where there is room, and a card.
+"""Draws annotations on a copy of the image: tiles, masks, boxes, names where they fit, and the legend.
 
-Everything is written into the array itself; letters are drawn by Pillow on small patches only.
+Everything is written into the array itself. Only letters are drawn by Pillow, on small patches.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ from shared.vision.drawing.labels import (
     place_on_mask,
     text_width,
 )
-from shared.vision.drawing.legend import LegendRow, least_covered_corner, legend, overlay
+from shared.vision.drawing.legend import LegendRow, emptiest_corner, legend, overlay
 from shared.vision.images.pixels import as_uint32, rgb_view, with_padding_byte
 from shared.vision.masks.masks import Mask
 
-_CROWD: Final = 40  # boxes; of more than that, tags would hide what they name, and colours and counts must do
-_OVERHANG: Final = 1.5  # a segment's tag, as wide as that of the segment: beds are long and narrow
+# With more boxes or segments than that, labels would hide the objects. Colours and the legend's counts remain.
+MAX_LABELLED: Final = 40
+# A segment's label may be wider than the segment, because beds are long and narrow.
+MAX_LABEL_TO_SEGMENT_WIDTH: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Annotations:
-    """n objects and how they are shown: as boxes, or as masks where there are some.
+    """n boxes or masks with the colours and names to draw, strongest first.
 
-    `boxes_xyxy` (n, 4) and `masks` in px of the image; `names`: what a tag may say of each, the longest first.
+    `boxes_xyxy` (n, 4) and `masks` are in px of the picture. `names` has for each object its possible labels, of
+    which the first that fits is drawn. The masks are empty if the objects are drawn as boxes.
     """
 
     boxes_xyxy: Float32Array
@@ -58,9 +61,17 @@ def annotate(
     tiles: Int64Array | None = None,
     rows: Sequence[LegendRow] = (),
 ) -> Pixels:
-    """A picture for a person, of the size of `image` (h, w, 3), which stays as it is.
+    """Draw annotations on a copy of the image, weaker ones below stronger ones.
 
-    Both kinds come strongest first, and what is stronger is drawn over what is weaker. `tiles` (n, 4) xyxy px.
+    Args:
+        image: (h, w, 3), not changed.
+        objects: Drawn as boxes.
+        segments: Drawn as masks, below the boxes.
+        tiles: (n, 4) xyxy px, drawn as a grid.
+        rows: The legend's rows.
+
+    Returns:
+        (h, w, 3).
     """
     picture = rgb_view(with_padding_byte(image).copy())
     shape_hw = image.shape[0], image.shape[1]
@@ -68,63 +79,63 @@ def annotate(
     pixels = as_uint32(picture)
     if tiles is not None:
         draw_tile_grid(pixels, tiles, max(1, round(0.8 * unit)))
-    share = 3 if len(objects) else 2  # lighter where there is something to be seen in them
+    opacity_shift = 3 if len(objects) else 2  # objects in a segment need a lighter colour over them
     strokes = [_stroke(3 * unit, mask.pixels.shape) for mask in segments.masks]
-    fill_masks(pixels, segments.masks[::-1], segments.colours[::-1], strokes[::-1], share=share)
-    for box, ink in reversed(
-        list(zip(np.rint(objects.boxes_xyxy).astype(int).tolist(), objects.colours, strict=True))
-    ):
-        draw_box(pixels, box, ink, _stroke(2.6 * unit, (box[3] - box[1], box[2] - box[0])))
+    fill_masks(pixels, segments.masks[::-1], segments.colours[::-1], strokes[::-1], opacity_shift=opacity_shift)
+    boxes = np.rint(objects.boxes_xyxy).astype(int).tolist()
+    for box, colour in reversed(list(zip(boxes, objects.colours, strict=True))):
+        draw_box(pixels, box, colour, _stroke(2.6 * unit, (box[3] - box[1], box[2] - box[0])))
 
-    room = OccupiedAreas(shape_hw, 1 + len(segments) + len(objects))
-    counted = legend(rows, (shape_hw[0] * 3 // 4, shape_hw[1] * 3 // 4), unit)
-    if counted is not None:
-        left, top = least_covered_corner(
-            shape_hw, counted.shape, objects.boxes_xyxy, segments.masks, margin=round(8 * unit)
+    occupied = OccupiedAreas(shape_hw, 1 + len(segments) + len(objects))
+    patch = legend(rows, (shape_hw[0] * 3 // 4, shape_hw[1] * 3 // 4), unit)
+    if patch is not None:
+        left, top = emptiest_corner(
+            shape_hw, patch.shape, objects.boxes_xyxy, segments.masks, margin=round(8 * unit)
         )
-        room.take(left, top, counted.shape)
-        overlay(picture, counted, left, top)
-    if len(segments) <= _CROWD:
-        _name_segments(pixels, segments, objects, room, unit)
-    if len(objects) <= _CROWD:
-        _name_objects(pixels, objects, room, unit)
+        occupied.add(left, top, patch.shape)
+        overlay(picture, patch, left, top)
+    if len(segments) <= MAX_LABELLED:
+        _label_segments(pixels, segments, objects, occupied, unit)
+    if len(objects) <= MAX_LABELLED:
+        _label_objects(pixels, objects, occupied, unit)
     return picture
 
 
 def _unit(shape_hw: SizeHW) -> float:
-    """What one pixel is on a picture of 1000 px: strokes and letters grow with the picture."""
+    """Return the scale of strokes and letters: 1 for a picture of 1000 px."""
     return max(*shape_hw, 480) / 1000
 
 
-def _stroke(wanted: float, shape_hw: tuple[int, ...]) -> int:
-    """Thinner where the thing itself is small."""
-    return max(1, round(min(wanted, min(shape_hw) / 8)))
+def _stroke(preferred: float, shape_hw: tuple[int, ...]) -> int:
+    """Return the width of an object's outline, which is thinner for a small object."""
+    return max(1, round(min(preferred, min(shape_hw) / 8)))
 
 
-def _name_segments(
-    picture: PackedPixels, segments: Annotations, objects: Annotations, room: OccupiedAreas, unit: float
+def _label_segments(
+    picture: PackedPixels, segments: Annotations, objects: Annotations, occupied: OccupiedAreas, unit: float
 ) -> None:
-    """Name the segments, strongest first, each inside itself where that hides the fewest objects."""
+    """Label the segments, strongest first, each where its label hides little of it and of the objects."""
     size = max(12, round(18 * unit))
-    for mask, ink, names in zip(segments.masks, segments.colours, segments.names, strict=True):
+    for mask, colour, names in zip(segments.masks, segments.colours, segments.names, strict=True):
         height, width = mask.pixels.shape
-        text = next((each for each in names if text_width(each, size) <= width * _OVERHANG), None)
+        max_width = width * MAX_LABEL_TO_SEGMENT_WIDTH
+        text = next((name for name in names if text_width(name, size) <= max_width), None)
         if text is None or height < size:
             continue
-        patch = label_patch(text, ink, size)
-        place = place_on_mask(room, mask, patch.shape, objects.boxes_xyxy)
-        if place:
-            paste(picture, patch, *place)
+        patch = label_patch(text, colour, size)
+        position = place_on_mask(occupied, mask, patch.shape, objects.boxes_xyxy)
+        if position:
+            paste(picture, patch, *position)
 
 
-def _name_objects(picture: PackedPixels, objects: Annotations, room: OccupiedAreas, unit: float) -> None:
-    """Name the boxes, strongest first, where a name fits its box and covers no other name."""
+def _label_objects(picture: PackedPixels, objects: Annotations, occupied: OccupiedAreas, unit: float) -> None:
+    """Label the boxes, strongest first, where a name is no wider than its box and covers no other text."""
     size = max(11, round(15 * unit))
-    for box, ink, names in zip(objects.boxes_xyxy.tolist(), objects.colours, objects.names, strict=True):
-        text = next((each for each in names if text_width(each, size) <= box[2] - box[0]), None)
+    for box, colour, names in zip(objects.boxes_xyxy.tolist(), objects.colours, objects.names, strict=True):
+        text = next((name for name in names if text_width(name, size) <= box[2] - box[0]), None)
         if text is None:
             continue
-        patch = label_patch(text, ink, size)
-        place = place_above_box(room, box, patch.shape)
-        if place:
-            paste(picture, patch, *place)
+        patch = label_patch(text, colour, size)
+        position = place_above_box(occupied, box, patch.shape)
+        if position:
+            paste(picture, patch, *position)

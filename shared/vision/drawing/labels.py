@@ -1,4 +1,4 @@
-"""Words on small patches of colour, drawn by Pillow, and where on a picture they hide little."""
+"""Draws names on small patches of colour, and finds positions for them where they hide little of a picture."""
 
 from __future__ import annotations
 
@@ -14,37 +14,56 @@ from shared.vision.drawing.colours import INK, PAPER, Colour, is_light
 from shared.vision.images.pixels import as_uint32
 from shared.vision.masks.masks import Mask
 
-_ASIDE: Final = 0.3  # a tag beside its segment is as bad as one that hides so much of it
-_POINTS: Final = np.array(((0, 0), (1, 0), (0.5, 0.5), (0, 1), (1, 1)), np.float32)  # of a tag
-# Where it may be in the room that a mask's rectangle leaves it: from row to row, and two rows for those outside.
+# The cache of patches takes 32 MiB at most. A patch on a picture of 4000 px has about 100 KiB.
+MAX_CACHED_PATCHES: Final = 128
+MAX_CACHED_PATCH_BYTES: Final = 256 * 1024
+
+_OUTSIDE_COST: Final = 0.3  # a label outside its mask costs as much as one that hides this share of the mask
+# Where a patch is tested for lying on the mask, as fractions of the patch.
+_SAMPLE_POINTS_XY: Final = np.array(((0, 0), (1, 0), (0.5, 0.5), (0, 1), (1, 1)), np.float32)
+# Candidate positions, as fractions of the distance that a patch can move in the mask's rectangle: a row of seven
+# above the rectangle, seven rows in it, and a row below it.
 _STEPS: Final = np.linspace(0, 1, 7, dtype=np.float32)
-_PLACES: Final = np.stack((np.tile(_STEPS, 9), np.concatenate((_STEPS[:1], _STEPS, _STEPS[:1])).repeat(7)), axis=1)
+_CANDIDATES_XY: Final = np.stack(
+    (np.tile(_STEPS, 9), np.concatenate((_STEPS[:1], _STEPS, _STEPS[:1])).repeat(7)), axis=1
+)
 _ABOVE: Final = slice(0, 7)
 _BELOW: Final = slice(56, 63)
 
 
 class OccupiedAreas:
-    """The rectangles of a picture that are taken, so that no words cover each other."""
+    """The rectangles of a picture that already have text, so that no text covers another."""
 
-    def __init__(self, shape_hw: SizeHW, most: int) -> None:
+    def __init__(self, shape_hw: SizeHW, max_areas: int) -> None:
         self.shape_hw = shape_hw
-        self._taken = np.empty((most, 4), np.float32)
+        self._areas_xyxy = np.empty((max_areas, 4), np.float32)
         self._count = 0
 
-    def take(self, left: int, top: int, patch_hw: tuple[int, ...]) -> None:
-        self._taken[self._count] = left, top, left + patch_hw[1], top + patch_hw[0]
+    def add(self, left: int, top: int, patch_hw: tuple[int, ...]) -> None:
+        """Mark the rectangle of a patch as occupied."""
+        self._areas_xyxy[self._count] = left, top, left + patch_hw[1], top + patch_hw[0]
         self._count += 1
 
-    def free(self, places_xy: Float32Array, patch_hw: tuple[int, ...]) -> BoolArray:
-        """(n,) at which of the places (n, 2) a patch touches nothing taken."""
-        free: BoolArray = np.all(overlap_areas(places_xy, patch_hw, self._taken[: self._count]) <= 0, axis=1)
+    def are_free(self, positions_xy: Float32Array, patch_hw: tuple[int, ...]) -> BoolArray:
+        """Return (n,) at which of the positions (n, 2) a patch overlaps no occupied rectangle."""
+        occupied = self._areas_xyxy[: self._count]
+        free: BoolArray = np.all(overlap_areas(positions_xy, patch_hw, occupied) <= 0, axis=1)
         return free
 
 
-def overlap_areas(places_xy: Float32Array, patch_hw: tuple[int, ...], boxes_xyxy: Float32Array) -> Float32Array:
-    """(places, boxes) px of each box under a patch whose left upper corner is at each place."""
-    ends = places_xy + np.array(patch_hw[1::-1], np.float32)
-    start = np.maximum(places_xy[:, None], boxes_xyxy[None, :, :2])
+def overlap_areas(positions_xy: Float32Array, patch_hw: tuple[int, ...], boxes_xyxy: Float32Array) -> Float32Array:
+    """Return the area of each box that a patch covers at each position.
+
+    Args:
+        positions_xy: (n, 2) the patch's upper left corner, px of the picture.
+        patch_hw: The size of the patch.
+        boxes_xyxy: (m, 4) px of the picture.
+
+    Returns:
+        (n, m) px.
+    """
+    ends = positions_xy + np.array(patch_hw[1::-1], np.float32)
+    start = np.maximum(positions_xy[:, None], boxes_xyxy[None, :, :2])
     stop = np.minimum(ends[:, None], boxes_xyxy[None, :, 2:])
     sides = np.maximum(stop - start, 0)
     areas: Float32Array = sides[..., 0] * sides[..., 1]
@@ -52,73 +71,99 @@ def overlap_areas(places_xy: Float32Array, patch_hw: tuple[int, ...], boxes_xyxy
 
 
 def place_above_box(
-    room: OccupiedAreas, box: Sequence[float], patch_hw: tuple[int, ...]
+    occupied: OccupiedAreas, box: Sequence[float], patch_hw: tuple[int, ...]
 ) -> tuple[int, int] | None:
-    """Left and top of a tag that sits on a box, or under its upper edge at the picture's; None: it is taken."""
-    left = max(min(round(box[0]), room.shape_hw[1] - patch_hw[1]), 0)
+    """Place a label on the upper edge of a box, or just below that edge at the top of the picture.
+
+    Returns:
+        Left and top, which are marked as occupied, or None if the position overlaps other text.
+    """
+    left = max(min(round(box[0]), occupied.shape_hw[1] - patch_hw[1]), 0)
     top = round(box[1]) - patch_hw[0] if box[1] >= patch_hw[0] else round(box[1])
-    if not room.free(np.array(((left, top),), np.float32), patch_hw)[0]:
+    if not occupied.are_free(np.array(((left, top),), np.float32), patch_hw)[0]:
         return None
-    room.take(left, top, patch_hw)
+    occupied.add(left, top, patch_hw)
     return left, top
 
 
 def place_on_mask(
-    room: OccupiedAreas, mask: Mask, patch_hw: tuple[int, ...], boxes_xyxy: Float32Array
+    occupied: OccupiedAreas, mask: Mask, patch_hw: tuple[int, ...], boxes_xyxy: Float32Array
 ) -> tuple[int, int] | None:
-    """Left and top of a tag where it hides the least of boxes and of the mask itself; None: all is taken.
+    """Place a label where it hides the smallest part of boxes and of the mask itself.
 
-    Of places in the mask's rectangle, above it and below it, the uppermost of the best.
-    A tag in a large mask hides little of it, and nobody asks whose it is.
+    Candidates lie in the mask's rectangle, above it and below it. The first of the best is chosen, from the top
+    down. A label inside a large mask hides little of it and cannot be taken for the label of another mask.
+
+    Returns:
+        Left and top, which are marked as occupied, or None if all candidates overlap other text.
     """
     rest_wh = np.array((mask.pixels.shape[1] - patch_hw[1], mask.pixels.shape[0] - patch_hw[0]), np.float32)
-    places = np.where(rest_wh < 0, np.float32(0.5), _PLACES) * rest_wh + (mask.left, mask.top)
-    places[_ABOVE, 1] = mask.top - patch_hw[0]
-    places[_BELOW, 1] = mask.top + mask.pixels.shape[0]
-    most_xy = max(room.shape_hw[1] - patch_hw[1], 0), max(room.shape_hw[0] - patch_hw[0], 0)
-    places = np.floor(np.minimum(np.maximum(places, 0), most_xy)).astype(np.float32)
-    places = places[room.free(places, patch_hw)]
-    if not len(places):
+    positions = np.where(rest_wh < 0, np.float32(0.5), _CANDIDATES_XY) * rest_wh + (mask.left, mask.top)
+    positions[_ABOVE, 1] = mask.top - patch_hw[0]
+    positions[_BELOW, 1] = mask.top + mask.pixels.shape[0]
+    max_xy = max(occupied.shape_hw[1] - patch_hw[1], 0), max(occupied.shape_hw[0] - patch_hw[0], 0)
+    positions = np.floor(np.minimum(np.maximum(positions, 0), max_xy)).astype(np.float32)
+    positions = positions[occupied.are_free(positions, patch_hw)]
+    if not len(positions):
         return None
     size_wh = np.array((patch_hw[1], patch_hw[0]), np.float32)
-    points = places[:, None] + _POINTS * (size_wh - 1)
-    inside = mask.covers(points.reshape(-1, 2)).reshape(len(places), -1).sum(axis=1) / len(_POINTS)
-    of_tag = size_wh.prod() / max(mask.area, 1)
-    hidden = inside * (of_tag - _ASIDE)
+    points = positions[:, None] + _SAMPLE_POINTS_XY * (size_wh - 1)
+    on_mask = mask.covers(points.reshape(-1, 2)).reshape(len(positions), -1).sum(axis=1) / len(_SAMPLE_POINTS_XY)
+    cost = on_mask * (size_wh.prod() / max(mask.area, 1) - _OUTSIDE_COST)
     if len(boxes_xyxy):
-        near = (boxes_xyxy[:, :2] < places.max(axis=0) + size_wh) & (boxes_xyxy[:, 2:] > places.min(axis=0))
-        hidden += overlap_areas(places, patch_hw, boxes_xyxy[near[:, 0] & near[:, 1]]).sum(axis=1) / size_wh.prod()
-    left, top = places[hidden.argmin()].astype(int).tolist()
-    room.take(left, top, patch_hw)
+        near = (boxes_xyxy[:, :2] < positions.max(axis=0) + size_wh) & (boxes_xyxy[:, 2:] > positions.min(axis=0))
+        hidden = overlap_areas(positions, patch_hw, boxes_xyxy[near[:, 0] & near[:, 1]])
+        cost += hidden.sum(axis=1) / size_wh.prod()
+    left, top = positions[cost.argmin()].astype(int).tolist()
+    occupied.add(left, top, patch_hw)
     return left, top
 
 
 def paste(picture: PackedPixels, patch: PackedPixels, left: int, top: int) -> None:
-    """Lay a patch over the picture, as much of it as is inside."""
-    under = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
-    under[...] = patch[: under.shape[0], : under.shape[1]]
+    """Copy a patch into the picture, as much of it as is inside."""
+    target = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
+    target[...] = patch[: target.shape[0], : target.shape[1]]
 
 
-@lru_cache(maxsize=512)
 def label_patch(text: str, background: Colour, size: int) -> PackedPixels:
-    """A word on its colour, (h, w)."""
-    margin = max(2, size // 5)
-    canvas = Image.new("RGBX", (round(text_width(text, size)) + 2 * margin, size + 2 * margin), background)
+    """Return (h, w) pixels of a name in letters of `size` px on its colour. Small patches are cached."""
+    width, height = _patch_size(text, size)
+    if 4 * width * height > MAX_CACHED_PATCH_BYTES:
+        return _draw_patch(text, background, size)
+    return _cached_patch(text, background, size)
+
+
+@lru_cache(maxsize=MAX_CACHED_PATCHES)
+def _cached_patch(text: str, background: Colour, size: int) -> PackedPixels:
+    return _draw_patch(text, background, size)
+
+
+def _draw_patch(text: str, background: Colour, size: int) -> PackedPixels:
+    canvas = Image.new("RGBX", _patch_size(text, size), background)
     ink = INK if is_light(background) else PAPER
-    ImageDraw.Draw(canvas).text((margin, canvas.height / 2), text, ink, font(size), anchor="lm")
+    ImageDraw.Draw(canvas).text((_margin(size), canvas.height / 2), text, ink, font(size), anchor="lm")
     return as_uint32(np.asarray(canvas)[..., :3])
+
+
+def _patch_size(text: str, size: int) -> tuple[int, int]:
+    """Return the width and height of a patch."""
+    return round(text_width(text, size)) + 2 * _margin(size), size + 2 * _margin(size)
+
+
+def _margin(size: int) -> int:
+    return max(2, size // 5)
 
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: int) -> float:
-    """Of a word in letters of that size, in px."""
+    """Return the width in px of a text in letters of `size` px."""
     return font(size).getlength(text)
 
 
 @lru_cache(maxsize=32)
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font: nothing to install, the same picture on every machine."""
-    found = ImageFont.load_default(size)
-    if not isinstance(found, ImageFont.FreeTypeFont):
+    """Return Pillow's own font, so that pictures are the same on every machine."""
+    default = ImageFont.load_default(size)
+    if not isinstance(default, ImageFont.FreeTypeFont):
         raise TypeError("Pillow was built without FreeType")
-    return found
+    return default

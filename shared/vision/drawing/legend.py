@@ -1,7 +1,8 @@
-"""The card in a corner of a picture: rows of a colour, a name and a value, as many as there is room for."""
+"""Draws the legend in a corner of a picture: rows of a colour, a name and a value, as many as fit."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,13 +15,17 @@ from shared.vision.drawing.colours import INK, PAPER, Colour
 from shared.vision.drawing.labels import font, overlap_areas, text_width
 from shared.vision.masks.masks import Mask
 
-_MOST: Final = 12  # rows
+MAX_ROWS: Final = 12
 _SHADE: Final = (74, 80, 90)
 
 
 @dataclass(frozen=True, slots=True)
 class LegendRow:
-    """`colour` None: the row has no swatch. `share`, 0 to 1: how much of the row is shaded."""
+    """A name and a value.
+
+    A row with `colour` has a swatch. `share`, 0 to 1, is the part of the row's width that is shaded, as in a bar
+    chart.
+    """
 
     name: str
     value: str
@@ -28,23 +33,34 @@ class LegendRow:
     share: float = 0.0
 
 
-def legend(rows: Sequence[LegendRow], room_hw: SizeHW, unit: float) -> Pixels | None:
-    """(h, w, 4) RGBA, no larger than `room_hw`; None: nothing to say, or no room for a row of it."""
+def legend(rows: Sequence[LegendRow], max_hw: SizeHW, unit: float) -> Pixels | None:
+    """Draw a legend that is no larger than `max_hw`.
+
+    Rows that do not fit are replaced by a last row "+n more". Names that are too long are shortened.
+
+    Args:
+        rows: The rows, in order.
+        max_hw: The largest height and width.
+        unit: The scale of the picture: 1 for letters of 20 px.
+
+    Returns:
+        (h, w, 4) RGBA, or None if there are no rows, or no row or no letter of a name fits.
+    """
     size = max(12, round(20 * unit))
     step, margin, swatch = round(size * 1.45), max(5, round(9 * unit)), round(size * 0.8)
-    fitting = min(_MOST, (room_hw[0] - margin) // step)
-    if not rows or fitting < 1:
+    max_rows = min(MAX_ROWS, (max_hw[0] - margin) // step)
+    if not rows or max_rows < 1:
         return None
-    if len(rows) > fitting:
-        rest = len(rows) - fitting + 1
-        rows = [*rows[: fitting - 1], LegendRow(f"+{rest} more", "")]
+    if len(rows) > max_rows:
+        omitted = len(rows) - max_rows + 1
+        rows = [*rows[: max_rows - 1], LegendRow(f"+{omitted} more", "")]
     indent = 2 * margin + swatch if any(row.colour for row in rows) else margin
-    most = room_hw[1] - indent - 3 * margin - max(text_width(row.value, size) for row in rows)
-    names = [_shortened(row.name, size, most) for row in rows]
+    max_name_width = max_hw[1] - indent - 3 * margin - max(text_width(row.value, size) for row in rows)
+    names = [_shortened(row.name, size, max_name_width) for row in rows]
     if not all(names):
         return None
-    widest = max(text_width(name, size) for name in names)
-    width = round(indent + widest + 3 * margin + max(text_width(row.value, size) for row in rows))
+    name_width = max(text_width(name, size) for name in names)
+    width = round(indent + name_width + 3 * margin + max(text_width(row.value, size) for row in rows))
     canvas = Image.new("RGBA", (width, step * len(rows) + margin))
     draw = ImageDraw.Draw(canvas)
     draw.rounded_rectangle((0, 0, canvas.width - 1, canvas.height - 1), radius=margin, fill=(*INK, 225))
@@ -60,46 +76,50 @@ def legend(rows: Sequence[LegendRow], room_hw: SizeHW, unit: float) -> Pixels | 
     return np.asarray(canvas)
 
 
-def least_covered_corner(
+def emptiest_corner(
     shape_hw: SizeHW,
-    card_hw: tuple[int, ...],
+    legend_hw: tuple[int, ...],
     boxes_xyxy: Float32Array,
     masks: Sequence[Mask],
     *,
     margin: int,
 ) -> tuple[int, int]:
-    """Left and top of the corner where a card hides the fewest boxes, then the least of masks: lower left, if all
-    are alike.
+    """Return left and top of a legend in the corner where it hides the fewest boxes.
+
+    Among those, it is the corner where it hides the fewest pixels of masks. Among those, it is the first of lower
+    left, upper left, lower right and upper right.
     """
-    right, bottom = (max(shape_hw[axis] - card_hw[axis] - margin, 0) for axis in (1, 0))
+    right, bottom = (max(shape_hw[axis] - legend_hw[axis] - margin, 0) for axis in (1, 0))
     left, top = min(margin, right), min(margin, bottom)
     corners = ((left, bottom), (left, top), (right, bottom), (right, top))
-    places = np.array(corners, np.float32)
-    boxes = (overlap_areas(places, card_hw, boxes_xyxy) > 0).sum(axis=1)
-    outer = [
+    positions = np.array(corners, np.float32)
+    hidden_boxes = (overlap_areas(positions, legend_hw, boxes_xyxy) > 0).sum(axis=1)
+    bounds = [
         (mask.left, mask.top, mask.left + mask.pixels.shape[1], mask.top + mask.pixels.shape[0]) for mask in masks
     ]
-    pixels = [0, 0, 0, 0]
-    for corner, index in np.argwhere(
-        overlap_areas(places, card_hw, np.array(outer, np.float32).reshape(-1, 4)) > 0
-    ).tolist():
+    overlapping = overlap_areas(positions, legend_hw, np.array(bounds, np.float32).reshape(-1, 4)) > 0
+    hidden_pixels = [0, 0, 0, 0]
+    for corner, index in np.argwhere(overlapping).tolist():
         x, y = corners[corner]
-        pixels[corner] += masks[index].cropped(x, y, x + card_hw[1], y + card_hw[0]).area
-    return corners[np.lexsort((pixels, boxes))[0]]
+        hidden_pixels[corner] += masks[index].cropped(x, y, x + legend_hw[1], y + legend_hw[0]).area
+    return corners[np.lexsort((hidden_pixels, hidden_boxes))[0]]
 
 
 def overlay(picture: Pixels, patch: Pixels, left: int, top: int) -> None:
-    """Lay (h, w, 4) RGBA, which is inside, over the picture (h, w, 3)."""
-    under = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
+    """Blend an RGBA patch (h, w, 4) that lies inside the picture (h, w, 3) over it."""
+    target = picture[top : top + patch.shape[0], left : left + patch.shape[1]]
     alpha = patch[..., 3:].astype(np.uint16)
-    under[...] = (patch[..., :3] * alpha + under * (255 - alpha) + 127) // 255
+    target[...] = (patch[..., :3] * alpha + target * (255 - alpha) + 127) // 255
 
 
-def _shortened(name: str, size: int, most: float) -> str:
-    """As much of the name as is no longer than `most` px; empty: not even a letter."""
-    if text_width(name, size) <= most:
+def _shortened(name: str, size: int, max_width: float) -> str:
+    """Return the name, or its longest beginning that fits into `max_width` px with an ellipsis.
+
+    The result is empty if not even one letter fits. The beginning is found by binary search, because names come
+    from the model's file and may be very long.
+    """
+    if text_width(name, size) <= max_width:
         return name
-    kept = len(name) - 1
-    while kept and text_width(name[:kept] + "…", size) > most:
-        kept -= 1
+    lengths = range(1, len(name))
+    kept = bisect_right(lengths, max_width, key=lambda length: font(size).getlength(name[:length] + "…"))
     return name[:kept] + "…" if kept else ""

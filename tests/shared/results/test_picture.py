@@ -1,4 +1,4 @@
-"""What of a context is shown, in which colours, under which counts: on real steps and small models."""
+"""Pictures of contexts from real steps and small models: what is shown, in which colours and counts."""
 
 from dataclasses import replace
 
