@@ -23,7 +23,7 @@ from shared.steps.step import STEPS
 from testing.memory_store import MemoryStore
 
 CONFIG = Config(gcs_bucket="b", error_topic="e", model_refresh_s=0.0)
-OWN = "models/tenant-001/pipelines.json"
+PIPELINES_FILE = "models/tenant-001/pipelines.json"
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def pipelines(store):
 
 def put(store, document):
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return store.put(OWN, data)
+    return store.put(PIPELINES_FILE, data)
 
 
 def steps(name, pipelines, **options):
     return pipelines.plan("tenant-001", name, options).steps
 
 
-def one(step, **options):
+def one_step(step, **options):
     """A file of one pipeline, `mine`, of one step."""
     return {"mine": {"steps": [{"step": step, "options": options}]}}
 
@@ -58,14 +58,14 @@ def one(step, **options):
 # The schema and the code
 
 
-class Recorded(Mapping):
+class RecordedOptions(Mapping):
     """A step's options that are all there, and who asked for which."""
 
     def __init__(self, options):
-        self.options, self.asked = options, set()
+        self.options, self.requested = options, set()
 
     def __getitem__(self, name):
-        self.asked.add(name)
+        self.requested.add(name)
         return self.options[name]
 
     def __iter__(self):
@@ -75,7 +75,7 @@ class Recorded(Mapping):
         return len(self.options)
 
 
-EVERY = {
+EXAMPLE_OPTIONS = {
     "confidence_threshold": 0.6,
     "labels": ["plant"],
     "iou_threshold": 0.1,
@@ -100,7 +100,7 @@ EVERY = {
 }
 
 
-def test_the_schema_knows_the_steps_there_are(schema):
+def test_schema_lists_all_steps(schema):
     assert schema["$defs"]["step"]["properties"]["step"]["enum"] == list(STEPS)
     chosen = [each["if"]["properties"]["step"]["const"] for each in schema["$defs"]["step"]["allOf"]]
     assert chosen == list(STEPS)
@@ -111,33 +111,33 @@ def test_the_schema_knows_the_steps_there_are(schema):
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_the_schema_knows_the_options_that_a_step_reads(name, schema):
+def test_schema_lists_the_options_a_step_reads(name, schema):
     known = schema["$defs"][name].get("properties", {})
-    assert set(known) <= set(EVERY), "one to be tested"
-    recorded = Recorded({option: EVERY[option] for option in known})
+    assert set(known) <= set(EXAMPLE_OPTIONS), "one to be tested"
+    recorded = RecordedOptions({option: EXAMPLE_OPTIONS[option] for option in known})
     STEPS[name].from_json(recorded, CONFIG)
     beyond = {"resolution"} if name == "sahi_detect" else set()  # sliced segments are always at the image's own
-    assert recorded.asked - beyond == set(known)
+    assert recorded.requested - beyond == set(known)
     assert schema["$defs"][name]["additionalProperties"] is False
 
 
-OPTIONS = [(name, option) for name in STEPS for option in EVERY]
+STEP_OPTIONS = [(name, option) for name in STEPS for option in EXAMPLE_OPTIONS]
 
 
-@pytest.mark.parametrize(("name", "option"), OPTIONS)
-def test_every_option_makes_another_step_and_another_digest(name, option, schema):
+@pytest.mark.parametrize(("name", "option"), STEP_OPTIONS)
+def test_each_option_changes_step_and_digest(name, option, schema):
     if option not in schema["$defs"][name].get("properties", {}):
         with pytest.raises(InvalidPipeline, match=option):
-            validate({option: EVERY[option]}, "options", name)
+            validate({option: EXAMPLE_OPTIONS[option]}, "options", name)
         return
-    validate({option: EVERY[option]}, "options", name)
-    plain, other = (STEPS[name].from_json(each, CONFIG) for each in ({}, {option: EVERY[option]}))
+    validate({option: EXAMPLE_OPTIONS[option]}, "options", name)
+    plain, other = (STEPS[name].from_json(each, CONFIG) for each in ({}, {option: EXAMPLE_OPTIONS[option]}))
     assert plain != other
     assert Plan((plain,)).digest != Plan((other,)).digest
     assert Plan((plain, other)).digest != Plan((other, plain)).digest
 
 
-def test_built_in_pipelines_are_such_as_a_tenant_could_write(pipelines):
+def test_built_in_pipelines_match_the_schema(pipelines):
     validate(BUILT_IN, "built in", "")
     assert set(BUILT_IN) == {"detect", "segment", "sahi_detect", "classify", "count"}
     for name in BUILT_IN:
@@ -151,7 +151,7 @@ def test_built_in_pipelines_are_such_as_a_tenant_could_write(pipelines):
 
 # The digest
 
-PLAIN = """
+PRINT_DIGEST = """
 from shared.config import Config
 from shared.pipeline.definitions import PipelineRegistry
 from testing.memory_store import MemoryStore
@@ -163,7 +163,7 @@ print(PipelineRegistry(store, config).plan("tenant-001", "mine", {}).digest)
 """
 
 
-def test_a_digest_is_the_same_in_every_process(root, store, pipelines):
+def test_digest_is_equal_in_all_processes(root, store, pipelines):
     thresholds = dict.fromkeys(("tray", "plant", "pot", "weed", "bed"), 0.1)
     document = {
         "mine": {
@@ -178,7 +178,7 @@ def test_a_digest_is_the_same_in_every_process(root, store, pipelines):
     digests = {Plan(steps("mine", pipelines)).digest}
     for seed in ("0", "1"):
         ran = subprocess.run(
-            [sys.executable, "-c", PLAIN],
+            [sys.executable, "-c", PRINT_DIGEST],
             input=json.dumps(document).encode(),
             capture_output=True,
             check=True,
@@ -190,7 +190,7 @@ def test_a_digest_is_the_same_in_every_process(root, store, pipelines):
 
 
 @pytest.mark.parametrize(
-    ("step", "options", "same"),
+    ("step", "options", "equivalent"),
     [
         ("detect", {"labels": ["a", "b"]}, {"labels": ["b", "a"]}),
         ("detect", {"confidence_threshold": {"a": 0.1, "b": 0.2}}, {"confidence_threshold": {"b": 0.2, "a": 0.1}}),
@@ -208,9 +208,9 @@ def test_a_digest_is_the_same_in_every_process(root, store, pipelines):
     ],
     ids=str,
 )
-def test_what_says_the_same_has_the_same_digest(step, options, same):
-    one, other = (STEPS[step].from_json(each, CONFIG) for each in (options, same))
-    assert Plan((one,)).digest == Plan((other,)).digest
+def test_equivalent_options_have_equal_digests(step, options, equivalent):
+    one_step, other = (STEPS[step].from_json(each, CONFIG) for each in (options, equivalent))
+    assert Plan((one_step,)).digest == Plan((other,)).digest
 
 
 FIXED_DIGESTS = [
@@ -270,17 +270,17 @@ FIXED_DIGESTS = [
 
 
 @pytest.mark.parametrize(("step", "options", "digest"), FIXED_DIGESTS, ids=[each[0] for each in FIXED_DIGESTS])
-def test_the_digest_of_a_step_with_these_options_never_changes(step, options, digest):
+def test_digest_of_a_step_is_fixed(step, options, digest):
     assert Plan((STEPS[step].from_json(options, CONFIG),)).digest == digest
 
 
-def test_the_digest_of_several_steps_read_fast_never_changes(pipelines):
+def test_digest_of_several_steps_with_fast_resampling_is_fixed(pipelines):
     plan = pipelines.plan("tenant-001", "count", {"resampling": "fast"})
 
     assert plan.digest == "1c7439f2cc6d9ae2168db461f47a8279abe0ddbf226dfffe56c107f3f93c57e6"
 
 
-def test_a_digest_depends_neither_on_the_class_nor_on_the_order_of_fields_nor_on_new_options_at_their_default():
+def test_non_default_options_ignore_class_field_order_and_new_defaults():
     @dataclass(frozen=True)
     class Before:
         overlap: float = 0.2
@@ -303,7 +303,7 @@ def test_a_digest_depends_neither_on_the_class_nor_on_the_order_of_fields_nor_on
 # A tenant's own
 
 
-def test_without_a_file_there_are_the_built_in_ones(pipelines, store):
+def test_tenant_without_file_has_only_built_in_pipelines(pipelines, store):
     assert steps("detect", pipelines)
     with pytest.raises(
         InvalidPipeline, match="unknown pipeline 'mine'; known pipelines: classify, count, detect, sahi_detect"
@@ -311,10 +311,10 @@ def test_without_a_file_there_are_the_built_in_ones(pipelines, store):
         steps("mine", pipelines)
 
 
-def test_a_tenant_s_own_are_beside_the_built_in_ones_and_before_them(pipelines, store):
+def test_own_pipelines_extend_and_replace_built_in_ones(pipelines, store):
     put(
         store,
-        one("detect", max_detections=3)
+        one_step("detect", max_detections=3)
         | {"segment": {"steps": [{"step": "segment", "options": {"run_lengths": True}}]}},
     )
     [mine] = steps("mine", pipelines)
@@ -328,21 +328,21 @@ def test_a_tenant_s_own_are_beside_the_built_in_ones_and_before_them(pipelines, 
         steps("yours", pipelines)
 
 
-def test_another_tenant_has_none_of_them(pipelines, store):
-    put(store, one("detect"))
+def test_own_pipelines_are_unknown_to_other_tenants(pipelines, store):
+    put(store, one_step("detect"))
     with pytest.raises(InvalidPipeline, match="unknown pipeline 'mine'"):
         pipelines.plan("tenant-002", "mine", {})
 
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
-MISTAKES = {
+INVALID_FILES = {
     "nothing": (b"", "not valid JSON"),
     "a text": (b"detect", "not valid JSON"),
     "half of it": (b'{"mine": {', "not valid JSON"),
     "not UTF-8": (b'{"\xff": 1}', "not valid JSON"),
     "a number that is none": (b'{"mine": NaN}', "not valid JSON"),
     "half a pair of surrogates": (
-        json.dumps(one("size_statistics", bands=[{"name": "\ud800"}])).encode(),
+        json.dumps(one_step("size_statistics", bands=[{"name": "\ud800"}])).encode(),
         "not valid JSON",
     ),
     "deep": (DEEP, "pipelines.json"),
@@ -360,72 +360,81 @@ MISTAKES = {
     "too many pipelines": ({f"p{n}": {"steps": [{"step": "detect"}]} for n in range(65)}, "too many properties"),
     "a step that is none": ({"mine": {"steps": [{"step": "detect"}, 4]}}, ": mine.steps[1]: 4 is not of type"),
     "a step without a name": ({"mine": {"steps": [{}]}}, ": mine.steps[0]: 'step' is a required property"),
-    "an unknown step": (one("astrology"), ": mine.steps[0].step: 'astrology' is not one of ['detect', 'segment'"),
+    "an unknown step": (
+        one_step("astrology"),
+        ": mine.steps[0].step: 'astrology' is not one of ['detect', 'segment'",
+    ),
     "a step of another type": ({"mine": {"steps": [{"step": ["detect"]}]}}, ": mine.steps[0].step: "),
     "beside its options": ({"mine": {"steps": [{"step": "detect", "option": {}}]}}, "'option' was unexpected"),
     "beside its steps": ({"mine": {"steps": [{"step": "detect"}], "models": 1}}, ": mine: "),
-    "an unknown option": (one("detect", colour="red"), ": mine.steps[0].options: "),
-    "another step's option": (one("classify", labels=[]), ": mine.steps[0].options: "),
+    "an unknown option": (one_step("detect", colour="red"), ": mine.steps[0].options: "),
+    "another step's option": (one_step("classify", labels=[]), ": mine.steps[0].options: "),
     "an option of another type": (
-        one("segment_filter", min_area="5"),
+        one_step("segment_filter", min_area="5"),
         ": mine.steps[0].options.min_area: '5' is not",
     ),
-    "too little": (one("segment_filter", min_area=-1), ": mine.steps[0].options.min_area: -1 is less than"),
-    "no number but a bool": (one("detect", max_detections=True), ": mine.steps[0].options.max_detections: True"),
-    "a fraction": (one("detect", max_detections=1.5), ": mine.steps[0].options.max_detections: 1.5"),
+    "too little": (one_step("segment_filter", min_area=-1), ": mine.steps[0].options.min_area: -1 is less than"),
+    "no number but a bool": (
+        one_step("detect", max_detections=True),
+        ": mine.steps[0].options.max_detections: True",
+    ),
+    "a fraction": (one_step("detect", max_detections=1.5), ": mine.steps[0].options.max_detections: 1.5"),
     "too much": (
-        one("detect", confidence_threshold={"plant": 2}),
+        one_step("detect", confidence_threshold={"plant": 2}),
         "options.confidence_threshold.plant: 2 is greater",
     ),
     "a threshold for nobody": (
-        one("detect", confidence_threshold={}),
+        one_step("detect", confidence_threshold={}),
         ": mine.steps[0].options.confidence_threshold",
     ),
-    "beyond every number": (one("segment_filter", min_area=10**400), "is greater than the maximum of 1000000000"),
+    "beyond every number": (
+        one_step("segment_filter", min_area=10**400),
+        "is greater than the maximum of 1000000000",
+    ),
     "infinite": (
         b'{"mine": {"steps": [{"step": "segment_filter", "options": {"min_area": 1e999}}]}}',
         "inf is greater",
     ),
     "a limit beyond every number": (
-        one("size_statistics", bands=[{"name": "a", "below": 10**400}, {"name": "b"}]),
+        one_step("size_statistics", bands=[{"name": "a", "below": 10**400}, {"name": "b"}]),
         ": mine.steps[0].options.bands[0].below: ",
     ),
-    "a label twice": (one("detect", labels=["a", "a"]), ": mine.steps[0].options.labels: "),
+    "a label twice": (one_step("detect", labels=["a", "a"]), ": mine.steps[0].options.labels: "),
     "very many things that are no labels": (
-        one("detect", labels=[[n, str(n)] for n in range(900)]),
+        one_step("detect", labels=[[n, str(n)] for n in range(900)]),
         ": mine.steps[0].options.labels[0]: ",
     ),
-    "a size of one side": (one("sahi_detect", slice_size=[640]), ": mine.steps[0].options.slice_size: "),
-    "a size too small": (one("sahi_detect", slice_size=16), ": mine.steps[0].options.slice_size: "),
-    "an overlap of all": (one("within_segments", overlap=1), ": mine.steps[0].options.overlap: "),
+    "a size of one side": (one_step("sahi_detect", slice_size=[640]), ": mine.steps[0].options.slice_size: "),
+    "a size too small": (one_step("sahi_detect", slice_size=16), ": mine.steps[0].options.slice_size: "),
+    "an overlap of all": (one_step("within_segments", overlap=1), ": mine.steps[0].options.overlap: "),
     "bands that do not rise": (
-        one("size_statistics", bands=[{"name": "a", "below": 2}, {"name": "b", "below": 1}, {"name": "c"}]),
+        one_step("size_statistics", bands=[{"name": "a", "below": 2}, {"name": "b", "below": 1}, {"name": "c"}]),
         ": mine.steps[0]: bands: `below` must increase",
     ),
     "the second pipeline": (
-        one("detect")
+        one_step("detect")
         | {"a-b": {"steps": [{"step": "segment"}, {"step": "aggregate", "options": {"by": "label"}}]}},
         ": a-b.steps[1].options: ",
     ),
 }
 
 
-@pytest.mark.parametrize("what", MISTAKES)
-def test_a_mistake_is_told_with_its_place(what, pipelines, store):
-    document, sentence = MISTAKES[what]
+@pytest.mark.parametrize("case", INVALID_FILES)
+def test_invalid_file_is_reported_with_its_json_path(case, pipelines, store):
+    document, message = INVALID_FILES[case]
     put(store, document)
     started = time.monotonic()
     for _ in range(2):
         with pytest.raises(InvalidPipeline) as caught:
             steps("mine", pipelines)
-        assert sentence in str(caught.value)
+        assert message in str(caught.value)
         assert str(caught.value).startswith("pipelines.json:")
         assert len(str(caught.value)) < 600
         str(caught.value).encode()
     assert time.monotonic() - started < 5, "a stranger's document costs little"
 
 
-def test_a_very_long_list_of_mistakes_is_one(pipelines, store):
+def test_very_many_errors_in_a_file_cost_little_time(pipelines, store):
     document = {f"p{number}": {"steps": [{}]} for number in range(30_000)}
     put(store, document)
     started = time.monotonic()
@@ -439,31 +448,31 @@ JSON = st.recursive(
     | st.booleans()
     | st.integers(-2, 2000)
     | st.floats(-2, 2)
-    | st.sampled_from([*STEPS, *EVERY, "steps", ""]),
+    | st.sampled_from([*STEPS, *EXAMPLE_OPTIONS, "steps", ""]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["step", "options", "steps", *EVERY]), inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["step", "options", "steps", *EXAMPLE_OPTIONS]), inner, max_size=3)
     ),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.sampled_from(["step", "options", *EVERY]), JSON), JSON)
-def test_whatever_a_tenant_writes_it_is_a_pipeline_or_a_mistake(step, options):
+@given(st.dictionaries(st.sampled_from(["step", "options", *EXAMPLE_OPTIONS]), JSON), JSON)
+def test_any_json_is_a_pipeline_or_invalid_pipeline(step, options):
     store = MemoryStore()
     put(store, {"mine": {"steps": [{"step": "within_segments", "options": options}, step]}})
     try:
-        found = steps("mine", PipelineRegistry(store, CONFIG))
+        planned = steps("mine", PipelineRegistry(store, CONFIG))
     except InvalidPipeline:
         return
-    assert len(Plan(found).digest) == 64
+    assert len(Plan(planned).digest) == 64
 
 
 # Options of a request
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "sentence"),
+    ("name", "options", "message"),
     [
         (
             "detect",
@@ -481,20 +490,20 @@ def test_whatever_a_tenant_writes_it_is_a_pipeline_or_a_mistake(step, options):
         ("classify", {"confidence_threshold": {"healthy": 0.5}}, "options: confidence_threshold: "),
     ],
 )
-def test_options_that_make_no_sense_are_said(name, options, sentence, pipelines):
+def test_invalid_request_options_are_reported_by_name(name, options, message, pipelines):
     with pytest.raises(InvalidPipeline) as caught:
         steps(name, pipelines, **options)
-    assert sentence in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 600
 
 
-def test_a_step_without_options_leaves_only_resampling_to_ask_for(pipelines, store):
+def test_step_without_options_leaves_only_resampling(pipelines, store):
     put(store, {"mine": {"steps": [{"step": "aggregate"}]}})
     with pytest.raises(InvalidPipeline, match=r"known options: resampling$"):
         steps("mine", pipelines, labels=[])
 
 
-def test_options_are_given_to_the_steps_that_know_them_over_their_own(pipelines, store):
+def test_request_options_override_those_of_all_steps_that_have_them(pipelines, store):
     put(
         store,
         {
@@ -516,7 +525,7 @@ def test_options_are_given_to_the_steps_that_know_them_over_their_own(pipelines,
     assert (segment.options.confidence_threshold, kept.min_area, within.options.max_detections) == (0.5, 7, 9)
 
 
-def test_settings_say_what_nobody_else_does(store):
+def test_settings_are_the_defaults_of_options(store):
     config = Config(
         gcs_bucket="b",
         error_topic="e",
@@ -540,41 +549,41 @@ def test_settings_say_what_nobody_else_does(store):
 # Kept and renewed
 
 
-def asked(store):
-    return {verb: count for (verb, name), count in store.calls.items() if name == OWN}
+def requested(store):
+    return {verb: count for (verb, name), count in store.calls.items() if name == PIPELINES_FILE}
 
 
-def lasting(store, refresh_s=3600.0):
+def long_refresh_registry(store, refresh_s=3600.0):
     return PipelineRegistry(store, Config(gcs_bucket="b", error_topic="e", model_refresh_s=refresh_s))
 
 
-@pytest.mark.parametrize("document", [None, one("detect"), b"no JSON", {"mine": 3}], ids=str)
-def test_a_file_is_read_once_whether_it_is_there_or_not_or_a_mistake(document, store):
+@pytest.mark.parametrize("document", [None, one_step("detect"), b"no JSON", {"mine": 3}], ids=str)
+def test_file_is_read_once_even_if_missing_or_invalid(document, store):
     if document is not None:
         put(store, document)
-    pipelines = lasting(store)
+    pipelines = long_refresh_registry(store)
     for _ in range(5):
         try:
             steps("mine", pipelines)
         except InvalidPipeline:
             continue
-    assert asked(store) == {"read": 1}
+    assert requested(store) == {"read": 1}
 
 
-def test_many_who_ask_at_once_wait_for_one_reading(store):
-    put(store, one("detect"))
-    gate = store.gate(OWN)
-    pipelines = lasting(store)
+def test_concurrent_plans_share_one_read(store):
+    put(store, one_step("detect"))
+    gate = store.gate(PIPELINES_FILE)
+    pipelines = long_refresh_registry(store)
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(steps, "mine", pipelines) for _ in range(8)]
         assert store.entered.acquire(timeout=10)
         gate.set()
         assert all(future.result(10) for future in futures)
-    assert asked(store) == {"read": 1}
+    assert requested(store) == {"read": 1}
 
 
-@pytest.mark.parametrize("before", [None, one("segment"), b"no JSON"], ids=str)
-def test_a_new_file_is_seen_when_a_refresh_is_due(before, store, pipelines):
+@pytest.mark.parametrize("before", [None, one_step("segment"), b"no JSON"], ids=str)
+def test_new_file_is_loaded_when_refresh_is_due(before, store, pipelines):
     if before is not None:
         put(store, before)
     first = None
@@ -582,61 +591,61 @@ def test_a_new_file_is_seen_when_a_refresh_is_due(before, store, pipelines):
         first = steps("mine", pipelines)
     except InvalidPipeline:
         assert before in (None, b"no JSON")
-    put(store, one("detect"))
+    put(store, one_step("detect"))
     [step] = steps("mine", pipelines)
     assert step.model_types == ("detect",)
     assert [step] != first
 
 
-def test_a_file_is_not_looked_for_before_it_is_due(store):
-    pipelines = lasting(store)
+def test_new_file_is_not_loaded_before_refresh_is_due(store):
+    pipelines = long_refresh_registry(store)
     steps("detect", pipelines)
-    put(store, one("detect"))
+    put(store, one_step("detect"))
     with pytest.raises(InvalidPipeline):
         steps("mine", pipelines)
 
 
-def test_a_deleted_file_is_gone_and_one_that_comes_back_is_there(store, pipelines):
-    put(store, one("detect"))
+def test_deleted_file_is_dropped_and_a_restored_one_loaded(store, pipelines):
+    put(store, one_step("detect"))
     assert steps("mine", pipelines)
-    store.remove(OWN)
+    store.remove(PIPELINES_FILE)
     with pytest.raises(InvalidPipeline, match="unknown pipeline 'mine'"):
         steps("mine", pipelines)
     assert steps("detect", pipelines)
-    put(store, one("detect"))
+    put(store, one_step("detect"))
     assert steps("mine", pipelines)
 
 
-def test_an_unchanged_file_is_asked_about_and_not_read_again(store, pipelines):
-    put(store, one("detect"))
+def test_refresh_of_unchanged_file_costs_only_a_stat(store, pipelines):
+    put(store, one_step("detect"))
     for _ in range(3):
         steps("mine", pipelines)
-    assert asked(store) == {"read": 1, "stat": 2}
+    assert requested(store) == {"read": 1, "stat": 2}
 
 
-def test_a_new_file_with_a_mistake_leaves_the_old_one_in_service_and_the_log_says_so(store, pipelines, caplog):
+def test_invalid_new_file_keeps_old_pipelines_and_is_logged(store, pipelines, caplog):
     """As with a model: what is on its way does not stop because of a comma."""
-    put(store, one("detect", max_detections=3))
+    put(store, one_step("detect", max_detections=3))
     assert steps("mine", pipelines)
-    put(store, one("detect", max_detections=0))
+    put(store, one_step("detect", max_detections=0))
     [step] = steps("mine", pipelines)
     assert step.options.max_detections == 3
     assert "mine.steps[0].options.max_detections" in caplog.text
     assert "tenant-001" in caplog.text
 
 
-def test_the_mistake_in_a_first_file_is_told_by_an_instance_that_knew_of_none(store, pipelines):
+def test_invalid_first_file_is_reported_after_a_missing_one(store, pipelines):
     steps("detect", pipelines)
-    put(store, one("detect", max_detections=0))
+    put(store, one_step("detect", max_detections=0))
     with pytest.raises(InvalidPipeline, match=r"mine.steps\[0\].options.max_detections"):
         steps("mine", pipelines)
-    put(store, one("detect"))
+    put(store, one_step("detect"))
     assert steps("mine", pipelines)
 
 
-def test_a_storage_that_is_down_is_not_a_tenant_without_pipelines(store, pipelines):
-    put(store, one("detect"))
-    store.failures["read", OWN] = StorageUnavailable("x")
+def test_storage_failure_is_not_taken_for_a_missing_file(store, pipelines):
+    put(store, one_step("detect"))
+    store.failures["read", PIPELINES_FILE] = StorageUnavailable("x")
     for name in ("mine", "detect"):
         with pytest.raises(StorageUnavailable):
             steps(name, pipelines)
@@ -645,10 +654,10 @@ def test_a_storage_that_is_down_is_not_a_tenant_without_pipelines(store, pipelin
 
 
 @pytest.mark.parametrize("verb", ["stat", "read"])
-def test_a_refresh_that_fails_leaves_what_is_here(verb, store, pipelines):
-    put(store, one("detect"))
+def test_failed_refresh_keeps_old_pipelines(verb, store, pipelines):
+    put(store, one_step("detect"))
     steps("mine", pipelines)
-    put(store, one("segment"))
-    store.failures[verb, OWN] = StorageUnavailable("x")
+    put(store, one_step("segment"))
+    store.failures[verb, PIPELINES_FILE] = StorageUnavailable("x")
     [step] = steps("mine", pipelines)
     assert step.model_types == ("detect",)

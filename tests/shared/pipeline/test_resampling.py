@@ -26,7 +26,7 @@ IMAGE = "uploads/tenant-001/a"
 PICTURE, RESULT = "results/tenant-001/a/annotated.jpg", "results/tenant-001/a/result.json"
 CANVAS_HW = (64, 96)
 ORIENTATION = 0x0112
-BACK = {
+STORED_TRANSPOSE = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,11 +38,11 @@ BACK = {
 }
 
 
-def saved(image, kind="JPEG", orientation=1):
+def image_file(image, kind="JPEG", orientation=1):
     """An upright image as a file whose pixels lie as a camera held otherwise would have them."""
     stored = Image.fromarray(image)
-    if BACK[orientation] is not None:
-        stored = stored.transpose(BACK[orientation])
+    if STORED_TRANSPOSE[orientation] is not None:
+        stored = stored.transpose(STORED_TRANSPOSE[orientation])
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     file = io.BytesIO()
@@ -50,10 +50,10 @@ def saved(image, kind="JPEG", orientation=1):
     return file.getvalue()
 
 
-def large(times, canvas_hw=CANVAS_HW, cut=(0, 0)):
+def enlarged_scene(factor, canvas_hw=CANVAS_HW, cut=(0, 0)):
     """Rectangles on a canvas, enlarged so many times; `cut`: rows and columns less, to the right and below."""
     rectangles = [(8, 6, 20, 16, RED), (60, 40, 76, 58, BLUE), (40, 8, 52, 30, RED)]
-    image = scene(canvas_hw, rectangles).repeat(times, axis=0).repeat(times, axis=1)
+    image = scene(canvas_hw, rectangles).repeat(factor, axis=0).repeat(factor, axis=1)
     return np.ascontiguousarray(image[: image.shape[0] - cut[0], : image.shape[1] - cut[1]])
 
 
@@ -104,16 +104,16 @@ def assert_same(exact, fast, key, within_px):
 
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("cut", [(0, 0), (1, 3), (7, 5)])
-@pytest.mark.parametrize("orientation", BACK)
-def test_boxes_are_where_they_are_in_every_orientation(orientation, cut, dynamic, store, run):
+@pytest.mark.parametrize("orientation", STORED_TRANSPOSE)
+def test_fast_boxes_match_exact_ones_in_each_exif_orientation(orientation, cut, dynamic, store, run):
     model = models.blob_detector(canvas_hw=(96, 96) if dynamic else CANVAS_HW, dynamic=dynamic)
-    put(store, saved(large(8, cut=cut), orientation=orientation), detect=model)
-    exact, whole = run()
+    put(store, image_file(enlarged_scene(8, cut=cut), orientation=orientation), detect=model)
+    exact, exact_size = run()
     fast, picture = run(resampling="fast")
     height, width = 64 * 8 - cut[0], 96 * 8 - cut[1]
     assert (exact["image"]["width"], exact["image"]["height"]) == (width, height)
     assert fast["image"] == exact["image"]
-    assert whole == (width, height)
+    assert exact_size == (width, height)
     if cut == (0, 0):
         assert picture == (96, 64)
         assert fast["detections"] == exact["detections"], "averages of pixels that are all the same"
@@ -121,8 +121,8 @@ def test_boxes_are_where_they_are_in_every_orientation(orientation, cut, dynamic
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_other_files_are_read_whole_and_averaged(kind, store, run):
-    put(store, saved(large(8), kind), detect=models.blob_detector(canvas_hw=CANVAS_HW))
+def test_other_formats_are_decoded_at_full_resolution_and_averaged(kind, store, run):
+    put(store, image_file(enlarged_scene(8), kind), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     exact, _ = run()
     fast, picture = run(resampling="fast")
     assert picture == (96 * 8, 64 * 8)
@@ -138,14 +138,14 @@ def test_other_files_are_read_whole_and_averaged(kind, store, run):
         ("sahi_detect", {"slice_size": [512, 768], "model": "segment"}),
     ],
 )
-def test_every_step_sees_averages_where_single_pixels_deceive(pipeline, options, store, run):
+def test_fast_resampling_averages_pixels_in_each_step(pipeline, options, store, run):
     """Four red pixels of each eight times eight, which are those that `exact` sees."""
-    image = large(8)
+    image = enlarged_scene(8)
     seen = np.isin(np.arange(768) % 8, (3, 4))
     image[~(seen[:512, None] & seen)] = 0
     put(
         store,
-        saved(image, "PNG"),
+        image_file(image, "PNG"),
         detect=models.blob_detector(canvas_hw=CANVAS_HW),
         segment=models.blob_detector("segment", canvas_hw=CANVAS_HW),
     )
@@ -156,19 +156,19 @@ def test_every_step_sees_averages_where_single_pixels_deceive(pipeline, options,
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (3, 2), (64, 96), (100, 101)])
-def test_what_is_not_shrunk_by_half_is_read_alike(size_hw, store, run):
+def test_fast_equals_exact_without_a_downscale_by_half(size_hw, store, run):
     image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), np.uint8)
-    put(store, saved(image), detect=models.detect(canvas_hw=CANVAS_HW))
+    put(store, image_file(image), detect=models.detect(canvas_hw=CANVAS_HW))
     exact, _ = run()
     fast, picture = run(resampling="fast")
     assert picture == size_hw[::-1]
     assert fast["detections"] == exact["detections"] != []
 
 
-def test_the_image_is_as_large_as_the_most_demanding_model_needs_it(store, run):
+def test_decoded_size_suits_the_largest_canvas_of_the_plan(store, run):
     put(
         store,
-        saved(large(8)),
+        image_file(enlarged_scene(8)),
         detect=models.blob_detector(canvas_hw=(32, 48)),
         segment=models.blob_detector("segment", canvas_hw=(130, 192)),
         classify=models.classify(),
@@ -182,8 +182,8 @@ def test_the_image_is_as_large_as_the_most_demanding_model_needs_it(store, run):
     assert run("classify", resampling="fast")[1] == (96, 64), "the short side is 32 px or more"
 
 
-def test_a_model_that_stretches_gets_no_less_than_its_canvas(store, run):
-    put(store, saved(large(8)), detect=models.detect_in_layout("rtdetr", canvas_hw=(256, 64)))
+def test_decoded_size_covers_the_canvas_of_a_stretching_model(store, run):
+    put(store, image_file(enlarged_scene(8)), detect=models.detect_in_layout("rtdetr", canvas_hw=(256, 64)))
     exact, _ = run()
     fast, picture = run(resampling="fast")
     assert picture == (384, 256)
@@ -192,10 +192,10 @@ def test_a_model_that_stretches_gets_no_less_than_its_canvas(store, run):
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_segments_are_in_px_of_the_image(resolution, orientation, store, run):
+def test_fast_segments_are_in_full_resolution_px(resolution, orientation, store, run):
     put(
         store,
-        saved(large(8), orientation=orientation),
+        image_file(enlarged_scene(8), orientation=orientation),
         segment=models.blob_detector("segment", canvas_hw=CANVAS_HW),
     )
     exact, _ = run("segment", resolution=resolution, run_lengths=True)
@@ -210,12 +210,12 @@ def test_segments_are_in_px_of_the_image(resolution, orientation, store, run):
 
 
 @pytest.mark.parametrize("pipeline", ["detect", "segment"])
-@pytest.mark.parametrize("times", [2, 8])
-def test_the_picture_of_an_image_decoded_smaller_is_that_of_a_smaller_image(pipeline, times, store, run):
+@pytest.mark.parametrize("factor", [2, 8])
+def test_picture_of_reduced_decode_equals_that_of_a_smaller_image(pipeline, factor, store, run):
     model = models.blob_detector(pipeline, canvas_hw=CANVAS_HW)
     pictures = []
-    for image in (large(1), large(times)):
-        put(store, saved(image), **{pipeline: model})
+    for image in (enlarged_scene(1), enlarged_scene(factor)):
+        put(store, image_file(image), **{pipeline: model})
         assert run(pipeline, resampling="fast")[1] == (96, 64)
         pictures.append(codec.decode(store.data(PICTURE), max_pixels=10**6).astype(int))
     changed = np.abs(pictures[0] - scene(CANVAS_HW)).max(axis=2) > 60
@@ -224,9 +224,9 @@ def test_the_picture_of_an_image_decoded_smaller_is_that_of_a_smaller_image(pipe
     assert np.count_nonzero(differ) < 20, "an outline's corners may be cut otherwise"
 
 
-def test_a_whole_image_is_told_what_it_is(store, run):
+def test_fast_classification_matches_exact_one(store, run):
     image = scene((256, 400), [(0, 0, 400, 256, (200, 40, 60))])
-    put(store, saved(image), classify=models.classify())
+    put(store, image_file(image), classify=models.classify())
     exact, _ = run("classify")
     fast, picture = run("classify", resampling="fast")
     assert picture == (50, 32)
@@ -240,10 +240,10 @@ def test_a_whole_image_is_told_what_it_is(store, run):
     )
 
 
-def test_who_looks_closely_gets_all_pixels(store, run):
+def test_steps_that_need_full_resolution_get_it(store, run):
     put(
         store,
-        saved(large(4)),
+        image_file(enlarged_scene(4)),
         detect=models.blob_detector(canvas_hw=CANVAS_HW),
         segment=models.blob_detector("segment", canvas_hw=CANVAS_HW),
     )
@@ -256,8 +256,8 @@ def test_who_looks_closely_gets_all_pixels(store, run):
         assert fast["pipeline_digest"] != exact["pipeline_digest"]
 
 
-def test_another_resampling_is_other_work(store, run):
-    put(store, saved(large(2)), detect=models.blob_detector(canvas_hw=CANVAS_HW))
+def test_resampling_is_part_of_the_work_id(store, run):
+    put(store, image_file(enlarged_scene(2)), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     assert run()[0]
     assert not run(resampling="exact")[0], "that is what it was"
     assert run(resampling="fast")[0]
@@ -265,13 +265,13 @@ def test_another_resampling_is_other_work(store, run):
     assert run()[0]
 
 
-def test_a_digest_names_resampling_only_where_it_is_not_the_default():
+def test_digest_omits_default_resampling():
     steps = (DetectionStep(),)
     assert Plan(steps).digest == Plan(steps, "exact").digest != Plan(steps, "fast").digest
 
 
-def test_a_pipeline_of_a_tenant_is_read_as_it_says_and_a_request_may_say_otherwise(store, run):
-    put(store, saved(large(2)), detect=models.blob_detector(canvas_hw=CANVAS_HW))
+def test_request_overrides_the_resampling_of_a_pipeline(store, run):
+    put(store, image_file(enlarged_scene(2)), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     own = {"mine": {"steps": [{"step": "detect"}], "resampling": "fast"}}
     store.put("models/tenant-001/pipelines.json", json.dumps(own).encode())
     assert run("mine")[1] == (96, 64)
@@ -280,8 +280,8 @@ def test_a_pipeline_of_a_tenant_is_read_as_it_says_and_a_request_may_say_otherwi
 
 
 @pytest.mark.parametrize("resampling", ["quick", "", None, True, ["fast"], {"fast": 1}])
-def test_an_unknown_resampling_is_refused_with_its_place(resampling, store, run):
-    put(store, saved(large(1)), detect=models.detect())
+def test_unknown_resampling_is_rejected_with_its_json_path(resampling, store, run):
+    put(store, image_file(enlarged_scene(1)), detect=models.detect())
     with pytest.raises(InvalidPipeline, match=r"^options: resampling: .* is not one of"):
         run(resampling=resampling)
     own = {"mine": {"steps": [{"step": "detect"}], "resampling": resampling}}
@@ -290,8 +290,8 @@ def test_an_unknown_resampling_is_refused_with_its_place(resampling, store, run)
         run("mine")
 
 
-def test_a_missing_model_is_told_before_the_image_is_read(store, run):
-    put(store, saved(large(1)))
+def test_missing_model_is_reported_before_the_download(store, run):
+    put(store, image_file(enlarged_scene(1)))
     with pytest.raises(ModelNotFound):
         run(resampling="fast")
     assert not store.calls["read", IMAGE]

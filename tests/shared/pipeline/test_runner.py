@@ -49,7 +49,7 @@ def run(store):
     """Gives a function: a generation of the image, what else a request says, and settings -> an outcome."""
     ModelCache.configure(store, bucket="b", threads=1, refresh_s=0.0)
 
-    def run(generation=None, *, image=IMAGE, settings=(), **asked):
+    def run(generation=None, *, image=IMAGE, settings=(), **fields):
         config = Config(
             **{
                 "gcs_bucket": "b",
@@ -60,7 +60,7 @@ def run(store):
             }
         )
         request = Request(
-            **{"tenant_id": "tenant-001", "pipeline": "detect", **asked}, image=ImageRef("b", image, generation)
+            **{"tenant_id": "tenant-001", "pipeline": "detect", **fields}, image=ImageRef("b", image, generation)
         )
         with event_record(), deadline.fail_after(config.event_deadline_s):
             return PipelineRunner(store, config).run(request)
@@ -83,7 +83,7 @@ def result(store):
     return json.loads(store.data(RESULT))
 
 
-def test_a_picture_and_a_result(store, run, validate):
+def test_run_writes_picture_and_result(store, run, validate):
     generation = store.put(IMAGE, picture((128, 64), kind="PNG"))
     outcome = run()
     assert not outcome.duplicate
@@ -97,7 +97,7 @@ def test_a_picture_and_a_result(store, run, validate):
     assert written(store) == [PICTURE, RESULT]
 
 
-def test_the_result_is_written_last(store, run):
+def test_result_is_written_last(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     store.failures["write", RESULT] = StorageUnavailable("x")
     with pytest.raises(StorageUnavailable):
@@ -111,7 +111,7 @@ def test_the_result_is_written_last(store, run):
     assert not run().duplicate
 
 
-def test_done_work_costs_neither_download_nor_inference(store, run):
+def test_duplicate_costs_no_download_and_no_inference(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     run()
     before = dict(store.calls)
@@ -121,7 +121,7 @@ def test_done_work_costs_neither_download_nor_inference(store, run):
     assert spent == {("stat", IMAGE), ("stat", RESULT), ("changed", MODEL), ("read", own)}
 
 
-def test_the_same_work_from_nothing_gives_the_same_bytes(store, run):
+def test_repeated_work_gives_equal_bytes(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     documents = []
     for _ in range(2):
@@ -136,7 +136,7 @@ def test_the_same_work_from_nothing_gives_the_same_bytes(store, run):
     assert pictures == store.data(PICTURE)
 
 
-def test_other_images_options_models_and_settings_are_other_work(store, run):
+def test_image_options_models_and_settings_change_the_work_id(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     run()
     for change in (
@@ -151,20 +151,20 @@ def test_other_images_options_models_and_settings_are_other_work(store, run):
     assert not run(settings={"iou_threshold": 0.5}).duplicate
 
 
-def test_options_that_say_what_holds_anyway_are_the_same_work(store, run):
+def test_options_at_their_defaults_keep_the_work_id(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     run()
     assert run(options={"max_detections": 300}).duplicate
 
 
-def test_who_asks_and_by_which_event_is_no_other_work(store, run):
+def test_request_and_event_ids_keep_the_work_id(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
     run(request_id="a", event_id="1")
     assert run(request_id="b", event_id="2").duplicate
     assert run(generation, source="upload").duplicate
 
 
-def test_an_older_generation_than_the_one_done_is_ignored(store, run):
+def test_older_generation_than_the_result_is_ignored(store, run):
     old = store.put(IMAGE, picture(kind="PNG"))
     store.put(IMAGE, picture(kind="PNG"))
     run()
@@ -173,7 +173,7 @@ def test_an_older_generation_than_the_one_done_is_ignored(store, run):
             run(old, source=source)
 
 
-def test_all_that_is_written_is_marked_and_a_marked_image_is_ignored_before_it_is_read(store, run):
+def test_copies_of_own_outputs_are_ignored_without_a_download(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     run(settings={"thumbnail_sizes": (64,)})
     for name in written(store):
@@ -185,20 +185,20 @@ def test_all_that_is_written_is_marked_and_a_marked_image_is_ignored_before_it_i
         assert store.calls["read", IMAGE] == reads
 
 
-def test_an_image_that_might_be_ours_and_is_not_is_done_and_one_that_is_gone_is_ignored(store, run):
+def test_upload_of_unknown_origin_is_processed_or_ignored_if_missing(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
     assert not run(generation, source="upload", origin_unknown=True).duplicate
     with pytest.raises(Ignored, match="gone"):
         run(generation - 1, source="upload", origin_unknown=True)
 
 
-def test_the_mark_is_looked_for_only_where_the_event_does_not_tell(store, run):
+def test_origin_is_looked_up_only_if_the_event_lacks_metadata(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
     run(generation, source="upload")
     assert store.calls["stat", IMAGE] == 0
 
 
-def test_a_fresh_image_costs_four_calls_and_a_thumbnail_one_more(store, run):
+def test_new_image_costs_four_storage_calls_and_one_per_thumbnail(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
     run(generation, source="upload", settings={"thumbnail_sizes": (64,)})
     calls = {f"{verb} {name.rpartition('/')[2]}": count for (verb, name), count in store.calls.items()}
@@ -213,7 +213,7 @@ def test_a_fresh_image_costs_four_calls_and_a_thumbnail_one_more(store, run):
     }
 
 
-def test_a_result_of_unknown_origin_is_replaced(store, run):
+def test_result_without_valid_metadata_is_replaced(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     for metadata in ({}, {"tenant-vision-image-generation": "x"}, {"tenant-vision-image-generation": "-1"}):
         store.put(RESULT, b"of somebody else", metadata)
@@ -222,7 +222,7 @@ def test_a_result_of_unknown_origin_is_replaced(store, run):
 
 
 @pytest.mark.parametrize(
-    ("asked", "error"),
+    ("fields", "error"),
     [
         ({"image": "uploads/tenant-001/gone.png"}, ImageNotFound),
         ({"image": "uploads/tenant-001/gone.png", "generation": 5}, ImageNotFound),
@@ -235,15 +235,15 @@ def test_a_result_of_unknown_origin_is_replaced(store, run):
         ({"settings": {"event_deadline_s": 0.0}}, DeadlineExceeded),
     ],
 )
-def test_what_goes_wrong_leaves_no_result(asked, error, store, run):
+def test_failure_leaves_no_result(fields, error, store, run):
     for name in (IMAGE, "uploads/tenant-002/a.png"):
         store.put(name, picture(kind="PNG"))
     with pytest.raises(error):
-        run(**asked)
+        run(**fields)
     assert written(store) == []
 
 
-def test_an_image_s_name_does_not_say_what_it_is(store, run):
+def test_format_is_detected_from_content_not_name(store, run):
     store.put(IMAGE, picture(kind="JPEG"))
     run()
     store.put(IMAGE, b"%!PS-Adobe-3.0 EPSF-3.0")
@@ -251,7 +251,7 @@ def test_an_image_s_name_does_not_say_what_it_is(store, run):
         run()
 
 
-def test_a_model_that_vanished_since_the_result_is_missing(store, run):
+def test_deleted_model_is_reported_despite_an_existing_result(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     run()
     store.remove(MODEL)
@@ -270,7 +270,7 @@ def test_a_model_that_vanished_since_the_result_is_missing(store, run):
         {"labels": ("only",), "boxes": ((16, 16, 16, 16, 0, 0.9),)},
     ],
 )
-def test_every_kind_of_export_finds_its_boxes(variant, store, run, validate):
+def test_each_kind_of_export_gives_detections(variant, store, run, validate):
     store.put(MODEL, models.detect(**variant))
     store.put(IMAGE, picture((200, 100), kind="PNG"))
     run()
@@ -280,7 +280,7 @@ def test_every_kind_of_export_finds_its_boxes(variant, store, run, validate):
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e30, -1e30])
 @pytest.mark.parametrize("row", [0, 1, 2, 3, 4])
-def test_a_model_s_wild_numbers_make_no_invalid_document(number, row, store, run, validate):
+def test_non_finite_outputs_make_no_invalid_document(number, row, store, run, validate):
     answer = np.zeros((1, 6, 8), np.float32)
     answer[0, :, 0] = 16, 16, 8, 8, 0.9, 0
     answer[0, :, 1] = 40, 40, 8, 8, 0.8, 0
@@ -296,7 +296,7 @@ def test_a_model_s_wild_numbers_make_no_invalid_document(number, row, store, run
     assert [40.0 in each["box"] or 36.0 in each["box"] for each in document["detections"]].count(True) == 1
 
 
-def test_who_is_told_of_its_own_write_that_it_came_second_is_done_all_the_same(store, run):
+def test_write_whose_response_is_lost_counts_as_done(store, run):
     """The answer to a write is lost, and the client asks again."""
     store.loses_answers = True
     for colour in ("white", "black"):
@@ -310,7 +310,7 @@ def test_who_is_told_of_its_own_write_that_it_came_second_is_done_all_the_same(s
 # Two deliveries at once
 
 
-def test_of_two_deliveries_of_the_same_image_one_writes_and_the_other_is_a_duplicate(store, run):
+def test_second_of_two_concurrent_deliveries_is_a_duplicate(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
     gate = store.gate(IMAGE)
     with ThreadPoolExecutor(2) as pool:
@@ -322,7 +322,7 @@ def test_of_two_deliveries_of_the_same_image_one_writes_and_the_other_is_a_dupli
     assert run(generation).duplicate
 
 
-def test_a_slow_delivery_of_an_old_image_leaves_the_new_one_s_picture(store, run):
+def test_late_delivery_of_an_old_image_keeps_the_newer_picture(store, run):
     """The old generation is read, then the new one overtakes it."""
     old = store.put(IMAGE, picture(colour="black", kind="PNG"))
     gate = store.gate(IMAGE)
@@ -339,7 +339,7 @@ def test_a_slow_delivery_of_an_old_image_leaves_the_new_one_s_picture(store, run
     assert store.data(PICTURE) == b"the new picture"
 
 
-def test_who_asks_for_the_live_image_comes_again_if_it_is_replaced_before_it_is_read(store, run):
+def test_live_image_replaced_before_download_is_deferred(store, run):
     store.put(IMAGE, picture(kind="PNG"))
     gate = store.gate(IMAGE)
     with ThreadPoolExecutor(1) as pool:
@@ -353,7 +353,7 @@ def test_who_asks_for_the_live_image_comes_again_if_it_is_replaced_before_it_is_
 
 
 @pytest.fixture
-def by_a_newer_model(store, run):
+def result_by_newer_model(store, run):
     """The image's generation, done by a newer model than the one held here: another instance knew it first."""
     ModelCache.configure(store, bucket="b", threads=1, refresh_s=1000)
     generation = store.put(IMAGE, picture(kind="PNG"))
@@ -364,29 +364,27 @@ def by_a_newer_model(store, run):
     return generation
 
 
-def test_a_model_that_another_instance_renewed_is_renewed_here_before_its_result_is_replaced(
-    store, run, by_a_newer_model
-):
-    assert not run(by_a_newer_model).duplicate
+def test_result_by_a_newer_model_refreshes_the_model_first(store, run, result_by_newer_model):
+    assert not run(result_by_newer_model).duplicate
     assert result(store)["counts"] == {"weed": 1, "pot": 1}
-    assert run(by_a_newer_model).duplicate
+    assert run(result_by_newer_model).duplicate
 
 
-def test_while_a_newer_model_cannot_be_had_its_result_is_left_alone(store, run, by_a_newer_model):
+def test_result_by_a_newer_model_is_kept_while_it_cannot_be_loaded(store, run, result_by_newer_model):
     store.failures["changed", MODEL] = StorageUnavailable("x")
     with pytest.raises(StorageUnavailable, match="newer model than this instance has: detect"):
-        run(by_a_newer_model)
+        run(result_by_newer_model)
     assert store.data(RESULT) == b"{}"
 
 
-def test_models_of_another_bucket_are_neither_older_nor_newer(store, run):
+def test_generations_of_another_models_bucket_are_not_compared(store, run):
     generation = store.put(IMAGE, picture(kind="PNG"))
     metadata = {"tenant-vision-image-generation": str(generation), "tenant-vision-model-detect": "before#9999"}
     store.put(RESULT, b"{}", metadata)
     assert not run(generation).duplicate
 
 
-def test_thumbnails_lie_beside_the_picture_before_the_result_is_there(store, run):
+def test_thumbnails_are_written_before_the_result(store, run):
     store.put(IMAGE, picture((128, 64), kind="PNG"))
     sizes = {"results/tenant-001/a.png/thumbnail-64.jpg": 64, "results/tenant-001/a.png/thumbnail-1024.jpg": 128}
     store.failures["write", RESULT] = StorageUnavailable("x")

@@ -21,7 +21,7 @@ def plain(colour, size_hw=(40, 40)):
     return scene(size_hw, [(0, 0, size_hw[1], size_hw[0])], colour)
 
 
-STRONG = np.exp(4) / (np.exp(4) + 2)
+HIGH_CONFIDENCE = np.exp(4) / (np.exp(4) + 2)
 
 
 @pytest.mark.parametrize(("colour", "class_id"), [(RED, 0), (GREEN, 1), (BLUE, 2)])
@@ -29,11 +29,13 @@ STRONG = np.exp(4) / (np.exp(4) + 2)
     "variant", [{}, {"half": True}, {"batch": 4}, {"canvas_hw": (16, 48)}, {"half": True, "batch": 2}], ids=str
 )
 @pytest.mark.parametrize("size_hw", [(40, 40), (31, 90), (90, 31), (1, 1), (1, 5000), (5000, 1)])
-def test_the_colour_of_an_image_is_its_class(colour, class_id, variant, size_hw, put_model):
-    found = classify(put_model, models.classify(**variant), plain(colour, size_hw))
-    assert found.class_ids[0] == class_id
-    assert found.confidences.tolist() == pytest.approx([STRONG, (1 - STRONG) / 2, (1 - STRONG) / 2], abs=2e-3)
-    assert (found.confidences.dtype, found.class_ids.dtype) == (np.float32, np.int64)
+def test_class_is_the_images_colour(colour, class_id, variant, size_hw, put_model):
+    classification = classify(put_model, models.classify(**variant), plain(colour, size_hw))
+    assert classification.class_ids[0] == class_id
+    assert classification.confidences.tolist() == pytest.approx(
+        [HIGH_CONFIDENCE, (1 - HIGH_CONFIDENCE) / 2, (1 - HIGH_CONFIDENCE) / 2], abs=2e-3
+    )
+    assert (classification.confidences.dtype, classification.class_ids.dtype) == (np.float32, np.int64)
 
 
 @pytest.mark.parametrize(
@@ -48,28 +50,28 @@ def test_the_colour_of_an_image_is_its_class(colour, class_id, variant, size_hw,
         ({"confidence_threshold": 1.0}, []),
     ],
 )
-def test_the_strongest_so_many_above_a_threshold(options, class_ids, put_model):
+def test_top_k_and_threshold_limit_the_classes(options, class_ids, put_model):
     assert classify(put_model, models.classify(), plain(BLUE), **options).class_ids.tolist() == class_ids
 
 
 @pytest.mark.parametrize("colour", [RED, BLUE])
-def test_scores_without_a_softmax_are_an_invalid_model(colour, put_model):
+def test_scores_without_softmax_are_an_invalid_model(colour, put_model):
     with pytest.raises(InvalidModel, match="softmax"):
         classify(put_model, models.classify(softmax=False), plain(colour))
 
 
-def test_the_middle_of_a_long_image_is_what_counts(put_model):
+def test_centre_of_a_long_image_is_classified(put_model):
     image = scene((40, 200), [(0, 0, 200, 40, BLUE), (80, 0, 120, 40, RED)])
     assert classify(put_model, models.classify(), image).class_ids[0] == 0
 
 
-def test_a_very_long_image_takes_no_more_memory_than_it_needs(put_model):
+def test_very_long_image_needs_little_memory(put_model):
     """As a whole, its short side enlarged to 224 px, it would be 13 GB."""
     image = scene((65_000, 1), [(0, 0, 1, 65_000, RED), (0, 32_400, 1, 32_600, BLUE)])
-    found = classify(put_model, models.classify(canvas_hw=(224, 224)), image)
-    assert found.class_ids[0] == 2
+    classification = classify(put_model, models.classify(canvas_hw=(224, 224)), image)
+    assert classification.class_ids[0] == 2
 
 
-def test_without_the_tenant_s_model_there_is_no_processor(put_model):
+def test_missing_model_raises(put_model):
     with pytest.raises(ModelNotFound, match="'classify'"):
         ClassifierProcessor(tenant_id="tenant-001")

@@ -40,9 +40,9 @@ def detect(put_model, data, image, **options):
     return processor.process(image)
 
 
-def rows(found):
+def rows(detections):
     """x1, y1, x2, y2, class, confidence."""
-    return np.column_stack((found.boxes_xyxy, found.class_ids, found.confidences)).tolist()
+    return np.column_stack((detections.boxes_xyxy, detections.class_ids, detections.confidences)).tolist()
 
 
 @pytest.mark.parametrize("kind", models.LAYOUTS)
@@ -61,37 +61,41 @@ def rows(found):
     ],
     ids=str,
 )
-def test_every_layout_gives_the_boxes_that_were_planted(kind, variant, put_model):
+def test_each_layout_gives_the_planted_boxes(kind, variant, put_model):
     canvas_hw = variant.get("canvas_hw", models.CANVAS_HW)
     dynamic, stretched = variant.get("dynamic", False), kind.startswith("rtdetr")
     boxes = on_canvas(PLANTED, IMAGE_HW, canvas_hw, dynamic=dynamic, stretched=stretched)
-    said = {"imgsz": str(list(canvas_hw))}  # v5 does not say it: a dynamic one is given 640 px
-    data = models.detect_in_layout(kind, boxes, labels=THREE, metadata=said, **variant)
-    found = detect(put_model, data, white(IMAGE_HW))
-    coarse = 0.3 if variant.get("half") else 0.01
-    np.testing.assert_allclose(rows(found), PLANTED, atol=coarse)
-    assert (found.boxes_xyxy.dtype, found.confidences.dtype) == (np.float32, np.float32)
+    metadata = {"imgsz": str(list(canvas_hw))}  # v5 does not say it: a dynamic one is given 640 px
+    data = models.detect_in_layout(kind, boxes, labels=THREE, metadata=metadata, **variant)
+    detections = detect(put_model, data, white(IMAGE_HW))
+    tolerance = 0.3 if variant.get("half") else 0.01
+    np.testing.assert_allclose(rows(detections), PLANTED, atol=tolerance)
+    assert (detections.boxes_xyxy.dtype, detections.confidences.dtype) == (np.float32, np.float32)
 
 
 @pytest.mark.parametrize("kind", ["raw", "v5", "end_to_end"])
 @pytest.mark.parametrize("variant", [{}, {"canvas_hw": (96, 160)}, {"batch": 4}, {"half": True}], ids=str)
-def test_without_metadata_the_shapes_tell(kind, variant, put_model):
+def test_layout_without_metadata_is_recognized_by_shapes(kind, variant, put_model):
     canvas_hw = variant.get("canvas_hw", models.CANVAS_HW)
     boxes = on_canvas(PLANTED, IMAGE_HW, canvas_hw)
     data = models.detect_in_layout(kind, boxes, labels=THREE, without_metadata=True, **variant)
-    found = detect(put_model, data, white(IMAGE_HW))
-    np.testing.assert_allclose(rows(found), PLANTED, atol=0.3 if variant.get("half") else 0.01)
+    detections = detect(put_model, data, white(IMAGE_HW))
+    np.testing.assert_allclose(rows(detections), PLANTED, atol=0.3 if variant.get("half") else 0.01)
 
 
 @pytest.mark.parametrize("kind", models.LAYOUTS)
-def test_an_image_without_objects_has_none(kind, put_model):
-    found = detect(put_model, models.detect_in_layout(kind, (), labels=THREE), white(IMAGE_HW))
-    assert (found.boxes_xyxy.shape, found.confidences.shape, found.class_ids.shape) == ((0, 4), (0,), (0,))
+def test_image_without_objects_gives_empty_arrays(kind, put_model):
+    detections = detect(put_model, models.detect_in_layout(kind, (), labels=THREE), white(IMAGE_HW))
+    assert (detections.boxes_xyxy.shape, detections.confidences.shape, detections.class_ids.shape) == (
+        (0, 4),
+        (0,),
+        (0,),
+    )
 
 
 @pytest.mark.parametrize("kind", models.LAYOUTS)
 @pytest.mark.parametrize("image_hw", [(1, 1), (1, 300), (300, 1), (31, 33), (1000, 40)])
-def test_boxes_are_clipped_to_the_image_of_whatever_shape(kind, image_hw, put_model):
+def test_boxes_are_clipped_to_images_of_any_shape(kind, image_hw, put_model):
     boxes = ((32, 32, 500, 500, 0, 0.9),)
     assert len(detect(put_model, models.detect_in_layout(kind, boxes, labels=THREE), scene((64, 64)))) == 0, (
         "black"
@@ -100,7 +104,7 @@ def test_boxes_are_clipped_to_the_image_of_whatever_shape(kind, image_hw, put_mo
     assert row[:4] == [0, 0, image_hw[1], image_hw[0]]
 
 
-def test_a_tenant_without_a_detect_model_has_no_processor(put_model):
+def test_missing_detector_raises(put_model):
     put_model(models.classify(), "classify")
     with pytest.raises(ModelNotFound):
         DetectorProcessor(tenant_id="tenant-001")
@@ -108,7 +112,12 @@ def test_a_tenant_without_a_detect_model_has_no_processor(put_model):
 
 # Options
 
-SAME = ((10, 10, 30, 30, 0, 0.9), (12, 10, 32, 30, 0, 0.8), (10, 12, 30, 32, 1, 0.7), (70, 50, 90, 70, 2, 0.6))
+OVERLAPPING_BOXES = (
+    (10, 10, 30, 30, 0, 0.9),
+    (12, 10, 32, 30, 0, 0.8),
+    (10, 12, 30, 32, 1, 0.7),
+    (70, 50, 90, 70, 2, 0.6),
+)
 
 
 @pytest.mark.parametrize(
@@ -135,12 +144,12 @@ SAME = ((10, 10, 30, 30, 0, 0.9), (12, 10, 32, 30, 0, 0.8), (10, 12, 30, 32, 1, 
     ids=str,
 )
 @pytest.mark.parametrize("kind", ["raw", "v5"])
-def test_options_say_what_is_wanted(kind, options, confidences, put_model):
-    boxes = on_canvas(SAME, (80, 100), (80, 100))
+def test_options_select_detections(kind, options, confidences, put_model):
+    boxes = on_canvas(OVERLAPPING_BOXES, (80, 100), (80, 100))
     metadata = {"names": str(list(THREE))}  # v5 names its classes too
     data = models.detect_in_layout(kind, boxes, labels=THREE, canvas_hw=(80, 100), metadata=metadata)
-    found = detect(put_model, data, white((80, 100)), **options)
-    assert found.confidences.tolist() == pytest.approx(confidences)
+    detections = detect(put_model, data, white((80, 100)), **options)
+    assert detections.confidences.tolist() == pytest.approx(confidences)
 
 
 @pytest.mark.parametrize(
@@ -156,15 +165,15 @@ def test_options_say_what_is_wanted(kind, options, confidences, put_model):
     ids=str,
 )
 @pytest.mark.parametrize("kind", ["end_to_end", "nms", "rtdetr"])
-def test_a_model_that_suppresses_by_itself_is_not_suppressed_again(kind, options, confidences, put_model):
-    boxes = on_canvas(SAME, (80, 100), (80, 100))
+def test_model_with_built_in_suppression_is_not_suppressed_again(kind, options, confidences, put_model):
+    boxes = on_canvas(OVERLAPPING_BOXES, (80, 100), (80, 100))
     data = models.detect_in_layout(kind, boxes, labels=THREE, canvas_hw=(80, 100))
-    found = detect(put_model, data, white((80, 100)), **options)
-    assert found.confidences.tolist() == pytest.approx(confidences)
+    detections = detect(put_model, data, white((80, 100)), **options)
+    assert detections.confidences.tolist() == pytest.approx(confidences)
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "words"),
+    ("kind", "options", "messages"),
     [
         ("raw", {"confidence_threshold": 0.01, "iou_threshold": 0.2, "class_agnostic": True}, []),
         ("v5", {"confidence_threshold": 0.01, "iou_threshold": 0.2}, []),
@@ -186,12 +195,12 @@ def test_a_model_that_suppresses_by_itself_is_not_suppressed_again(kind, options
     ],
     ids=str,
 )
-def test_what_a_file_cannot_honour_is_said(kind, options, words, put_model):
+def test_options_the_model_cannot_honour_are_warned_of(kind, options, messages, put_model):
     put_model(models.detect_in_layout(kind, labels=THREE))
     warnings = DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(**options)).warnings
-    assert len(warnings) == len(words)
-    for warning, word in zip(warnings, words, strict=True):
-        assert word in warning
+    assert len(warnings) == len(messages)
+    for warning, message in zip(warnings, messages, strict=True):
+        assert message in warning
         assert "detect.onnx" in warning
 
 
@@ -199,13 +208,13 @@ def test_what_a_file_cannot_honour_is_said(kind, options, words, put_model):
     "options", [{"labels": ("weed",)}, {"confidence_thresholds": {"plant": 0.5, "weed": 0.5}}]
 )
 @pytest.mark.parametrize("kind", models.LAYOUTS)
-def test_a_label_that_the_model_does_not_have_is_named_with_those_it_has(kind, options, put_model):
+def test_unknown_label_is_rejected_with_the_known_ones(kind, options, put_model):
     put_model(models.detect_in_layout(kind, labels=THREE, metadata={"names": str(list(THREE))}))
     with pytest.raises(InvalidPipeline, match="'weed'; the model's labels: plant, tray, pot"):
         DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(**options))
 
 
-def test_a_label_of_any_length_makes_a_short_sentence(put_model):
+def test_message_for_a_long_unknown_label_is_short(put_model):
     put_model(models.detect_in_layout("raw", labels=tuple(f"label number {number}" for number in range(500))))
     with pytest.raises(InvalidPipeline) as caught:
         DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(labels=("x\ny" * 1000,)))
@@ -213,17 +222,20 @@ def test_a_label_of_any_length_makes_a_short_sentence(put_model):
     assert "\n" not in str(caught.value)
 
 
-def test_two_classes_of_one_label_are_wanted_together(put_model):
+def test_label_selects_all_classes_of_that_name(put_model):
     data = models.detect_in_layout(
-        "raw", on_canvas(SAME, (80, 100), (80, 100)), labels=("pot", "pot", "tray"), canvas_hw=(80, 100)
+        "raw",
+        on_canvas(OVERLAPPING_BOXES, (80, 100), (80, 100)),
+        labels=("pot", "pot", "tray"),
+        canvas_hw=(80, 100),
     )
-    found = detect(put_model, data, white((80, 100)), labels=("pot",))
-    assert found.class_ids.tolist() == [0, 1]
+    detections = detect(put_model, data, white((80, 100)), labels=("pot",))
+    assert detections.class_ids.tolist() == [0, 1]
 
 
 # Labels beyond the names of a file whose answer has a class's number
 
-BEYOND = (
+UNNAMED_CLASSES = (
     (16, 16, 16, 16, 0, 0.9),
     (44, 40, 24, 16, 7, 0.8),
     (20, 50, 8, 8, 9999, 0.7),
@@ -233,10 +245,10 @@ BEYOND = (
 
 @pytest.mark.parametrize("kind", ["end_to_end", "nms", "rtdetr"])
 @pytest.mark.parametrize("labels", [("plant",), ("plant", "tray"), THREE])
-def test_a_class_without_a_name_has_a_number(kind, labels, put_model):
-    put_model(models.detect_in_layout(kind, BEYOND, labels=labels))
-    found = DetectorProcessor(tenant_id="tenant-001").process(white((64, 64)))
-    assert found.class_ids.tolist() == [0, 7, 9999]
+def test_classes_beyond_the_names_keep_their_numbers(kind, labels, put_model):
+    put_model(models.detect_in_layout(kind, UNNAMED_CLASSES, labels=labels))
+    detections = DetectorProcessor(tenant_id="tenant-001").process(white((64, 64)))
+    assert detections.class_ids.tolist() == [0, 7, 9999]
 
 
 @pytest.mark.parametrize("without_metadata", [False, True])
@@ -251,14 +263,14 @@ def test_a_class_without_a_name_has_a_number(kind, labels, put_model):
     ],
     ids=str,
 )
-def test_numbers_can_be_asked_for(options, class_ids, without_metadata, put_model):
-    data = models.detect_in_layout("end_to_end", BEYOND, without_metadata=without_metadata)
+def test_numbered_labels_can_be_selected(options, class_ids, without_metadata, put_model):
+    data = models.detect_in_layout("end_to_end", UNNAMED_CLASSES, without_metadata=without_metadata)
     assert detect(put_model, data, white((64, 64)), **options).class_ids.tolist() == class_ids
 
 
 @pytest.mark.parametrize("label", ["class10000", "class-1", "class", "class07x", "class٣", "class0"])
-def test_numbers_that_no_class_can_have_are_no_labels(label, put_model):
-    put_model(models.detect_in_layout("end_to_end", BEYOND))
+def test_invalid_numbered_labels_are_rejected(label, put_model):
+    put_model(models.detect_in_layout("end_to_end", UNNAMED_CLASSES))
     with pytest.raises(InvalidPipeline):
         DetectorProcessor(tenant_id="tenant-001", options=BoxOptions(labels=(label,)))
 
@@ -268,7 +280,7 @@ def test_numbers_that_no_class_can_have_are_no_labels(label, put_model):
 
 @pytest.mark.parametrize("kind", models.LAYOUTS)
 @pytest.mark.parametrize("score", [1.5, np.inf])
-def test_confidences_above_one_are_none(kind, score, put_model):
+def test_confidence_above_one_is_an_invalid_model(kind, score, put_model):
     data = models.detect_in_layout(kind, ((16, 16, 16, 16, 0, score),), labels=THREE)
     with pytest.raises(InvalidModel):
         detect(put_model, data, white((64, 64)))
@@ -276,24 +288,24 @@ def test_confidences_above_one_are_none(kind, score, put_model):
 
 @pytest.mark.parametrize("kind", models.LAYOUTS)
 @pytest.mark.parametrize("score", [np.nan, -1, -np.inf, 0])
-def test_what_is_not_above_a_threshold_is_not_found(kind, score, put_model):
+def test_scores_not_above_the_threshold_are_dropped(kind, score, put_model):
     boxes = ((16, 16, 16, 16, 0, score), (40, 40, 8, 8, 1, 0.8))
-    found = detect(put_model, models.detect_in_layout(kind, boxes, labels=THREE), white((64, 64)))
-    assert found.class_ids.tolist() == [1]
+    detections = detect(put_model, models.detect_in_layout(kind, boxes, labels=THREE), white((64, 64)))
+    assert detections.class_ids.tolist() == [1]
 
 
 # A model that looks at the pixels
 
 
-def test_a_model_of_blobs_finds_them_to_the_pixel(put_model):
+def test_blobs_are_detected_to_the_pixel(put_model):
     image = scene((64, 64), [(10, 20, 30, 28), (40, 5, 46, 25, (0, 0, 255)), (0, 60, 9, 64)])
-    found = detect(put_model, models.blob_detector(), image)
-    assert sorted(found.boxes_xyxy.tolist()) == [[0, 60, 9, 64], [10, 20, 30, 28], [40, 5, 46, 25]]
-    assert sorted(found.class_ids.tolist()) == [0, 0, 1]
+    detections = detect(put_model, models.blob_detector(), image)
+    assert sorted(detections.boxes_xyxy.tolist()) == [[0, 60, 9, 64], [10, 20, 30, 28], [40, 5, 46, 25]]
+    assert sorted(detections.class_ids.tolist()) == [0, 0, 1]
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_an_enlarged_image_s_blobs_are_where_they_were(dynamic, put_model):
+def test_blobs_of_an_enlarged_image_keep_their_boxes(dynamic, put_model):
     image = scene((32, 32), [(4, 6, 14, 16), (20, 20, 28, 30, RED)])
-    found = detect(put_model, models.blob_detector(dynamic=dynamic), image)
-    assert sorted(found.boxes_xyxy.tolist()) == [[4, 6, 14, 16], [20, 20, 28, 30]]
+    detections = detect(put_model, models.blob_detector(dynamic=dynamic), image)
+    assert sorted(detections.boxes_xyxy.tolist()) == [[4, 6, 14, 16], [20, 20, 28, 30]]

@@ -24,11 +24,11 @@ def black(size_hw):
     return np.zeros((*size_hw, 3), np.uint8)
 
 
-SMALL = SliceOptions(slice_hw=(16, 16), overlap=0.0)
+SMALL_SLICES = SliceOptions(slice_hw=(16, 16), overlap=0.0)
 
 
 @pytest.mark.parametrize(
-    ("least", "whole_s", "spent_s", "error"),
+    ("min_s", "total_s", "spent_s", "error"),
     [
         (0.0, 1, 0, None),
         (0.9, 1, 0, None),
@@ -37,21 +37,21 @@ SMALL = SliceOptions(slice_hw=(16, 16), overlap=0.0)
         (1.1, 1, 0.2, ImageTooLarge),
     ],
 )
-def test_too_much_for_any_event_is_refused_and_too_much_for_this_one_comes_again(least, whole_s, spent_s, error):
-    with deadline.fail_after(whole_s):
+def test_ensure_enough_time_rejects_or_defers(min_s, total_s, spent_s, error):
+    with deadline.fail_after(total_s):
         time.sleep(spent_s)
         if error is None:
-            ensure_enough_time(7, least)
+            ensure_enough_time(7, min_s)
             return
-        with pytest.raises(error, match=rf"7 runs of the model, which take at least {least:g} s"):
-            ensure_enough_time(7, least)
+        with pytest.raises(error, match=rf"7 runs of the model, which take at least {min_s:g} s"):
+            ensure_enough_time(7, min_s)
 
 
-def test_without_a_deadline_nothing_is_hopeless():
+def test_without_deadline_any_runtime_is_allowed():
     ensure_enough_time(10**6, 1e9)
 
 
-def test_areas_take_what_each_of_their_sizes_takes_several_at_a_time(monkeypatch):
+def test_min_runtime_adds_areas_by_size_over_cpus(monkeypatch):
     monkeypatch.setattr("shared.processors.sliced_processor.available_cpus", lambda: 4)
     areas = np.array([[0, 0, 10, 20], [5, 5, 15, 25], [0, 0, 100, 200]])
     assert min_runtime_s(areas, lambda hw: {(20, 10): 1.0, (200, 100): 6.0}[hw]) == (1 + 1 + 6) / 4
@@ -64,18 +64,16 @@ def test_areas_take_what_each_of_their_sizes_takes_several_at_a_time(monkeypatch
         ("segment", models.blob_detector("segment"), SAHISegmentationProcessor),
     ],
 )
-def test_tiles_that_take_longer_than_an_event_may_are_refused_before_the_first(
-    model_type, data, processor, put_model
-):
+def test_tiles_beyond_an_events_time_are_rejected_before_the_first_run(model_type, data, processor, put_model):
     put_model(data, model_type)
-    sliced = processor(tenant_id="tenant-001", slices=SMALL)
+    sliced = processor(tenant_id="tenant-001", slices=SMALL_SLICES)
     sliced.process(black((64, 64)))
-    runs, least = sliced.min_runtime((960, 960))
+    runs, min_s = sliced.min_runtime((960, 960))
     assert runs == 60 * 60 + 1
-    with event_record() as summary, deadline.fail_after(least / 2):
+    with event_record() as summary, deadline.fail_after(min_s / 2):
         with pytest.raises(
             ImageTooLarge,
-            match=f"3601 runs of the model, which take at least .* s; the limit for an event is {least / 2:g} s",
+            match=f"3601 runs of the model, which take at least .* s; the limit for an event is {min_s / 2:g} s",
         ):
             sliced.process(black((960, 960)))
         assert "slices" not in summary.timings_ms
@@ -83,15 +81,15 @@ def test_tiles_that_take_longer_than_an_event_may_are_refused_before_the_first(
         assert len(sliced.process(black((64, 64)))) == 0
 
 
-def test_the_first_image_is_begun_as_long_as_nobody_knows_better(put_model):
+def test_min_runtime_before_any_run_is_small(put_model):
     put_model(models.detect(ballast=4_000_000))
-    sliced = SAHIDetectorProcessor(tenant_id="tenant-001", slices=SMALL)
-    _, least = sliced.min_runtime((64, 64))
-    assert 0 < least < 0.01, "but weights have to be read"
+    sliced = SAHIDetectorProcessor(tenant_id="tenant-001", slices=SMALL_SLICES)
+    _, min_s = sliced.min_runtime((64, 64))
+    assert 0 < min_s < 0.01, "but weights have to be read"
 
 
 @pytest.mark.parametrize("kind", ["detect", "sahi_detect"])
-def test_segments_that_take_longer_together_than_an_event_may_are_refused(kind, put_model):
+def test_segments_beyond_an_events_time_are_rejected(kind, put_model):
     put_model(models.blob_detector("segment"), "segment")
     put_model(models.blob_detector())
     image = black((64, 64))
@@ -107,23 +105,23 @@ def test_segments_that_take_longer_together_than_an_event_may_are_refused(kind, 
         if kind == "detect"
         else SAHIDetectorProcessor(tenant_id="tenant-001", slices=step.slices)
     )
-    runs, least = processor.min_runtime((8, 8))
-    with event_record() as summary, deadline.fail_after(least * 8):
+    runs, min_s = processor.min_runtime((8, 8))
+    with event_record() as summary, deadline.fail_after(min_s * 8):
         with pytest.raises(ImageTooLarge, match=f"needs {16 * runs} runs"):
             step.execute(ctx)
         assert not {"slices", "infer"} & set(summary.timings_ms)
 
 
-def test_a_run_takes_at_least_what_the_fastest_took_on_a_canvas_no_larger():
+def test_min_runtime_is_the_fastest_run_on_a_canvas_not_larger():
     source = ModelSource("gs://b/models/t/detect.onnx", 1, "AAAAAA==")
     model = OnnxModel(models.blob_detector(dynamic=True), model_type="detect", source=source, threads=1)
-    reading_s = model.min_runtime_s((64, 64))
+    weights_s = model.min_runtime_s((64, 64))
     for side in (32, 128):
         for _ in range(3):
             model.run(np.zeros((1, 3, side, side), np.float32))
-    assert model.min_runtime_s((16, 16)) == reading_s
+    assert model.min_runtime_s((16, 16)) == weights_s
     assert (
-        reading_s
+        weights_s
         < model.min_runtime_s((32, 32))
         == model.min_runtime_s((64, 64))
         == model.min_runtime_s((32, 127))

@@ -41,17 +41,17 @@ SHAPES = ((0, 0.9, shape((64, 96), 8, 16, 40, 48)), (1, 0.8, shape((64, 96), 52,
 )
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
 @pytest.mark.parametrize("image_hw", [(64, 96), (128, 192), (96, 192), (32, 48)])
-def test_the_shapes_that_were_planted_are_found(kind, variant, resolution, image_hw, put_model):
-    found = segment(
+def test_planted_shapes_are_segmented(kind, variant, resolution, image_hw, put_model):
+    segments = segment(
         put_model, models.segment(SHAPES, kind=kind, **variant), white(image_hw), resolution=resolution
     )
-    assert (found.canvas is None) == (resolution == "image")
-    assert found.detections.class_ids.tolist() == [0, 1]
-    assert found.detections.confidences.tolist() == pytest.approx([0.9, 0.8], abs=1e-3)
+    assert (segments.canvas is None) == (resolution == "image")
+    assert segments.detections.class_ids.tolist() == [0, 1]
+    assert segments.detections.confidences.tolist() == pytest.approx([0.9, 0.8], abs=1e-3)
     ratio = min(64 / image_hw[0], 96 / image_hw[1])
     top = (64 - image_hw[0] * ratio) / 2
     for (_, _, pixels), mask, area, box in zip(
-        SHAPES, found.in_image(image_hw), found.areas, found.detections.boxes_xyxy, strict=True
+        SHAPES, segments.in_image(image_hw), segments.areas, segments.detections.boxes_xyxy, strict=True
     ):
         (y1, x1), (y2, x2) = np.argwhere(pixels).min(axis=0), np.argwhere(pixels).max(axis=0) + 1
         expected = np.array((x1, y1 - top, x2, y2 - top)) / ratio
@@ -59,43 +59,43 @@ def test_the_shapes_that_were_planted_are_found(kind, variant, resolution, image
         rows = ((np.arange(image_hw[0]) + 0.5) * ratio + top).astype(int)
         columns = ((np.arange(image_hw[1]) + 0.5) * ratio).astype(int)
         planted = pixels[np.ix_(rows, columns)]
-        found_there = whole(mask, image_hw)
-        iou = (planted & found_there).sum() / (planted | found_there).sum()
+        actual = whole(mask, image_hw)
+        iou = (planted & actual).sum() / (planted | actual).sum()
         assert iou > (0.99 if image_hw == (64, 96) and not variant else 0.9)
         assert area == pytest.approx(planted.sum(), rel=0.06)
 
 
-def test_an_image_without_objects_has_no_segments(put_model):
+def test_image_without_objects_has_no_segments(put_model):
     for resolution in ("canvas", "image"):
-        found = segment(put_model, models.segment(), white((30, 50)), resolution=resolution)
-        assert len(found) == len(found.detections) == len(found.masks) == 0
-        assert found.polygons() == []
+        segments = segment(put_model, models.segment(), white((30, 50)), resolution=resolution)
+        assert len(segments) == len(segments.detections) == len(segments.masks) == 0
+        assert segments.polygons() == []
 
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_an_object_with_an_empty_mask_is_none(resolution, put_model):
+def test_object_with_empty_mask_is_dropped(resolution, put_model):
     """The second one's coefficients make a surface that is below zero everywhere."""
     data = models.segment([(0, 0.9, shape((64, 96), 8, 16, 40, 48)), (1, 0.8, shape((64, 96), 50, 16, 90, 48))])
     image = white((64, 96))
-    found = segment(put_model, data, image, resolution=resolution)
-    assert len(found) == 2
+    segments = segment(put_model, data, image, resolution=resolution)
+    assert len(segments) == 2
     empty = models.segment([*SHAPES[:1], (1, 0.8, SHAPES[1][2])], emptied=(1,))
-    found = segment(put_model, empty, image, resolution=resolution)
-    assert found.detections.class_ids.tolist() == [0]
-    assert len(found.masks) == 1
+    segments = segment(put_model, empty, image, resolution=resolution)
+    assert segments.detections.class_ids.tolist() == [0]
+    assert len(segments.masks) == 1
 
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_what_lies_in_the_padding_alone_is_nothing(resolution, put_model):
+def test_object_in_the_padding_is_dropped(resolution, put_model):
     pixels = np.zeros((64, 64), bool)
     pixels[2:10, 10:30] = True  # of an image of 32 x 64: padding to row 16
-    found = segment(put_model, models.segment([(0, 0.9, pixels)]), white((32, 64)), resolution=resolution)
-    assert len(found) == 0
+    segments = segment(put_model, models.segment([(0, 0.9, pixels)]), white((32, 64)), resolution=resolution)
+    assert len(segments) == 0
 
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
 @pytest.mark.parametrize("image_hw", [(1, 1), (3, 2), (31, 33), (1, 60)])
-def test_the_same_objects_are_found_in_a_small_image_at_either_resolution(resolution, image_hw, put_model):
+def test_small_image_has_equal_objects_at_both_resolutions(resolution, image_hw, put_model):
     """An object of less than a pixel of the image is one of the image too."""
     rng = np.random.default_rng(4)
     masks = []
@@ -105,9 +105,9 @@ def test_the_same_objects_are_found_in_a_small_image_at_either_resolution(resolu
         pixels[y : y + 4, x : x + 4] = True
         masks.append((index % 2, 0.9 - index / 100, pixels))
     image = white(image_hw)
-    found = segment(put_model, models.segment(masks), image, resolution=resolution, iou_threshold=1.0)
+    segments = segment(put_model, models.segment(masks), image, resolution=resolution, iou_threshold=1.0)
     canvas = segment(put_model, models.segment(masks), image, resolution="canvas", iou_threshold=1.0)
-    assert found.detections.boxes_xyxy.tolist() == canvas.detections.boxes_xyxy.tolist()
+    assert segments.detections.boxes_xyxy.tolist() == canvas.detections.boxes_xyxy.tolist()
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_the_same_objects_are_found_in_a_small_image_at_either_resolution(resolu
     ],
 )
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_options_are_those_of_boxes(options, class_ids, resolution, put_model):
-    found = segment(put_model, models.segment(SHAPES), white((64, 96)), resolution=resolution, **options)
-    assert found.detections.class_ids.tolist() == class_ids
-    assert len(found.masks) == len(class_ids)
+def test_box_options_select_segments(options, class_ids, resolution, put_model):
+    segments = segment(put_model, models.segment(SHAPES), white((64, 96)), resolution=resolution, **options)
+    assert segments.detections.class_ids.tolist() == class_ids
+    assert len(segments.masks) == len(class_ids)
 
 
-def test_an_unknown_label_and_a_missing_model(put_model):
+def test_unknown_label_and_missing_model_raise(put_model):
     with pytest.raises(ModelNotFound, match="'segment'"):
         SegmentationProcessor(tenant_id="tenant-001")
     put_model(models.segment(SHAPES), "segment")
@@ -135,31 +135,31 @@ def test_an_unknown_label_and_a_missing_model(put_model):
         SegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(labels=("weed",)))
 
 
-def test_an_embedded_nms_is_warned_of(put_model):
+def test_built_in_nms_is_warned_of(put_model):
     put_model(models.segment(SHAPES, kind="nms"), "segment")
     [warning] = SegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(iou_threshold=0.5)).warnings
     assert "segment.onnx" in warning
 
 
-def test_segments_and_their_masks_stay_together_when_they_are_sorted(put_model):
+def test_sorting_keeps_masks_with_their_boxes(put_model):
     """Candidates come weakest first."""
-    found = segment(put_model, models.segment(SHAPES[::-1], kind="end_to_end"), white((64, 96)))
-    assert found.detections.class_ids.tolist() == [0, 1]
-    for (_, _, pixels), mask in zip(SHAPES, found.masks, strict=True):
+    segments = segment(put_model, models.segment(SHAPES[::-1], kind="end_to_end"), white((64, 96)))
+    assert segments.detections.class_ids.tolist() == [0, 1]
+    for (_, _, pixels), mask in zip(SHAPES, segments.masks, strict=True):
         np.testing.assert_array_equal(whole(mask, (64, 96)), pixels)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
 @pytest.mark.parametrize("image_hw", [(64, 64), (32, 64), (64, 40)])
-def test_a_model_of_blobs_finds_their_pixels(dynamic, resolution, image_hw, put_model):
+def test_blobs_are_segmented_to_the_pixel(dynamic, resolution, image_hw, put_model):
     image = scene(image_hw, [(10, 10, 30, 28), (33, 5, 39, 25, BLUE)])
-    found = segment(put_model, models.blob_detector("segment", dynamic=dynamic), image, resolution=resolution)
-    seen = sum(whole(mask, image_hw).astype(int) for mask in found.in_image(image_hw))
+    segments = segment(put_model, models.blob_detector("segment", dynamic=dynamic), image, resolution=resolution)
+    seen = sum(whole(mask, image_hw).astype(int) for mask in segments.in_image(image_hw))
     np.testing.assert_array_equal(seen, image.max(axis=2) > 0)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 0, 0), (1, 3, 0, 4), (1, 2, 4, 4)])
-def test_prototypes_of_another_shape_than_promised_are_an_invalid_model(shape, put_model):
+def test_prototypes_of_unexpected_shape_are_an_invalid_model(shape, put_model):
     with pytest.raises(InvalidModel, match="prototypes"):
         segment(put_model, models.segment(SHAPES[:1], prototypes_shape=shape), white((64, 96)))

@@ -35,10 +35,10 @@ def segmenter(slices=None):
     return SAHISegmentationProcessor(tenant_id="tenant-001", slices=slices or OVERLAPPING)
 
 
-def boxes(found):
+def boxes(answer):
     """As `scene` was given them: sorted, with their colours."""
     colours = (RED, BLUE)
-    rows = zip(found.boxes_xyxy.tolist(), found.class_ids.tolist(), strict=True)
+    rows = zip(answer.boxes_xyxy.tolist(), answer.class_ids.tolist(), strict=True)
     return sorted((*box, colours[class_id]) for box, class_id in rows)
 
 
@@ -55,7 +55,7 @@ def pixels(segments, image_hw):
 OVERLAPPING = SliceOptions(slice_hw=(64, 64), overlap=0.5, full_image=False)
 
 
-def test_an_image_without_objects_has_none(put_model):
+def test_image_without_objects_has_none(put_model):
     put_model(BLOBS)
     put_model(SEGMENTS, "segment")
     assert len(detector().process(scene((150, 200)))) == 0
@@ -74,11 +74,11 @@ def test_an_image_without_objects_has_none(put_model):
     ),
 )
 @settings(max_examples=40)
-def test_tiles_find_what_is_there_whole_and_once(blob_models, seed, image_hw, how):
-    there = scattered(seed, image_hw, 1 + image_hw[0] * image_hw[1] // 2500)
-    kind, metric = how
+def test_objects_are_detected_whole_and_once(blob_models, seed, image_hw, merging):
+    rectangles = scattered(seed, image_hw, 1 + image_hw[0] * image_hw[1] // 2500)
+    kind, metric = merging
     slices = SliceOptions(slice_hw=(64, 64), overlap=0.5, full_image=False, kind=kind, metric=metric)
-    assert boxes(detector(slices).process(scene(image_hw, there))) == sorted(there)
+    assert boxes(detector(slices).process(scene(image_hw, rectangles))) == sorted(rectangles)
 
 
 @pytest.fixture(scope="module")
@@ -94,40 +94,40 @@ def blob_models():
 
 @given(st.integers(0, 10_000), st.sampled_from([(64, 64), (150, 200), (200, 90), (40, 130)]))
 @settings(max_examples=20)
-def test_tiles_segment_what_is_there_to_the_pixel(blob_models, seed, image_hw):
-    there = scattered(seed, image_hw, 1 + image_hw[0] * image_hw[1] // 2500)
-    image = scene(image_hw, there)
-    found = segmenter().process(image)
-    assert boxes(found.detections) == sorted(there)
-    np.testing.assert_array_equal(pixels(found, image_hw), image.max(axis=2) > 0)
-    assert found.canvas is None
-    assert [mask.area for mask in found.masks] == [
-        int((x2 - x1) * (y2 - y1)) for x1, y1, x2, y2 in found.detections.boxes_xyxy.tolist()
+def test_objects_are_segmented_to_the_pixel(blob_models, seed, image_hw):
+    rectangles = scattered(seed, image_hw, 1 + image_hw[0] * image_hw[1] // 2500)
+    image = scene(image_hw, rectangles)
+    answer = segmenter().process(image)
+    assert boxes(answer.detections) == sorted(rectangles)
+    np.testing.assert_array_equal(pixels(answer, image_hw), image.max(axis=2) > 0)
+    assert answer.canvas is None
+    assert [mask.area for mask in answer.masks] == [
+        int((x2 - x1) * (y2 - y1)) for x1, y1, x2, y2 in answer.detections.boxes_xyxy.tolist()
     ]
 
 
-def test_an_object_on_the_borders_of_four_tiles_is_one(put_model):
+def test_object_across_four_tiles_is_merged(put_model):
     """Without overlap nobody sees it whole; with little, the parts match the largest."""
     put_model(BLOBS)
     image = scene((128, 128), [(56, 58, 76, 74)])
     slices = SliceOptions(slice_hw=(64, 64), overlap=0.2, full_image=False)
     assert boxes(detector(slices).process(image)) == [(56, 58, 76, 74, RED)]
     put_model(SEGMENTS, "segment")
-    found = segmenter(slices).process(image)
-    np.testing.assert_array_equal(pixels(found, (128, 128)), image.max(axis=2) > 0)
+    answer = segmenter(slices).process(image)
+    np.testing.assert_array_equal(pixels(answer, (128, 128)), image.max(axis=2) > 0)
 
 
 @pytest.mark.parametrize("image_hw", [(64, 64), (30, 60), (64, 20), (1, 1)])
 @pytest.mark.parametrize("full_image", [False, True])
-def test_one_tile_is_one_look_at_the_image(image_hw, full_image, put_model):
+def test_single_tile_equals_the_unsliced_processor(image_hw, full_image, put_model):
     put_model(BLOBS)
     put_model(SEGMENTS, "segment")
     image = scene(image_hw, [(2, 3, 8, 9), (10, 12, 19, 30, BLUE), (0, 0, 1, 1)])
     slices = SliceOptions(full_image=full_image)
-    alone = DetectorProcessor(tenant_id="tenant-001").process(image)
+    unsliced = DetectorProcessor(tenant_id="tenant-001").process(image)
     tiled = detector(slices).process(image)
-    assert boxes(tiled) == boxes(alone)
-    assert tiled.confidences.tolist() == alone.confidences.tolist()
+    assert boxes(tiled) == boxes(unsliced)
+    assert tiled.confidences.tolist() == unsliced.confidences.tolist()
     whole = SegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(resolution="image")).process(
         image
     )
@@ -140,16 +140,16 @@ OVERLAP = ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8))  # IoU 0.6: two t
 
 
 @pytest.mark.parametrize("image_hw", [(64, 64), (64, 128)])
-def test_one_tile_is_merged_like_several(image_hw, put_model):
+def test_detections_of_a_single_tile_are_merged(image_hw, put_model):
     """What is two objects to the detector may be one to a merging by IOS, however large the image is."""
     put_model(models.detect_in_layout("raw", OVERLAP))
     put_model(models.segment([(0, 0.9, block(10)), (0, 0.8, block(15))]), "segment")
     tiles = SliceOptions(overlap=0.0, full_image=False)
-    for found in (detector(tiles), segmenter(tiles)):
-        assert len(found.process(white(image_hw))) == image_hw[1] // 64
-    apart = SliceOptions(threshold=0.8)
-    for found in (detector(apart), segmenter(apart)):
-        assert len(found.process(white((64, 64)))) == 2
+    for processor in (detector(tiles), segmenter(tiles)):
+        assert len(processor.process(white(image_hw))) == image_hw[1] // 64
+    strict = SliceOptions(threshold=0.8)
+    for processor in (detector(strict), segmenter(strict)):
+        assert len(processor.process(white((64, 64)))) == 2
 
 
 def block(left):
@@ -158,20 +158,20 @@ def block(left):
     return pixels
 
 
-def test_classes_meet_where_tiles_are_merged_not_within_one(put_model):
+def test_class_agnostic_applies_to_merging_only(put_model):
     """The stronger of two classes takes the weaker in, which no suppression has dropped before."""
     boxes = ((20, 20, 20, 20, 0, 0.9), (22, 20, 20, 20, 1, 0.8))
     for kind in ("raw", "end_to_end"):
         put_model(models.detect_in_layout(kind, boxes))
-        found = detector(SliceOptions(), class_agnostic=True)
-        assert found.process(white((64, 64))).boxes_xyxy.tolist() == [[10, 10, 32, 30]]
-        assert found.warnings == ()
+        processor = detector(SliceOptions(), class_agnostic=True)
+        assert processor.process(white((64, 64))).boxes_xyxy.tolist() == [[10, 10, 32, 30]]
+        assert processor.warnings == ()
     put_model(models.segment([(0, 0.9, block(10)), (1, 0.8, block(12))]), "segment")
-    found = SAHISegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(class_agnostic=True))
-    assert [mask.area for mask in found.process(white((64, 64))).masks] == [20 * 22]
+    processor = SAHISegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(class_agnostic=True))
+    assert [mask.area for mask in processor.process(white((64, 64))).masks] == [20 * 22]
 
 
-def test_the_look_at_the_whole_image_finds_what_no_tile_sees(put_model):
+def test_full_image_detects_what_is_larger_than_a_tile(put_model):
     """Larger than a tile sees it, and `MOST` px in the canvas."""
     put_model(BLOBS)
     image = scene((128, 128), [(20, 20, 66, 66)])
@@ -195,16 +195,16 @@ def test_the_look_at_the_whole_image_finds_what_no_tile_sees(put_model):
         ),
     ],
 )
-def test_where_it_looks(options, image_hw, areas, put_model):
+def test_areas_are_tiles_then_full_image(options, image_hw, areas, put_model):
     put_model(BLOBS)
     assert detector(options).areas(image_hw).tolist() == areas
 
 
-def test_a_tile_is_the_model_s_own_size_unless_a_setting_or_an_option_says_otherwise():
+def test_slice_options_default_to_settings_then_canvas():
     assert SliceOptions.from_json({}, Config(gcs_bucket="b", error_topic="e")) == SliceOptions()
     assert SliceOptions.from_json({}, CONFIG) == SliceOptions(slice_hw=(128, 128), overlap=0.1)
-    given_ = {"slice_size": [96, 64], "overlap": 0, "merge": "NMS", "merge_metric": "IOU", "merge_threshold": 1}
-    assert SliceOptions.from_json({**given_, "full_image": False}, CONFIG) == SliceOptions(
+    options = {"slice_size": [96, 64], "overlap": 0, "merge": "NMS", "merge_metric": "IOU", "merge_threshold": 1}
+    assert SliceOptions.from_json({**options, "full_image": False}, CONFIG) == SliceOptions(
         slice_hw=(96, 64),
         overlap=0.0,
         full_image=False,
@@ -216,7 +216,7 @@ def test_a_tile_is_the_model_s_own_size_unless_a_setting_or_an_option_says_other
     assert SliceOptions.from_json({"slice_size": [640.0, 320.0]}, CONFIG).slice_hw == (640, 320)
 
 
-def test_too_many_tiles_are_refused_before_they_are_made(put_model):
+def test_too_many_tiles_are_rejected_before_they_are_made(put_model):
     put_model(BLOBS)
     tiny = SliceOptions(slice_hw=(32, 32), overlap=0.9)
     with pytest.raises(ImageTooLarge, match=f"tiles of 32 x 32 px; the limit is {MAX_TILES}"):
@@ -224,19 +224,19 @@ def test_too_many_tiles_are_refused_before_they_are_made(put_model):
     assert len(detector(SliceOptions(slice_hw=(32, 32), overlap=0.0)).areas((2048, 2048))) == MAX_TILES + 1
 
 
-def test_a_model_that_fails_on_a_tile_fails(put_model):
+def test_failure_on_a_tile_raises(put_model):
     put_model(models.failing())
     with pytest.raises(InvalidModel):
         detector().process(white((128, 128)))
 
 
-def test_without_the_tenant_s_model_there_is_no_processor(put_model):
+def test_missing_model_raises(put_model):
     for make, name in ((detector, "detect"), (segmenter, "segment")):
         with pytest.raises(ModelNotFound, match=f"'{name}'"):
             make()
 
 
-def test_options_are_those_of_the_detector(put_model):
+def test_box_options_apply_to_tiles(put_model):
     put_model(BLOBS)
     image = scene((128, 128), [(10, 10, 20, 20), (70, 70, 80, 80, BLUE)])
     assert boxes(detector(labels=("tray",)).process(image)) == [(70, 70, 80, 80, BLUE)]
@@ -245,54 +245,54 @@ def test_options_are_those_of_the_detector(put_model):
     assert detector(iou_threshold=0.5).warnings
 
 
-def test_class_agnostic_merging_knows_one_object_of_two_classes(put_model):
+def test_class_agnostic_merges_classes_of_different_tiles(put_model):
     """Both classes' boxes in each tile, at another place in it: tiles of which each has its own answer."""
     data = models.detect_in_layout("end_to_end", ((20, 20, 20, 20, 0, 0.9), (21, 20, 20, 20, 1, 0.8)))
     put_model(data)
-    twice = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
+    slices = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
     image = white((64, 128))
-    assert len(detector(twice).process(image)) == 4
-    assert len(detector(twice, class_agnostic=True).process(image)) == 2
+    assert len(detector(slices).process(image)) == 4
+    assert len(detector(slices, class_agnostic=True).process(image)) == 2
 
 
-def test_two_images_at_once_do_not_mix(put_model):
+def test_concurrent_images_do_not_mix(put_model):
     put_model(BLOBS)
     put_model(SEGMENTS, "segment")
     scenes = [scattered(seed, (150, 130 + 10 * seed), 8) for seed in range(4)]
-    images = [scene((150, 130 + 10 * seed), there) for seed, there in enumerate(scenes)]
+    images = [scene((150, 130 + 10 * seed), rectangles) for seed, rectangles in enumerate(scenes)]
     boxes_of, masks_of = detector(), segmenter()
 
-    def look(turn):
-        which = turn % 4
+    def process(task):
+        which = task % 4
         segments = masks_of.process(images[which])
         return which, boxes(boxes_of.process(images[which])), boxes(segments.detections)
 
     with ThreadPoolExecutor(4) as pool:
-        for which, found, segments in pool.map(look, range(12)):
-            assert found == segments == sorted(scenes[which])
+        for which, answer, segments in pool.map(process, range(12)):
+            assert answer == segments == sorted(scenes[which])
 
 
-def test_the_same_image_gives_the_same_answer_every_time(put_model):
+def test_repeated_processing_is_deterministic(put_model):
     put_model(BLOBS)
     image = scene((200, 300), scattered(3, (200, 300), 20))
     answers = {detector(SliceOptions()).process(image).boxes_xyxy.tobytes() for _ in range(5)}
     assert len(answers) == 1
 
 
-def test_process_areas_answers_in_the_order_of_the_areas():
+def test_process_areas_keeps_the_order_of_areas():
     image = np.arange(64, dtype=np.uint8).reshape(8, 8, 1).repeat(3, axis=2)
     areas = np.array([[x, y, x + 1, y + 1] for y in range(8) for x in range(8)])
     assert process_areas(image, areas, lambda tile: int(tile[0, 0, 0])) == list(range(64))
     assert process_areas(image, areas[:0], lambda tile: tile) == []
 
 
-def test_tiles_run_on_the_worker_whose_runs_take_one_thread(put_model):
+def test_tiles_use_the_single_threaded_worker(put_model):
     put_model(BLOBS)
     detector()
     assert ModelCache.keys() == ["tenant-001_detect_worker_1"]
 
 
-def test_more_pixels_of_masks_in_all_tiles_together_than_there_is_memory_for_are_refused(put_model, monkeypatch):
+def test_too_many_mask_pixels_of_all_tiles_are_rejected(put_model, monkeypatch):
     put_model(SEGMENTS, "segment")
     image = scene((320, 320), [(x, y, x + 20, y + 20, RED) for x in range(6, 300, 64) for y in range(6, 300, 64)])
     slices = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)

@@ -46,7 +46,7 @@ def context(detections=None, size_wh=(640, 480)):
     return ProcessingContext(tenant_id="tenant-001", image=image, detections=detections, models={"detect": MODEL})
 
 
-def found(*objects):
+def detections_of(*objects):
     """Objects as (x1, y1, x2, y2, confidence, class)."""
     rows = np.array(objects, np.float32).reshape(-1, 6)
     return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
@@ -63,21 +63,21 @@ def result(ctx, request=REQUEST):
     )
 
 
-def test_an_image_without_objects_has_an_empty_list_and_no_counts(validate):
+def test_no_objects_give_empty_list_and_no_counts(validate):
     document = result(context(Detections.empty()))
     validate(document)
     assert (document["detections"], document["counts"]) == ([], {})
 
 
-def test_what_no_step_looked_for_is_not_there(validate):
+def test_answers_of_steps_that_did_not_run_are_absent(validate):
     document = result(context())
     validate(document)
     assert "detections" not in document
     assert document["counts"] == {}
 
 
-def test_a_result_says_which_image_which_models_and_what_was_found(validate):
-    document = result(context(found((1.006, 2, 30, 40.25, 0.93456, 0), (5, 6, 7, 8, 0.5, 1))))
+def test_result_has_image_models_and_detections(validate):
+    document = result(context(detections_of((1.006, 2, 30, 40.25, 0.93456, 0), (5, 6, 7, 8, 0.5, 1))))
     validate(document)
     assert document == {
         "schema_version": 1,
@@ -106,13 +106,13 @@ def test_a_result_says_which_image_which_models_and_what_was_found(validate):
 
 
 @pytest.mark.parametrize("request_id", [None, "", "order-1"])
-def test_without_a_request_id_it_is_null(request_id, validate):
+def test_missing_request_id_is_null(request_id, validate):
     document = result(context(), replace(REQUEST, request_id=request_id or None))
     validate(document)
     assert document["request_id"] == (request_id or None)
 
 
-def test_warnings_are_there_only_when_there_are_some(validate):
+def test_warnings_are_absent_if_there_are_none(validate):
     assert "warnings" not in result(context())
     document = result(replace(context(), warnings=("NMS is built in",)))
     validate(document)
@@ -129,10 +129,10 @@ OBJECTS = st.lists(
 
 
 @given(OBJECTS, st.randoms())
-def test_the_same_objects_give_the_same_bytes_in_whatever_order_they_come(validate, objects, chance):
+def test_document_is_independent_of_object_order(validate, objects, chance):
     shuffled = list(objects)
     chance.shuffle(shuffled)
-    first, second = (documents.to_json(result(context(found(*each)))) for each in (objects, shuffled))
+    first, second = (documents.to_json(result(context(detections_of(*each)))) for each in (objects, shuffled))
     assert first == second
     document = json.loads(first)
     validate(document)
@@ -141,11 +141,11 @@ def test_the_same_objects_give_the_same_bytes_in_whatever_order_they_come(valida
     assert sum(document["counts"].values()) == len(objects)
 
 
-def test_a_document_is_one_line_of_utf_8():
+def test_json_is_one_line_of_utf_8():
     assert documents.to_json({"ä": [1, "\n"], "b": None}) == '{"ä":[1,"\\n"],"b":null}\n'.encode()
 
 
-def test_results_lie_beside_their_image_s_name_in_the_tenant_s_folder():
+def test_result_prefix_is_the_image_path_in_the_tenants_folder():
     assert REQUEST.result_prefix == "results/tenant-001/beds/a.jpg"
     nested = replace(REQUEST, image=ImageRef("up", "uploads/tenant-001/uploads/tenant-001/a.jpg", 7))
     assert nested.result_prefix == "results/tenant-001/uploads/tenant-001/a.jpg"
@@ -163,7 +163,7 @@ FIELDS = {
 }
 
 
-def test_an_error_message_has_its_fields_twice_as_attributes_and_as_data():
+def test_error_message_has_fields_as_attributes_and_data():
     attributes, data = documents.error_message(ModelNotFound("tenant-001", "detect"), FIELDS, occurred_at=NOW)
     assert attributes == {"status": "400", "error": "model_not_found", "model_type": "detect", **FIELDS}
     assert json.loads(data) == attributes | {
@@ -176,7 +176,7 @@ def test_an_error_message_has_its_fields_twice_as_attributes_and_as_data():
 @pytest.mark.parametrize(
     "fields", [{}, {"tenant_id": None, "image": ""}, {"headers": "secret", "model_cache": "hit"}]
 )
-def test_what_is_not_known_is_not_said(fields):
+def test_unknown_and_foreign_fields_are_omitted(fields):
     attributes, data = documents.error_message(InvalidEvent("Why"), fields, occurred_at=NOW)
     assert attributes == {"status": "400", "error": "invalid_event"}
     assert set(json.loads(data)) == {"status", "error", "message", "occurred_at"}
@@ -184,7 +184,7 @@ def test_what_is_not_known_is_not_said(fields):
 
 
 @pytest.mark.parametrize("character", ["x", "ü", "苗"])
-def test_an_attribute_is_cut_at_1024_bytes_and_the_data_are_whole(character):
+def test_attributes_are_truncated_at_1024_bytes_and_data_is_not(character):
     image = "gs://up/" + character * 2000
     attributes, data = documents.error_message(ImageNotFound("Why"), {"image": image}, occurred_at=NOW)
     assert 1020 < len(attributes["image"].encode()) <= 1024
@@ -192,7 +192,7 @@ def test_an_attribute_is_cut_at_1024_bytes_and_the_data_are_whole(character):
     assert json.loads(data)["image"] == image
 
 
-def test_the_cause_of_an_error_is_not_said():
+def test_cause_of_an_error_is_not_disclosed():
     error = StorageUnavailable("Storage did not serve gs://b/o")
     error.__cause__ = KeyError("secret")
     attributes, data = documents.error_message(error, FIELDS, occurred_at=NOW)
@@ -201,7 +201,7 @@ def test_the_cause_of_an_error_is_not_said():
     assert (attributes["status"], problem["status"]) == ("503", 503)
 
 
-def test_a_problem_is_one_of_rfc_9457():
+def test_problem_follows_rfc_9457():
     problem = documents.problem(ModelNotFound("tenant-001", "detect"), FIELDS)
     assert problem == {
         "type": "urn:tenant-vision:error:model_not_found",
@@ -214,6 +214,6 @@ def test_a_problem_is_one_of_rfc_9457():
     }
 
 
-def test_a_bug_s_problem_says_that_it_is_one():
+def test_problem_of_a_bug_is_an_internal_error():
     problem = documents.problem(InternalError(), {})
     assert (problem["status"], problem["error"]) == (500, "internal_error")

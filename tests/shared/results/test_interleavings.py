@@ -22,15 +22,15 @@ from testing.interleaving import Crash, Schedule, SteppedStore, explore_schedule
 from testing.memory_store import MemoryStore
 from testing.pictures import picture
 
-MODEL, IMAGE, PLACE = "models/t/detect.onnx", "uploads/t/a.png", "results/t/a.png"
+MODEL, IMAGE, PREFIX = "models/t/detect.onnx", "uploads/t/a.png", "results/t/a.png"
 PICTURES = ("annotated.jpg", "thumbnail-16.jpg")
-STRICT = {"confidence_threshold": 0.85}
+STRICT_OPTIONS = {"confidence_threshold": 0.85}
 OLD, NEW = models.detect(), models.detect(labels=("weed", "pot"))
 COLOURS = [picture((16, 16), colour=colour, kind="PNG") for colour in ("white", "grey", "black")]
 
 
 @dataclass(frozen=True, order=True)
-class Age:
+class Version:
     """How new something is: first by its image, then by the model that looked at it."""
 
     image: int
@@ -67,15 +67,15 @@ class World:
     def replace_image(self, number):
         self.image = self._put(IMAGE, COLOURS[number])
 
-    def renew(self):
+    def replace_model(self):
         self.store.schedule.step()
         self.model = self._put(MODEL, NEW)
 
-    def delivered(self, generation=None, **options):
+    def deliver(self, generation=None, **options):
         """An event that comes until it is acknowledged, whatever it is killed at."""
-        asked = {"tenant_id": "t", "pipeline": "detect", "options": options, "source": "upload"}
+        fields = {"tenant_id": "t", "pipeline": "detect", "options": options, "source": "upload"}
         while True:
-            request = Request(image=ImageRef(self.bucket, IMAGE, generation or self.image), **asked)
+            request = Request(image=ImageRef(self.bucket, IMAGE, generation or self.image), **fields)
             try:
                 with event_record():
                     done = self._pipeline.run(request)
@@ -87,61 +87,61 @@ class World:
 
     # What can be seen
 
-    def look(self):
+    def check_visible_objects(self):
         """Nothing goes back to something older, and no result lies beside an older picture, or none."""
-        ages = {}
+        versions = {}
         for name in (*self.pictures, "result.json"):
-            found = self._stat(name)
-            if found:
-                ages[name] = _age(found)
-                assert ages[name] >= self._seen.get(name, ages[name]), f"{name} went back"
-        for name in self.pictures if "result.json" in ages else ():
-            assert name in ages, f"a result without {name}"
-            assert ages[name].image >= ages["result.json"].image, f"a result beside an older {name}"
-        self._seen = ages
+            stats = self._stat(name)
+            if stats:
+                versions[name] = _version(stats)
+                assert versions[name] >= self._seen.get(name, versions[name]), f"{name} went back"
+        for name in self.pictures if "result.json" in versions else ():
+            assert name in versions, f"a result without {name}"
+            assert versions[name].image >= versions["result.json"].image, f"a result beside an older {name}"
+        self._seen = versions
 
-    def assert_whole(self):
+    def assert_newest_results(self):
         """All of one work, of the newest image by the newest model; and what it says of itself is true."""
-        found = {name: self._stat(name) for name in (*self.pictures, "result.json")}
-        assert len({each.metadata["tenant-vision-work"] for each in found.values()}) == 1
-        assert {_age(each) for each in found.values()} == {Age(self.image, self.model)}
-        document = json.loads(self.store.read(self.bucket, f"{PLACE}/result.json").data)
+        stats = {name: self._stat(name) for name in (*self.pictures, "result.json")}
+        assert len({each.metadata["tenant-vision-work"] for each in stats.values()}) == 1
+        assert {_version(each) for each in stats.values()} == {Version(self.image, self.model)}
+        document = json.loads(self.store.read(self.bucket, f"{PREFIX}/result.json").data)
         assert document["image"]["generation"] == self.image
         assert document["models"]["detect"]["generation"] == self.model
 
     def _stat(self, name):
         try:
-            return self.store.stat(self.bucket, f"{PLACE}/{name}")
+            return self.store.stat(self.bucket, f"{PREFIX}/{name}")
         except ObjectNotFound:
             return None
 
 
-def _age(found):
-    model = found.metadata["tenant-vision-model-detect"].rpartition("#")[2]
-    return Age(int(found.metadata["tenant-vision-image-generation"]), int(model))
+def _version(stats):
+    model = stats.metadata["tenant-vision-model-detect"].rpartition("#")[2]
+    return Version(int(stats.metadata["tenant-vision-image-generation"]), int(model))
 
 
 # Each story: who acts, in a world just made. The first image and the first model are there.
-STORIES = {
-    "the same event twice": lambda w: [w.delivered, w.delivered],
+SCENARIOS = {
+    "the same event twice": lambda w: [w.deliver, w.deliver],
     "an image and the next one": lambda w: [
-        lambda first=w.image: w.delivered(first),
-        lambda: w.delivered(w.upload(1)),
+        lambda first=w.image: w.deliver(first),
+        lambda: w.deliver(w.upload(1)),
     ],
-    "two pipelines at once": lambda w: [w.delivered, lambda: w.delivered(**STRICT)],
-    "a new model meanwhile": lambda w: [w.delivered, lambda: (w.renew(), w.delivered())],
+    "two pipelines at once": lambda w: [w.deliver, lambda: w.deliver(**STRICT_OPTIONS)],
+    "a new model meanwhile": lambda w: [w.deliver, lambda: (w.replace_model(), w.deliver())],
 }
-CROWDS = {
+SCENARIOS_OF_THREE = {
     "three images": lambda w: [
-        lambda first=w.image: w.delivered(first),
-        lambda: w.delivered(w.upload(1)),
-        lambda: w.delivered(w.upload(2)),
+        lambda first=w.image: w.deliver(first),
+        lambda: w.deliver(w.upload(1)),
+        lambda: w.deliver(w.upload(2)),
     ],
-    "two pipelines, one of them twice": lambda w: [w.delivered, w.delivered, lambda: w.delivered(**STRICT)],
+    "two pipelines, one of them twice": lambda w: [w.deliver, w.deliver, lambda: w.deliver(**STRICT_OPTIONS)],
     "a new model and a new image": lambda w: [
-        lambda first=w.image: w.delivered(first, **STRICT),
-        lambda: (w.renew(), w.delivered()),
-        lambda: w.delivered(w.upload(1)),
+        lambda first=w.image: w.deliver(first, **STRICT_OPTIONS),
+        lambda: (w.replace_model(), w.deliver()),
+        lambda: w.deliver(w.upload(1)),
     ],
 }
 
@@ -152,93 +152,95 @@ def _no_models_left():
     ModelCache.clear_cache()
 
 
-def in_memory(story, **how):
+def in_memory(scenario, **how):
     """Reading the image is a step where the image may change: elsewhere its order tells nothing."""
     store = MemoryStore()
-    return World(store, store.put, steps=("results/", "uploads/") if "image" in story else ("results/",), **how)
+    return World(store, store.put, steps=("results/", "uploads/") if "image" in scenario else ("results/",), **how)
 
 
-def tell(world, acts, choose, **limits):
-    world.store.schedule = Schedule(choose, world.look, **limits)
+def run_scenario(world, acts, choose, **limits):
+    world.store.schedule = Schedule(choose, world.check_visible_objects, **limits)
     world.store.schedule.run(*acts(world))
-    world.assert_whole()
+    world.assert_newest_results()
 
 
-@pytest.mark.parametrize("story", STORIES)
-def test_two_deliveries_in_every_order_leave_the_newest_whole(story):
-    def once(choose):
-        world = in_memory(story)
-        tell(world, STORIES[story], choose)
-        if story == "the same event twice":
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_two_deliveries_in_any_order_leave_newest_results(scenario):
+    def run_once(choose):
+        world = in_memory(scenario)
+        run_scenario(world, SCENARIOS[scenario], choose)
+        if scenario == "the same event twice":
             assert sorted(world.verdicts) == ["done", "duplicate"]
 
-    assert explore_schedules(once) > 50
+    assert explore_schedules(run_once) > 50
 
 
-def test_two_deliveries_of_a_new_image_over_an_old_result_write_one_result():
-    def once(choose):
+def test_two_deliveries_over_an_old_result_write_one_result():
+    def run_once(choose):
         world = in_memory("the same event twice")
-        world.delivered()
+        world.deliver()
         world.replace_image(1)
-        tell(world, STORIES["the same event twice"], choose)
+        run_scenario(world, SCENARIOS["the same event twice"], choose)
         assert sorted(world.verdicts[1:]) == ["done", "duplicate"]
 
-    assert explore_schedules(once) > 50
+    assert explore_schedules(run_once) > 50
 
 
-@pytest.mark.parametrize("story", STORIES)
-def test_a_delivery_killed_anywhere_is_mended_by_the_next(story):
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_delivery_killed_anywhere_is_repaired_by_the_next(scenario):
     orders = explore_schedules(
-        lambda choose: tell(in_memory(story), STORIES[story], choose, max_crashes=1, max_switches=1)
+        lambda choose: run_scenario(
+            in_memory(scenario), SCENARIOS[scenario], choose, max_crashes=1, max_switches=1
+        )
     )
     assert orders > 25
 
 
-@pytest.mark.parametrize("story", CROWDS)
+@pytest.mark.parametrize("scenario", SCENARIOS_OF_THREE)
 @hypothesis.settings(max_examples=25)
 @hypothesis.given(data=st.data())
-def test_three_deliveries_killed_again_and_again_leave_the_newest_whole(story, data):
+def test_three_repeatedly_killed_deliveries_leave_newest_results(scenario, data):
     choose = st.sampled_from
-    tell(
-        in_memory(story, thumbnails=True),
-        CROWDS[story],
+    run_scenario(
+        in_memory(scenario, thumbnails=True),
+        SCENARIOS_OF_THREE[scenario],
         lambda options: data.draw(choose(options)) if len(options) > 1 else options[0],
         max_crashes=3,
         restart_crashed_last=True,
     )
 
 
-def in_turn(*actors):
+def in_order(*actors):
     """Chooses these, one after the other, and then whoever is first."""
-    turns = iter(actors)
+    schedule = iter(actors)
 
     def choose(options):
-        wanted = next(turns, None)
+        wanted = next(schedule, None)
         return next((each for each in options if each[0] == wanted), options[0])
 
     return choose
 
 
-def test_who_replaced_another_s_picture_lets_it_know_by_writing_the_result_too():
+def test_writer_that_replaced_a_picture_also_rewrites_the_result():
     """1 is late for the work of 0, and replaces the picture of 2 just before 2 writes its result."""
-    story = "two pipelines, one of them twice"
-    turns = [1, 1, 0, 0, 0, 0, 0, 2, 2, 2, 1, 2, 1, 1, 2, 1, 1, 1, 2, 1, 2]
-    world = in_memory(story, thumbnails=True)
-    tell(world, CROWDS[story], in_turn(*turns))
+    scenario = "two pipelines, one of them twice"
+    schedule = [1, 1, 0, 0, 0, 0, 0, 2, 2, 2, 1, 2, 1, 1, 2, 1, 1, 1, 2, 1, 2]
+    world = in_memory(scenario, thumbnails=True)
+    run_scenario(world, SCENARIOS_OF_THREE[scenario], in_order(*schedule))
     assert world.verdicts == ["done"] * 3
 
 
 # Who goes at each step; after these, whoever is first. 0 and 1: the two of the story.
-EMULATED = {
+EMULATED_ORDERS = {
     "both have looked before either writes": [0, 1, 0, 1, 0, 1, 0, 1],
     "the second overtakes the first between its writes": [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1],
     "the first overtakes the second between its writes": [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
 }
 
 
-@pytest.mark.parametrize("order", EMULATED)
-@pytest.mark.parametrize("story", STORIES)
-def test_on_the_storage_emulator_it_is_the_same(story, order, emulators, cloud, monkeypatch):
+@pytest.mark.parametrize("order", EMULATED_ORDERS)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_interleavings_hold_on_the_storage_emulator(scenario, order, emulators, cloud, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage_url)
     bucket, store = cloud.uploads.name, ObjectStore(project="p")
 
@@ -246,4 +248,4 @@ def test_on_the_storage_emulator_it_is_the_same(story, order, emulators, cloud, 
         return store.write(bucket, name, data, content_type="application/octet-stream")
 
     world = World(store, put, bucket, steps=("results/", "uploads/"), thumbnails=True)
-    tell(world, STORIES[story], in_turn(*EMULATED[order]))
+    run_scenario(world, SCENARIOS[scenario], in_order(*EMULATED_ORDERS[order]))

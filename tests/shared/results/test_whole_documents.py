@@ -92,7 +92,7 @@ def run(validate):
     ModelCache.clear_cache()
 
 
-ASKED = [
+STEP_LISTS = [
     ["detect"],
     ["segment"],
     [("segment", {"resolution": "image", "run_lengths": True})],
@@ -120,8 +120,8 @@ ASKED = [
     [IMAGE, scene((64, 96)), scene((1, 1)), scene((31, 33), [(4, 4, 20, 20)])],
     ids=["scene", "black", "a pixel", "small"],
 )
-@pytest.mark.parametrize("steps", ASKED, ids=str)
-def test_every_order_of_steps_makes_a_valid_document_twice_the_same(steps, image, run):
+@pytest.mark.parametrize("steps", STEP_LISTS, ids=str)
+def test_any_order_of_steps_gives_a_valid_repeatable_document(steps, image, run):
     first, second = run(*steps, image=image), run(*steps, image=image)
     assert documents.to_json(first) == documents.to_json(second)
     names = [step if isinstance(step, str) else step[0] for step in steps]
@@ -131,7 +131,7 @@ def test_every_order_of_steps_makes_a_valid_document_twice_the_same(steps, image
     assert ("sizes" in first) == ("size_statistics" in names)
 
 
-def test_segments_are_strongest_first_with_outlines_and_areas(run):
+def test_segments_are_sorted_with_polygons_and_areas(run):
     document = run(("segment", {"resolution": "image"}))
     assert [(each["label"], each["confidence"], each["area"]) for each in document["segments"]] == [
         ("bed", 0.9, 1600),
@@ -147,7 +147,7 @@ def test_segments_are_strongest_first_with_outlines_and_areas(run):
     assert all(0 <= x <= 96 and 0 <= y <= 64 for x, y in (*outer, *hole))
 
 
-def test_run_lengths_are_the_mask(run):
+def test_run_lengths_encode_the_mask(run):
     for options in ({"resolution": "image"}, {"resolution": "canvas"}):
         document = run(("segment", {"run_lengths": True, **options}))
         for each in document["segments"]:
@@ -165,7 +165,7 @@ def test_run_lengths_are_the_mask(run):
         )
 
 
-def test_counts_of_segments_and_of_all(run):
+def test_counts_are_per_segment_and_in_total(run):
     document = run(("segment", {"resolution": "image"}), "detect", "aggregate")
     assert [(each["label"], each["counts"]) for each in document["segments"]] == [
         ("bed", {"plant": 1}),
@@ -173,11 +173,11 @@ def test_counts_of_segments_and_of_all(run):
         ("bed", {"plant": 1, "tray": 1}),
     ]
     assert document["counts"] == {"plant": 4, "tray": 1}
-    homes = {tuple(each["box"][:2]): each["segment"] for each in document["detections"]}
-    assert homes == {(4, 4): 2, (20, 10): 2, (60, 10): 0, (20, 46): 1, (88, 2): None}
+    segment_by_corner = {tuple(each["box"][:2]): each["segment"] for each in document["detections"]}
+    assert segment_by_corner == {(4, 4): 2, (20, 10): 2, (60, 10): 0, (20, 46): 1, (88, 2): None}
 
 
-def test_what_is_in_no_segment_is_not_looked_for_within_them(run):
+def test_within_segments_skips_filtered_segments(run):
     document = run(
         ("segment", {"resolution": "image"}),
         ("segment_filter", {"labels": ["bed"]}),
@@ -190,13 +190,13 @@ def test_what_is_in_no_segment_is_not_looked_for_within_them(run):
     assert set(document["models"]) == {"detect", "segment"}
 
 
-def test_counts_of_segments_are_asked_for(run):
+def test_counts_per_segment_need_the_aggregate_step(run):
     document = run("segment", "detect")
     assert not any("counts" in each for each in document["segments"])
     assert not any("segment" in each for each in document["detections"])
 
 
-def test_sizes_of_each_label(run):
+def test_sizes_are_per_label(run):
     document = run("detect", ("size_statistics", {"bands": [{"name": "few", "below": 0}, {"name": "many"}]}))
     assert [(each["label"], each["count"], each["mean_area"]) for each in document["sizes"]] == [
         ("plant", 4, 96.0),
@@ -206,7 +206,7 @@ def test_sizes_of_each_label(run):
     assert document["sizes"][0]["bands"] == {"few": 1, "many": 3}
 
 
-def test_a_classification_is_strongest_first(run):
+def test_classification_is_sorted_by_confidence(run):
     document = run(("classify", {"top_k": 2}), image=scene((9, 9), [(0, 0, 9, 9, BLUE)]))
     assert [each["label"] for each in document["classification"]] == ["blue", "red"]
     assert document["counts"] == {}

@@ -29,7 +29,7 @@ def context(tenant_id="tenant-001", light=255, **others):
     return ProcessingContext(tenant_id=tenant_id, image=image, **others)
 
 
-def test_a_step_asks_the_context_s_tenant_s_model_and_adds_its_answer(store):
+def test_execute_runs_the_tenants_model_and_returns_a_new_context(store):
     store.put("models/tenant-001/detect.onnx", models.detect())
     before = context()
     after = DetectionStep().execute(before)
@@ -42,7 +42,7 @@ def test_a_step_asks_the_context_s_tenant_s_model_and_adds_its_answer(store):
     assert ModelCache.keys() == ["tenant-001_detect_worker_0"]
 
 
-def test_an_image_in_which_nothing_is_found_has_an_empty_answer_and_not_none(store):
+def test_no_objects_give_empty_detections_not_none(store):
     store.put("models/tenant-001/detect.onnx", models.detect())
     after = DetectionStep().execute(context(light=0))
     assert len(after.detections) == 0
@@ -55,20 +55,20 @@ def test_execute_uses_model_of_worker_0(store):
     assert ModelCache.keys() == ["tenant-001_detect_worker_0"]
 
 
-def test_without_the_tenant_s_model_there_is_no_answer(store):
+def test_missing_model_of_the_tenant_raises(store):
     store.put("models/tenant-002/detect.onnx", models.detect())
     with pytest.raises(ModelNotFound):
         DetectionStep().execute(context())
 
 
-def test_a_context_and_a_step_are_frozen():
+def test_context_and_step_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         context().tenant_id = "tenant-002"
     with pytest.raises(dataclasses.FrozenInstanceError):
         DetectionStep().options = None
 
 
-def test_a_processor_is_of_one_model_type_and_one_tenant(store):
+def test_processor_has_the_tenants_model_of_its_type(store):
     store.put("models/tenant-001/detect.onnx", models.detect())
     processor = DetectorProcessor(tenant_id="tenant-001", worker_id=0)
     assert isinstance(processor, BaseProcessor)
@@ -76,7 +76,7 @@ def test_a_processor_is_of_one_model_type_and_one_tenant(store):
     assert processor.model is ModelCache.get_model(tenant_id="tenant-001", model_type="detect", worker_id=0)
 
 
-def test_a_processor_answers_with_one_generation_however_long_it_lives(store):
+def test_processor_keeps_its_model_generation(store):
     store.put("models/tenant-001/detect.onnx", models.detect())
     processor = DetectorProcessor(tenant_id="tenant-001")
     store.put("models/tenant-001/detect.onnx", models.detect(boxes=()))
@@ -84,18 +84,18 @@ def test_a_processor_answers_with_one_generation_however_long_it_lives(store):
     assert len(processor.process(context().image)) == 2
 
 
-def test_one_step_for_many_threads_and_tenants_mixes_nothing_up(store):
+def test_one_step_serves_tenants_in_parallel_without_mixing(store):
     for number in range(4):
         box = (10 + 10 * number, 32, 8, 8, 0, 0.9)
         store.put(f"models/t{number}/detect.onnx", models.detect(boxes=(box,)))
     step = DetectionStep()
 
-    def look(turn):
-        number = turn % 4
+    def detect(task):
+        number = task % 4
         after = step.execute(context(f"t{number}"))
         return number, after.tenant_id, after.detections.boxes_xyxy.tolist()
 
     with ThreadPoolExecutor(8) as pool:
-        for number, tenant_id, boxes in pool.map(look, range(80)):
+        for number, tenant_id, boxes in pool.map(detect, range(80)):
             assert tenant_id == f"t{number}"
             assert boxes == [[6 + 10 * number, 28, 14 + 10 * number, 36]]

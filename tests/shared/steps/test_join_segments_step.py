@@ -22,7 +22,7 @@ CONFIG = Config(gcs_bucket="b", error_topic="e")
 IMAGE_HW = (60, 100)
 
 
-def found(*rectangles, segment_index=None):
+def segmented_context(*rectangles, segment_index=None):
     """A context of segments, each x1, y1, x2, y2, perhaps a class, the first the strongest."""
     boxes = [each[:4] for each in rectangles]
     class_ids = [each[4] if len(each) > 4 else 0 for each in rectangles]
@@ -53,40 +53,40 @@ def found(*rectangles, segment_index=None):
         pytest.param([(0, 0, 0, 0), (0, 0, 9, 9)], [(0, 0, 0, 0), (0, 0, 9, 9)], id="nothing of it in its box"),
     ],
 )
-def test_what_has_enough_in_common_is_one(rectangles, boxes):
-    after = JoinSegmentsStep.from_json({}, CONFIG).execute(found(*rectangles)).segments
+def test_segments_with_enough_overlap_are_joined(rectangles, boxes):
+    after = JoinSegmentsStep.from_json({}, CONFIG).execute(segmented_context(*rectangles)).segments
     assert [tuple(box) for box in after.detections.boxes_xyxy.tolist()] == boxes
     assert after.areas.tolist() == [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes]
 
 
-def test_the_strongest_part_says_how_sure_it_is():
-    after = JoinSegmentsStep().execute(found((0, 0, 50, 10), (0, 20, 9, 29), (40, 0, 90, 10)))
+def test_joined_segment_has_the_highest_confidence():
+    after = JoinSegmentsStep().execute(segmented_context((0, 0, 50, 10), (0, 20, 9, 29), (40, 0, 90, 10)))
     assert after.segments.detections.confidences.tolist() == pytest.approx([0.9, 0.7])
 
 
-@pytest.mark.parametrize(("threshold", "left"), [(0.2, 1), (0.21, 2), (1, 2)])
-def test_how_much_is_enough_can_be_said(threshold, left):
+@pytest.mark.parametrize(("threshold", "count"), [(0.2, 1), (0.21, 2), (1, 2)])
+def test_threshold_option_decides_what_is_joined(threshold, count):
     step = JoinSegmentsStep.from_json({"threshold": threshold}, CONFIG)
-    assert len(step.execute(found((0, 0, 50, 10), (40, 0, 90, 10))).segments) == left
+    assert len(step.execute(segmented_context((0, 0, 50, 10), (40, 0, 90, 10))).segments) == count
 
 
-def test_neighbours_aslant_whose_boxes_overlap_stay_two():
-    ctx = found((0, 0, 40, 40), (10, 0, 50, 40))
+def test_masks_apart_with_overlapping_boxes_are_not_joined():
+    ctx = segmented_context((0, 0, 40, 40), (10, 0, 50, 40))
     band = np.abs(np.subtract.outer(np.arange(40), np.arange(40))) < 4  # along the diagonal
     parts = tuple(replace(mask, pixels=band) for mask in ctx.segments.masks)
     ctx = replace(ctx, segments=replace(ctx.segments, masks=parts))
     assert len(JoinSegmentsStep().execute(ctx).segments) == 2
 
 
-def test_homes_follow_their_segments():
-    ctx = found((0, 0, 50, 10), (0, 20, 50, 30), (40, 0, 90, 10), segment_index=[2, -1, 1, 0, 2])
+def test_segment_index_is_renumbered():
+    ctx = segmented_context((0, 0, 50, 10), (0, 20, 50, 30), (40, 0, 90, 10), segment_index=[2, -1, 1, 0, 2])
     assert JoinSegmentsStep().execute(ctx).segment_index.tolist() == [0, -1, 1, 0, 0]
 
 
-def test_segments_need_not_come_in_order():
-    ctx = found((0, 0, 50, 10), (40, 0, 90, 10), (0, 20, 50, 30), segment_index=[0, 1, 2])
-    turned = replace(ctx, segments=ctx.segments[np.array([2, 1, 0])], segment_index=np.array([0, 1, 2]))
-    after = JoinSegmentsStep().execute(turned)
+def test_segments_in_any_order_are_joined():
+    ctx = segmented_context((0, 0, 50, 10), (40, 0, 90, 10), (0, 20, 50, 30), segment_index=[0, 1, 2])
+    reversed_ctx = replace(ctx, segments=ctx.segments[np.array([2, 1, 0])], segment_index=np.array([0, 1, 2]))
+    after = JoinSegmentsStep().execute(reversed_ctx)
     assert after.segments.detections.boxes_xyxy[after.segment_index].tolist() == [
         [0, 20, 50, 30],
         [0, 0, 90, 10],
@@ -94,7 +94,7 @@ def test_segments_need_not_come_in_order():
     ]
 
 
-def test_what_tiles_saw_of_a_long_bed_is_joined(put_model):
+def test_parts_of_a_segment_from_tiles_are_joined(put_model):
     """A segmenter that finds the whole of every tile: parts that only tiles have made."""
     put_model(models.segment([(0, 0.9, np.ones((40, 40), bool))]), "segment")
     image = scene((40, 100), [(x, 39, x + 1, 40) for x in range(100)])
@@ -110,12 +110,12 @@ def test_what_tiles_saw_of_a_long_bed_is_joined(put_model):
     assert box == [0, 0, 100, 40]
 
 
-def test_before_there_are_segments_it_says_so():
+def test_context_without_segments_is_rejected():
     with pytest.raises(InvalidPipeline, match="join_segments needs a step before it that segments"):
         JoinSegmentsStep().execute(ProcessingContext(tenant_id="tenant-001", image=scene(IMAGE_HW)))
 
 
-def test_masks_that_there_is_no_memory_for_are_refused(monkeypatch):
+def test_too_large_masks_are_rejected(monkeypatch):
     monkeypatch.setattr(masks, "MAX_MASK_PIXELS", 500)
     with pytest.raises(ImageTooLarge, match="900 px together"):
-        JoinSegmentsStep().execute(found((0, 0, 50, 10), (40, 0, 90, 10)))
+        JoinSegmentsStep().execute(segmented_context((0, 0, 50, 10), (40, 0, 90, 10)))

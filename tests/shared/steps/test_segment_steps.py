@@ -39,7 +39,7 @@ def bed(x1, y1, x2, y2, hole=None):
     return pixels
 
 
-def lit(image):
+def with_marker(image):
     """A green dot in a corner: what planted segments need to be found, and no blob."""
     image = image.copy()
     image[63, 95] = GREEN
@@ -59,13 +59,13 @@ BEDS = (
 def segmented(put_model):
     """Gives a function: rectangles of the scene, and segments -> the context after looking for segments."""
 
-    def look(rectangles=(), beds=BEDS, resolution="image"):
+    def segment(rectangles=(), beds=BEDS, resolution="image"):
         put_model(models.segment(beds), "segment")
         put_model(models.blob_detector(canvas_hw=IMAGE_HW))
         step = SegmentationStep(options=SegmentOptions(resolution=resolution, iou_threshold=1.0))
-        return step.execute(context(lit(scene(IMAGE_HW, rectangles))))
+        return step.execute(context(with_marker(scene(IMAGE_HW, rectangles))))
 
-    return look
+    return segment
 
 
 def boxes(ctx):
@@ -78,10 +78,10 @@ def boxes(ctx):
 # segment
 
 
-def test_segments_are_added_and_what_was_there_stays(put_model):
+def test_segment_adds_segments_and_keeps_detections(put_model):
     put_model(models.segment(BEDS), "segment")
     put_model(models.detect())
-    before = DetectionStep().execute(context(lit(scene(IMAGE_HW))))
+    before = DetectionStep().execute(context(with_marker(scene(IMAGE_HW))))
     after = SegmentationStep(run_lengths=True).execute(before)
     assert before.segments is None
     assert after.segments.areas.tolist() == [1600, 1280, 512, 64]
@@ -112,31 +112,31 @@ def test_segments_are_added_and_what_was_there_stays(put_model):
     ids=str,
 )
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_wanted_segments_are_kept(options, areas, resolution, segmented):
+def test_segment_filter_keeps_wanted_segments(options, areas, resolution, segmented):
     after = SegmentFilterStep.from_json(options, CONFIG).execute(segmented(resolution=resolution))
     assert after.segments.areas.tolist() == areas
     assert len(after.segments.detections) == len(areas)
 
 
 @pytest.mark.parametrize("options", [{}, {"labels": ["bed"]}, {"min_area": 5}, {"largest": 1}])
-def test_of_no_segments_none_are_kept(options, segmented):
+def test_segment_filter_of_no_segments_keeps_none(options, segmented):
     assert len(SegmentFilterStep.from_json(options, CONFIG).execute(segmented(beds=())).segments) == 0
 
 
 @pytest.mark.parametrize("beds", [(), BEDS])
-def test_a_label_that_there_is_not_is_said_whatever_was_found(beds, segmented):
+def test_segment_filter_rejects_unknown_label(beds, segmented):
     with pytest.raises(InvalidPipeline, match="'pond'; the model's labels: bed, path"):
         SegmentFilterStep(labels=("pond",)).execute(segmented(beds=beds))
 
 
-def test_of_a_file_without_names_numbers_are_labels_whatever_was_found(put_model):
+def test_segment_filter_takes_numbered_labels_of_unnamed_classes(put_model):
     for beds, kept in ((BEDS, 1), ((), 0)):
         put_model(models.segment(beds, kind="end_to_end", without_metadata=True), "segment")
-        ctx = SegmentationStep().execute(context(lit(scene(IMAGE_HW))))
+        ctx = SegmentationStep().execute(context(with_marker(scene(IMAGE_HW))))
         assert len(SegmentFilterStep(labels=("class1",)).execute(ctx).segments) == kept
 
 
-def test_homes_follow_their_segments(segmented):
+def test_segment_filter_renumbers_segment_index(segmented):
     beds = (*BEDS[:3], (0, 0.6, bed(0, 44, 30, 64)))
     ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15), (16, 4, 26, 14), (4, 48, 12, 58)], beds))
 
@@ -150,7 +150,7 @@ def test_homes_follow_their_segments(segmented):
     assert segment_index(SegmentFilterStep(labels=()).execute(ctx)) == [-1, -1, -1]
 
 
-def test_homes_are_forgotten_with_the_objects_and_the_segments_they_are_of(segmented):
+def test_new_detections_or_segments_reset_segment_index(segmented):
     ctx = WithinSegmentsStep().execute(segmented([(50, 5, 60, 15)]))
     for step in (
         DetectionStep(),
@@ -169,11 +169,11 @@ OUTSIDE = [(84, 4, 94, 14), (20, 44, 30, 54, BLUE)]
 
 @pytest.mark.parametrize("detector", ["detect", "sahi_detect"])
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_objects_inside_segments_are_found_and_those_outside_are_not(detector, resolution, segmented):
+def test_within_segments_detects_inside_segments_only(detector, resolution, segmented):
     ctx = segmented([*INSIDE, *OUTSIDE], BEDS[:2], resolution)
     after = WithinSegmentsStep.from_json({"detector": detector}, CONFIG).execute(ctx)
-    found = boxes(after)
-    assert dict(zip(found, after.segment_index.tolist(), strict=True)) == {
+    detections = boxes(after)
+    assert dict(zip(detections, after.segment_index.tolist(), strict=True)) == {
         (4, 4, 14, 14, RED): 0,
         (20, 20, 30, 36, BLUE): 0,
         (60, 10, 72, 18, RED): 1,
@@ -182,20 +182,20 @@ def test_objects_inside_segments_are_found_and_those_outside_are_not(detector, r
     assert len(after.tiles) == (2 if detector == "sahi_detect" else 0)
 
 
-def test_without_segments_nothing_is_found(segmented):
+def test_within_segments_without_segments_is_empty(segmented):
     after = WithinSegmentsStep().execute(segmented(INSIDE, ()))
     assert (len(after.detections), len(after.segment_index), after.tiles.shape) == (0, 0, (0, 4))
     assert set(after.models) == {"segment", "detect"}
 
 
-def test_without_a_detect_model_there_is_no_answer_even_if_there_are_no_segments(put_model):
+def test_within_segments_needs_a_detector_even_without_segments(put_model):
     put_model(models.segment(), "segment")
     ctx = SegmentationStep().execute(context())
     with pytest.raises(ModelNotFound):
         WithinSegmentsStep().execute(ctx)
 
 
-def test_the_surroundings_of_a_segment_are_masked_out(segmented):
+def test_within_segments_masks_out_surroundings(segmented):
     """Half of each object lies in the hole: what is left of it has its middle elsewhere."""
     beds = ((0, 0.9, bed(0, 0, 64, 64, hole=(20, 20, 44, 44))),)
     ctx = segmented([(24, 24, 40, 40), (4, 4, 14, 14), (14, 50, 26, 56)], beds)
@@ -205,29 +205,29 @@ def test_the_surroundings_of_a_segment_are_masked_out(segmented):
 
 @pytest.mark.parametrize("middle", [36, 39, 40, 41, 44])
 @pytest.mark.parametrize("detector", ["detect", "sahi_detect"])
-def test_an_object_across_the_border_of_two_segments_counts_once(middle, detector, segmented):
+def test_object_across_two_segments_counts_once(middle, detector, segmented):
     beds = ((0, 0.9, bed(0, 0, 40, 64)), (1, 0.8, bed(40, 0, 80, 64)))
-    there = (middle - 6, 20, middle + 5, 30)
-    ctx = segmented([there, (4, 40, 14, 50), (60, 40, 70, 50)], beds)
+    rectangle = (middle - 6, 20, middle + 5, 30)
+    ctx = segmented([rectangle, (4, 40, 14, 50), (60, 40, 70, 50)], beds)
     after = WithinSegmentsStep(detector=detector).execute(ctx)
-    assert sorted(boxes(after)) == sorted([(*there, RED), (4, 40, 14, 50, RED), (60, 40, 70, 50, RED)])
+    assert sorted(boxes(after)) == sorted([(*rectangle, RED), (4, 40, 14, 50, RED), (60, 40, 70, 50, RED)])
     assert sorted(after.segment_index.tolist()) == ([0, 0, 1] if middle - 0.5 < 40 else [0, 1, 1])
 
 
-def test_an_object_in_two_segments_that_overlap_counts_once(segmented):
+def test_object_in_two_overlapping_segments_counts_once(segmented):
     beds = ((0, 0.9, bed(0, 0, 50, 64)), (1, 0.8, bed(30, 0, 80, 64)))
     after = WithinSegmentsStep().execute(segmented([(34, 20, 46, 30), (60, 20, 70, 30)], beds))
     assert sorted(boxes(after)) == [(34, 20, 46, 30, RED), (60, 20, 70, 30, RED)]
     assert len(set(after.segment_index.tolist())) == 2
 
 
-def test_objects_of_one_segment_that_overlap_stay_two(put_model):
+def test_overlapping_objects_of_one_segment_are_both_kept(put_model):
     """The detector's suppression, or the merging of its tiles, has decided about them: IoU 0.6, IOS 0.75."""
     put_model(models.segment(BEDS[:1]), "segment")
     put_model(
         models.detect_in_layout("raw", ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8)), canvas_hw=(40, 40))
     )
-    image = lit(scene(IMAGE_HW, [(0, 0, 40, 40, WHITE)]))
+    image = with_marker(scene(IMAGE_HW, [(0, 0, 40, 40, WHITE)]))
     ctx = SegmentationStep(options=SegmentOptions(resolution="image")).execute(context(image))
     for detector in ("detect", "sahi_detect"):
         step = WithinSegmentsStep(detector=detector, slices=SliceOptions(threshold=0.8))
@@ -235,7 +235,7 @@ def test_objects_of_one_segment_that_overlap_stay_two(put_model):
     assert len(WithinSegmentsStep(slices=SliceOptions(threshold=0.7)).execute(ctx).detections) == 1
 
 
-def test_options_are_those_of_the_detector(segmented):
+def test_within_segments_takes_the_detectors_options(segmented):
     ctx = segmented(INSIDE, BEDS[:2])
     step = WithinSegmentsStep.from_json({"labels": ["tray"]}, CONFIG)
     assert [box[4] for box in boxes(step.execute(ctx))] == [BLUE]
@@ -247,22 +247,25 @@ def test_options_are_those_of_the_detector(segmented):
 
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_objects_belong_to_the_first_segment_their_middle_is_in(resolution, segmented):
+def test_aggregate_assigns_the_first_segment_with_the_centre(resolution, segmented):
     beds = (*BEDS[:2], (1, 0.7, bed(30, 0, 60, 64)))
     rectangles = [(4, 4, 14, 14), (33, 4, 39, 12, BLUE), (42, 50, 47, 60), (84, 4, 94, 14)]
     ctx = DetectionStep().execute(segmented(rectangles, beds, resolution))
     after = AggregateStep().execute(ctx)
-    segment_index = {box[:2]: home for box, home in zip(boxes(after), after.segment_index.tolist(), strict=True)}
+    segment_index = {
+        box[:2]: segment_position
+        for box, segment_position in zip(boxes(after), after.segment_index.tolist(), strict=True)
+    }
     assert segment_index == {(4, 4): 0, (33, 4): 0, (42, 50): 2, (84, 4): -1}
     assert after.include_segment_counts
 
 
-def test_homes_that_a_step_has_found_stay(segmented):
+def test_aggregate_keeps_an_existing_segment_index(segmented):
     ctx = WithinSegmentsStep().execute(segmented(INSIDE))
     assert AggregateStep().execute(ctx).segment_index is ctx.segment_index
 
 
-def test_without_objects_or_without_segments_there_is_nothing_in_them(segmented, put_model):
+def test_aggregate_without_objects_or_segments(segmented, put_model):
     ctx = DetectionStep().execute(segmented((), ()))
     assert AggregateStep().execute(ctx).segment_index.shape == (0,)
     put_model(models.detect())
@@ -272,7 +275,7 @@ def test_without_objects_or_without_segments_there_is_nothing_in_them(segmented,
 # sahi_detect
 
 
-def test_slices_of_detections_and_of_segments(put_model):
+def test_sahi_detect_gives_detections_or_segments_by_model(put_model):
     put_model(models.blob_detector())
     put_model(models.blob_detector("segment"), "segment")
     ctx = context(scene((64, 100), [(4, 4, 14, 14), (50, 30, 60, 44, BLUE)]))
@@ -295,14 +298,14 @@ def sized(*areas, class_ids=None):
     sides = np.sqrt(np.array(areas, np.float64))
     rng = np.random.default_rng(1)
     corners = rng.uniform(0, 50, (len(sides), 2))
-    found = Detections(
+    detections = Detections(
         np.concatenate((corners, corners + sides[:, None]), axis=1).astype(np.float32).reshape(-1, 4),
         np.full(len(sides), 0.5, np.float32),
         np.array(class_ids or [0] * len(sides), np.int64),
     )
     model = ModelCache.get_model(tenant_id="tenant-001", model_type="detect")
     return ProcessingContext(
-        tenant_id="tenant-001", image=scene(IMAGE_HW), detections=found, models={"detect": model}
+        tenant_id="tenant-001", image=scene(IMAGE_HW), detections=detections, models={"detect": model}
     )
 
 
@@ -323,25 +326,25 @@ def detects(put_model):
     ],
     ids=str,
 )
-def test_sizes_are_in_bands_of_their_z_score(areas, bands, detects):
+def test_size_bands_follow_z_scores(areas, bands, detects):
     [sizes] = SizeStatisticsStep().execute(sized(*areas)).sizes
     assert (sizes.label, sizes.count, dict(sizes.bands)) == ("plant", len(areas), bands)
     assert sizes.mean_area == pytest.approx(np.mean(areas), rel=1e-4)
     assert sizes.deviation == pytest.approx(np.std(areas), rel=1e-4, abs=0.01)
 
 
-def test_of_nothing_there_are_no_sizes(detects):
+def test_no_objects_have_no_size_statistics(detects):
     assert SizeStatisticsStep().execute(sized()).sizes == ()
 
 
-def test_each_label_has_sizes_of_its_own(detects):
+def test_size_statistics_are_per_label(detects):
     ctx = sized(100, 1000, 110, 1100, class_ids=[0, 1, 0, 1])
     plants, trays = SizeStatisticsStep().execute(ctx).sizes
     assert (plants.label, plants.count, trays.label, trays.count) == ("plant", 2, "tray", 2)
     assert (round(plants.mean_area), round(trays.mean_area)) == (105, 1050)
 
 
-def test_segments_are_measured_by_their_masks(segmented):
+def test_segments_are_measured_by_mask_area(segmented):
     for resolution in ("canvas", "image"):
         ctx = SizeStatisticsStep(of="segments").execute(segmented(resolution=resolution))
         assert [(each.label, each.count, each.mean_area) for each in ctx.sizes] == [
@@ -358,7 +361,7 @@ def test_segments_are_measured_by_their_masks(segmented):
         ([{"name": "a", "below": -9}, {"name": "b", "below": 9}, {"name": "c"}], {"a": 0, "b": 6, "c": 0}),
     ],
 )
-def test_bands_are_as_they_are_asked_for(bands, counts, detects):
+def test_bands_option_sets_the_bands(bands, counts, detects):
     step = SizeStatisticsStep.from_json({"bands": bands}, CONFIG)
     [sizes] = step.execute(sized(100, 200, 200, 200, 200, 300)).sizes
     if len(bands) == 2:
@@ -380,7 +383,7 @@ def test_bands_are_as_they_are_asked_for(bands, counts, detects):
     ],
     ids=str,
 )
-def test_bands_that_make_no_sense_are_refused(bands):
+def test_invalid_bands_are_rejected(bands):
     with pytest.raises(InvalidPipeline, match="bands"):
         SizeStatisticsStep.from_json({"bands": bands}, CONFIG)
 
@@ -388,7 +391,7 @@ def test_bands_that_make_no_sense_are_refused(bands):
 # classify
 
 
-def test_a_classification_is_added(put_model):
+def test_classify_adds_a_classification(put_model):
     put_model(models.classify(), "classify")
     after = ClassificationStep.from_json({"top_k": 2.0}, CONFIG).execute(context(scene((9, 9), [(0, 0, 9, 9)])))
     assert after.classification.class_ids.tolist() == [0, 1]
@@ -399,7 +402,7 @@ def test_a_classification_is_added(put_model):
 
 
 @pytest.mark.parametrize(
-    ("step", "sentence"),
+    ("step", "message"),
     [
         (SegmentFilterStep(), "segment_filter needs a step before it that segments"),
         (WithinSegmentsStep(), "within_segments needs a step before it that segments"),
@@ -409,13 +412,13 @@ def test_a_classification_is_added(put_model):
     ],
     ids=str,
 )
-def test_a_step_before_what_it_needs_says_so(step, sentence):
-    with pytest.raises(InvalidPipeline, match=sentence):
+def test_step_without_its_input_is_rejected(step, message):
+    with pytest.raises(InvalidPipeline, match=message):
         step.execute(context())
 
 
-def test_every_step_is_frozen_and_knows_the_models_it_asks_for():
-    for name, kind in STEPS.items():
-        step = kind.from_json({}, CONFIG)
+def test_steps_are_frozen_and_have_known_model_types():
+    for name, step_class in STEPS.items():
+        step = step_class.from_json({}, CONFIG)
         assert set(step.model_types) <= {"detect", "segment", "classify"}, name
-        assert kind.__dataclass_params__.frozen
+        assert step_class.__dataclass_params__.frozen
