@@ -9,20 +9,47 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-Box = tuple[float, float, float, float, int, float]  # centre x, centre y, width, height, class id, score
-Mask = tuple[int, float, npt.NDArray[np.bool_]]  # class id, score, (H, W) on the canvas
-LayoutName = Literal["raw", "v5", "end_to_end", "nms", "rtdetr", "rtdetr_raw"]
+from testing.blob_model import blob_detector
+from testing.model_parts import (
+    BOXES,
+    CANVAS_HW,
+    LABELS,
+    LAST_AXIS,
+    LAYOUTS,
+    Box,
+    LayoutName,
+    Mask,
+    export_metadata,
+    image_input,
+    layout_metadata,
+    layout_output,
+    model_file,
+    move_outside,
+    scaled_by_brightness,
+    with_runtime_shape,
+)
 
-BOXES: tuple[Box, ...] = ((16, 16, 16, 16, 0, 0.9), (44, 40, 24, 16, 1, 0.8))
-LABELS = ("plant", "tray")
-CANVAS_HW = (64, 64)
+__all__ = [
+    "BOXES",
+    "CANVAS_HW",
+    "LABELS",
+    "LAYOUTS",
+    "Box",
+    "LayoutName",
+    "Mask",
+    "blob_detector",
+    "classify",
+    "constant_output",
+    "detect",
+    "detect_in_layout",
+    "failing",
+    "segment",
+]
 
 
 def detect(
@@ -77,20 +104,17 @@ def detect(
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     initializers.append(numpy_helper.from_array(np.array([3], np.int64), "last_axis"))
     if external:
-        _move_outside(initializers[0], external)
+        move_outside(initializers[0], external)
     shape_hw: tuple[str | int, str | int] = ("height", "width") if dynamic else canvas_hw
     batch_size = "batch" if dynamic else batch
-    written = {} if without_metadata else _export_metadata(labels, canvas_hw, dynamic=dynamic)
-    return _file(
+    written = {} if without_metadata else export_metadata(labels, canvas_hw, dynamic=dynamic)
+    return model_file(
         nodes,
         [helper.make_tensor_value_info("images", dtype, [batch_size, 3, *shape_hw])],
         [helper.make_tensor_value_info("output0", dtype, [batch_size, rows, columns])],
         initializers,
         written | dict(metadata or {}),
     )
-
-
-LAYOUTS: tuple[LayoutName, ...] = ("raw", "v5", "end_to_end", "nms", "rtdetr", "rtdetr_raw")
 
 
 def detect_in_layout(
@@ -106,18 +130,18 @@ def detect_in_layout(
     without_metadata: bool = False,
 ) -> bytes:
     """Return a detect model in any of `LAYOUTS`; the other arguments are those of `detect`."""
-    answer, is_score = _answer(layout, boxes, len(labels), canvas_hw)
-    written = _layout_metadata(layout, labels, canvas_hw, dynamic=dynamic) | dict(metadata or {})
-    dtype, image = _image(canvas_hw, dynamic=dynamic, half=half, batch=batch)
-    return _file(
-        _scaled_by_brightness("answer", "is_score", "output0", dtype),
+    answer, is_score = layout_output(layout, boxes, len(labels), canvas_hw)
+    written = layout_metadata(layout, labels, canvas_hw, dynamic=dynamic) | dict(metadata or {})
+    dtype, image = image_input(canvas_hw, dynamic=dynamic, half=half, batch=batch)
+    return model_file(
+        scaled_by_brightness("answer", "is_score", "output0", dtype),
         [image],
         [
             helper.make_tensor_value_info(
                 "output0", dtype, [image.type.tensor_type.shape.dim[0].dim_param or batch, *answer.shape[1:]]
             )
         ],
-        [numpy_helper.from_array(answer, "answer"), numpy_helper.from_array(is_score, "is_score"), _LAST_AXIS],
+        [numpy_helper.from_array(answer, "answer"), numpy_helper.from_array(is_score, "is_score"), LAST_AXIS],
         {} if without_metadata else written,
     )
 
@@ -157,7 +181,7 @@ def segment(
         prototypes[0, index] = pixels.reshape(height // cell, cell, width // cell, cell).mean(axis=(1, 3)) * 2 - 1
         (top, left), (bottom, right) = np.argwhere(pixels).min(axis=0), np.argwhere(pixels).max(axis=0) + 1
         boxes.append(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, class_id, score))
-    answer, is_score = _answer(kind, boxes, len(labels), canvas_hw, prototypes.shape[1])
+    answer, is_score = layout_output(kind, boxes, len(labels), canvas_hw, prototypes.shape[1])
     coefficients = np.zeros((answer.shape[2 if kind == "raw" else 1], prototypes.shape[1]), np.float32)
     coefficients[: len(masks), : len(masks)] = np.eye(len(masks))
     coefficients[list(emptied)] *= 0
@@ -165,22 +189,22 @@ def segment(
     axis = 1 if kind == "raw" else 2
     answer = np.concatenate((answer, coefficients), axis)
     is_score = np.concatenate((is_score, np.zeros_like(coefficients)), axis)
-    written = _layout_metadata(kind, labels, canvas_hw, dynamic=False, task="segment") | dict(metadata or {})
-    dtype, image = _image(canvas_hw, dynamic=False, half=half, batch=batch)
+    written = layout_metadata(kind, labels, canvas_hw, dynamic=False, task="segment") | dict(metadata or {})
+    dtype, image = image_input(canvas_hw, dynamic=False, half=half, batch=batch)
     constants = {
         "answer": answer,
         "is_score": is_score,
         "prototypes": prototypes,
         "zeros": np.zeros_like(prototypes[:, :, :1, :1]),
     }
-    return _file(
+    return model_file(
         [
-            *_scaled_by_brightness("answer", "is_score", "output0", dtype),
+            *scaled_by_brightness("answer", "is_score", "output0", dtype),
             helper.make_node("Unsqueeze", ["brightness", "last_axis"], ["brightness4"]),
             helper.make_node("Mul", ["brightness4", "zeros"], ["zeros_of_batch"]),
             helper.make_node("Add", ["prototypes", "zeros_of_batch"], ["prototypes_of_batch"]),
             helper.make_node("Cast", ["prototypes_of_batch"], ["prototypes_cast"], to=dtype),
-            *_with_runtime_shape("prototypes_cast", "output1", prototypes_shape),
+            *with_runtime_shape("prototypes_cast", "output1", prototypes_shape),
         ],
         [image],
         [
@@ -191,96 +215,8 @@ def segment(
                 ["b", prototypes.shape[1], "h", "w"] if prototypes_shape else [batch, *prototypes.shape[1:]],
             ),
         ],
-        [*(numpy_helper.from_array(value, name) for name, value in constants.items()), _LAST_AXIS],
+        [*(numpy_helper.from_array(value, name) for name, value in constants.items()), LAST_AXIS],
         {} if without_metadata else written,
-    )
-
-
-MAX_BLOB_SIDE = 32
-
-
-def blob_detector(
-    task: Literal["detect", "segment"] = "detect",
-    *,
-    canvas_hw: tuple[int, int] = CANVAS_HW,
-    dynamic: bool = False,
-    labels: Sequence[str] = LABELS,
-) -> bytes:
-    """Return a model that detects red rectangles, and blue ones as its second class.
-
-    They may have up to `MAX_BLOB_SIDE` px a side. A pixel belongs to one if its red or blue is above a half; grey
-    padding and green are ignored. A rectangle that the image's border cuts is detected as far as it is visible.
-    Its score is 0.5 + 0.45 * area / MAX_BLOB_SIDE**2, and its mask are its bright pixels.
-    """
-    bright = [
-        helper.make_node("Gather", ["images", "channels"], ["coloured"], axis=1),
-        helper.make_node("Greater", ["coloured", "half"], ["is_bright"]),
-        helper.make_node("Cast", ["is_bright"], ["classes"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMax", ["classes"], ["is_bright_any"], axes=[1], keepdims=1),
-        helper.make_node("Sub", ["one", "is_bright_any"], ["is_dark"]),
-        helper.make_node("Pad", ["is_dark", "around", "one"], ["framed"]),
-    ]
-    corners = [
-        *_sliced("framed", (1, 0), (-MAX_BLOB_SIDE, -MAX_BLOB_SIDE - 1), "free_on_the_left"),
-        *_sliced("framed", (0, 1), (-MAX_BLOB_SIDE - 1, -MAX_BLOB_SIDE), "free_above"),
-        helper.make_node("Mul", ["free_on_the_left", "free_above"], ["free"]),
-        helper.make_node("Mul", ["free", "is_bright_any"], ["corner"]),
-    ]
-    sides = []
-    for side, kernel in (("width", lambda length: (1, length)), ("height", lambda length: (length, 1))):
-        ends = []
-        for length in range(1, MAX_BLOB_SIDE + 1):
-            name, shape = f"{side}{length}", kernel(length)
-            sides.append(helper.make_node("MaxPool", ["framed"], [f"{name}p"], kernel_shape=shape))
-            sides += _sliced(f"{name}p", (1, 1), tuple(each - 1 - MAX_BLOB_SIDE for each in shape), name)
-            ends.append(name)
-        sides.append(helper.make_node("Sum", ends, [f"beyond_{side}"]))
-        sides.append(helper.make_node("Sub", ["max_side", f"beyond_{side}"], [side]))
-    boxes = [
-        helper.make_node("Mul", ["is_bright_any", "nothing"], ["zeros"]),
-        helper.make_node("Add", ["zeros", "one"], ["ones"]),
-        helper.make_node("CumSum", ["ones", "axis_x"], ["x"], exclusive=1),
-        helper.make_node("CumSum", ["ones", "axis_y"], ["y"], exclusive=1),
-        helper.make_node("Mul", ["width", "half"], ["half_width"]),
-        helper.make_node("Mul", ["height", "half"], ["half_height"]),
-        helper.make_node("Add", ["x", "half_width"], ["centre_x"]),
-        helper.make_node("Add", ["y", "half_height"], ["centre_y"]),
-        helper.make_node("Mul", ["width", "height"], ["area"]),
-        helper.make_node("Mul", ["area", "score_per_px"], ["area_score"]),
-        helper.make_node("Add", ["area_score", "half"], ["confidence"]),
-        helper.make_node("Mul", ["confidence", "corner"], ["score"]),
-        helper.make_node("Mul", ["score", "classes"], ["scores"]),
-    ]
-    columns = ["centre_x", "centre_y", "width", "height", "scores", *(["ones"] if task == "segment" else [])]
-    answer = [
-        helper.make_node("Concat", columns, ["grid"], axis=1),
-        helper.make_node("Reshape", ["grid", "flat"], ["output0"]),
-    ]
-    if task == "segment":
-        answer.append(helper.make_node("Sub", ["is_bright_any", "half"], ["output1"]))
-    _, image = _image(canvas_hw, dynamic=dynamic, half=False, batch=1)
-    shape_hw: tuple[str | int, str | int] = ("height", "width") if dynamic else canvas_hw
-    box_count = "n" if dynamic else canvas_hw[0] * canvas_hw[1]
-    batch_size = "batch" if dynamic else 1
-    rows = 6 + (task == "segment")
-    outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch_size, rows, box_count])]
-    if task == "segment":
-        outputs.append(helper.make_tensor_value_info("output1", TensorProto.FLOAT, [batch_size, 1, *shape_hw]))
-    constants = {
-        "channels": np.array([0, 2]),
-        "around": np.array([0, 0, 1, 1, 0, 0, MAX_BLOB_SIDE, MAX_BLOB_SIDE]),
-        "flat": np.array([0, rows, -1]),
-        "axes": np.array([2, 3]),
-        "axis_x": np.array(3),
-        "axis_y": np.array(2),
-        **{name: np.array(value, np.float32) for name, value in _NUMBERS.items()},
-    }
-    return _file(
-        [*bright, *corners, *sides, *boxes, *answer],
-        [image],
-        outputs,
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-        _export_metadata(labels, canvas_hw, dynamic=dynamic, task=task),
     )
 
 
@@ -294,7 +230,7 @@ def classify(
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return a classify model whose scores are the share of each colour, after a softmax if it has one."""
-    dtype, image = _image(canvas_hw, dynamic=False, half=half, batch=batch)
+    dtype, image = image_input(canvas_hw, dynamic=False, half=half, batch=batch)
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels"], ["means"], axes=[2, 3], keepdims=0),
@@ -302,12 +238,12 @@ def classify(
         helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["scores"]),
         helper.make_node("Cast", ["scores"], ["output0"], to=dtype),
     ]
-    return _file(
+    return model_file(
         nodes,
         [image],
         [helper.make_tensor_value_info("output0", dtype, [batch, 3])],
         [numpy_helper.from_array(np.array(4, np.float32), "four")],
-        _export_metadata(labels, canvas_hw, dynamic=False, task="classify") | dict(metadata or {}),
+        export_metadata(labels, canvas_hw, dynamic=False, task="classify") | dict(metadata or {}),
     )
 
 
@@ -337,12 +273,12 @@ def constant_output(
             helper.make_node("Mul", ["shape", "one"], ["true_shape"]),
             helper.make_node("Reshape", ["value", "true_shape"], ["output0"], allowzero=1),
         ]
-    return _file(
+    return model_file(
         nodes,
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, *CANVAS_HW])],
         [helper.make_tensor_value_info("output0", dtype, list(shape))],
         [numpy_helper.from_array(each, name) for name, each in constants.items()],
-        _export_metadata(labels, CANVAS_HW, dynamic=False) | dict(metadata or {}),
+        export_metadata(labels, CANVAS_HW, dynamic=False) | dict(metadata or {}),
     )
 
 
@@ -354,153 +290,10 @@ def failing() -> bytes:
         helper.make_node("Reshape", ["images", "wrong"], ["flat"]),
         helper.make_node("Squeeze", ["flat"], ["output0"]),
     ]
-    return _file(
+    return model_file(
         nodes,
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, "height", "width"])],
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 6, 84])],
         [numpy_helper.from_array(np.ones(4, np.int64), "one")],
-        _export_metadata(LABELS, CANVAS_HW, dynamic=True),
+        export_metadata(LABELS, CANVAS_HW, dynamic=True),
     )
-
-
-_LAYOUT_METADATA: Mapping[str, dict[str, str]] = {
-    "end_to_end": {"end2end": "True"},
-    "nms": {"end2end": "False", "args": "{'nms': True}"},
-    "rtdetr": {"head": "RTDETRDecoder"},
-    "rtdetr_raw": {"head": "RTDETRDecoder"},
-}
-_LAST_AXIS = numpy_helper.from_array(np.array([3], np.int64), "last_axis")
-_NUMBERS = {
-    "half": 0.5,
-    "one": 1,
-    "max_side": MAX_BLOB_SIDE,
-    "score_per_px": 0.45 / MAX_BLOB_SIDE**2,
-    "nothing": 0,
-}
-
-
-def _image(
-    canvas_hw: tuple[int, int], *, dynamic: bool, half: bool, batch: int
-) -> tuple[int, onnx.ValueInfoProto]:
-    dtype = TensorProto.FLOAT16 if half else TensorProto.FLOAT
-    shape: list[str | int] = ["batch", 3, "height", "width"] if dynamic else [batch, 3, *canvas_hw]
-    return dtype, helper.make_tensor_value_info("images", dtype, shape)
-
-
-def _scaled_by_brightness(answer: str, is_score: str, output: str, dtype: int) -> list[onnx.NodeProto]:
-    """Return nodes that multiply the scores of `answer` by the image's brightest value; `is_score` is 0 or 1."""
-    return [
-        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMax", ["pixels"], ["brightness_nchw"], axes=[1, 2, 3], keepdims=1),
-        helper.make_node("Squeeze", ["brightness_nchw", "last_axis"], ["brightness"]),
-        helper.make_node("Pow", ["brightness", is_score], ["factor"]),
-        helper.make_node("Mul", [answer, "factor"], ["scaled"]),
-        helper.make_node("Cast", ["scaled"], [output], to=dtype),
-    ]
-
-
-def _answer(
-    layout: LayoutName,
-    boxes: Sequence[Box],
-    classes: int,
-    canvas_hw: tuple[int, int],
-    mask_coefficients: int = 0,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the output of that layout for boxes in canvas px, and 1 where it has a score, otherwise 0."""
-    height, width = canvas_hw
-    xywh = np.array(boxes, np.float32).reshape(-1, 6)
-    corners = np.concatenate((xywh[:, :2] - xywh[:, 2:4] / 2, xywh[:, :2] + xywh[:, 2:4] / 2), axis=1)
-    normalised = xywh[:, :4] / (width, height, width, height)
-    scores = np.zeros((len(xywh), classes), np.float32)
-    known = np.flatnonzero(xywh[:, 4] < classes)
-    scores[known, xywh[known, 4].astype(int)] = xywh[known, 5]
-    objectness = np.ones((len(xywh), 1), np.float32)
-    single = xywh[:, [5, 4]]
-    parts: dict[str, tuple[list[npt.NDArray[np.floating]], int]] = {
-        "raw": ([xywh[:, :4], scores], 4),
-        "v5": ([xywh[:, :4], objectness, scores], 4),
-        "end_to_end": ([corners, single], 4),
-        "nms": ([corners, single], 4),
-        "rtdetr": ([normalised, single], 4),
-        "rtdetr_raw": ([normalised, scores], 4),
-    }
-    columns, first = parts[layout]
-    rows = np.concatenate(columns, axis=1).astype(np.float32)
-    count = max(len(rows), rows.shape[1] + mask_coefficients + 2)
-    if layout == "v5":
-        count = 3 * sum((height // stride) * (width // stride) for stride in (8, 16, 32))
-    answer = np.zeros((1, count, rows.shape[1]), np.float32)
-    answer[0, : len(rows)] = rows
-    is_score = np.zeros_like(answer)
-    is_score[:, :, first : first + (classes if layout in {"raw", "rtdetr_raw"} else 1)] = 1
-    if layout == "raw":
-        return answer.transpose(0, 2, 1), is_score.transpose(0, 2, 1)
-    return answer, is_score
-
-
-def _with_runtime_shape(name: str, output: str, shape: Sequence[int] | None) -> list[onnx.NodeProto]:
-    """Return nodes that output `name`, or zeros of a shape that is not known before it runs."""
-    if shape is None:
-        return [helper.make_node("Identity", [name], [output])]
-    return [
-        helper.make_node("Constant", [], ["true_shape"], value_ints=shape),
-        helper.make_node("Cast", ["brightness"], ["brightness_int"], to=TensorProto.INT64),
-        helper.make_node("ReduceMin", ["brightness_int"], ["one"], keepdims=0),  # of a white image
-        helper.make_node("Mul", ["true_shape", "one"], ["shape"]),
-        helper.make_node("ConstantOfShape", ["shape"], [output]),
-    ]
-
-
-def _sliced(name: str, begin: Sequence[int], end: Sequence[int], output: str) -> list[onnx.NodeProto]:
-    """Return nodes that slice `name` from row and column `begin` to before `end`."""
-    ends = {f"{output}_begin": begin, f"{output}_end": end}
-    constants = [helper.make_node("Constant", [], [each], value_ints=value) for each, value in ends.items()]
-    return [*constants, helper.make_node("Slice", [name, *ends, "axes"], [output])]
-
-
-def _layout_metadata(
-    layout: LayoutName,
-    labels: Sequence[str],
-    canvas_hw: tuple[int, int],
-    *,
-    dynamic: bool,
-    task: str = "detect",
-) -> dict[str, str]:
-    """Return what an exporter of that layout writes; YOLOv5 wrote nothing."""
-    common = {} if layout == "v5" else _export_metadata(labels, canvas_hw, dynamic=dynamic, task=task)
-    return common | _LAYOUT_METADATA.get(layout, {})
-
-
-def _export_metadata(
-    labels: Sequence[str], canvas_hw: tuple[int, int], *, dynamic: bool, task: str = "detect"
-) -> dict[str, str]:
-    """Return the metadata that Ultralytics writes: strings of Python literals."""
-    return {
-        "task": task,
-        "names": str(dict(enumerate(labels))),
-        "imgsz": str(list(canvas_hw)),
-        "stride": "32",
-        "batch": "1",
-        "args": str({"batch": 1, "dynamic": dynamic, "nms": False}),
-    }
-
-
-def _file(
-    nodes: Sequence[onnx.NodeProto],
-    inputs: Sequence[onnx.ValueInfoProto],
-    outputs: Sequence[onnx.ValueInfoProto],
-    initializers: Sequence[onnx.TensorProto],
-    metadata: dict[str, str],
-) -> bytes:
-    graph = helper.make_graph(nodes, "small", inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    helper.set_model_props(model, metadata)
-    return bytes(model.SerializeToString())
-
-
-def _move_outside(tensor: onnx.TensorProto, location: str) -> None:
-    """Declare that this tensor's bytes are in another file."""
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    entry = tensor.external_data.add()
-    entry.key, entry.value = "location", location

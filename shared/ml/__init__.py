@@ -1,1 +1,1 @@
-"""Models: what a file says of itself, a session made of it, and the cache that keeps it between events."""
+"""Models: checks of ONNX files, their exports, sessions with bounded runs, and the cache that keeps them."""
