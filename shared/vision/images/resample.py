@@ -45,7 +45,7 @@ def resize(image: Pixels, out: Float32Array, extent_hw: tuple[float, float] | No
     if rows.weight.any() or columns.weight.any():
         return _interpolate(pixels, rows, columns, out)
     if pixels.shape != (height, width):  # scaled by an odd number: each sample is exactly one pixel
-        pixels = pixels.take(rows.first, axis=0).take(columns.first, axis=1)
+        pixels = pixels[rows.first].take(columns.first, axis=1)  # see `_interpolate`
     for channel in range(3):
         _write_scaled(pixels >> np.uint32(8 * channel) & _BYTE_MASK, out[channel])
     return None
@@ -131,7 +131,7 @@ def _interpolate(pixels: PackedPixels, rows: _Taps, columns: _Taps, out: Float32
         first, second, along, other = scratch[:, :used]
         for begin in range(0, used, step):
             part = slice(begin, begin + step)
-            source = pixels.take(lines[part], axis=0)
+            source = pixels[lines[part]]  # `take` would first copy all of a tile, which is a view of its image
             # With the default mode, "raise", NumPy buffers the output and copies it.
             source.take(columns.first, axis=1, out=first[part], mode="clip")
             source.take(columns.second, axis=1, out=second[part], mode="clip")

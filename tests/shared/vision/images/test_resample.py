@@ -1,5 +1,6 @@
 """Resampling: bilinear against the formula written out pixel by pixel, the block mean, and thumbnails."""
 
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -72,6 +73,21 @@ def test_resize_of_four_byte_view_equals_resize_of_copy() -> None:
     tile = rgb_view(stored)[11:51, 7:67]
 
     np.testing.assert_array_equal(resized(tile, (24, 36)), resized(tile.copy(), (24, 36)))
+
+
+@pytest.mark.parametrize("side", [pytest.param(1600, id="interpolated"), pytest.param(1344, id="single pixels")])
+def test_resize_of_a_large_tile_does_not_copy_the_tile(side: int) -> None:
+    tile = rgb_view(np.zeros((2000, 2000, 4), np.uint8))[7 : 7 + side, 5 : 5 + side]
+    planes = np.empty((3, 64, 64), np.float32)
+
+    tracemalloc.start()
+    try:
+        resize(tile, planes)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < tile.size / 3  # a copy has four bytes for each three of `tile.size`
 
 
 def test_resize_divides_levels_by_255_to_the_last_bit() -> None:
