@@ -12,6 +12,7 @@ import struct
 import threading
 import warnings
 import zlib
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -20,7 +21,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError, features
 
-from shared.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.runtime import deadline
 from shared.vision.arrays import Pixels, SizeHW
 from shared.vision.images.pixels import rgb_view, with_padding_byte
 
@@ -63,20 +65,26 @@ _MARKER: Final = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 
 
 class PixelBudget:
-    """A weighted semaphore that bounds how many pixels all threads decode at once.
+    """A weighted semaphore, first in, first out, that bounds how many pixels all threads decode at once.
 
-    Decoding takes several times the memory that the decoded pixels keep.
+    Decoding takes several times the memory that the decoded pixels keep. A reservation waits for all that were
+    made before it, so that no number of small images can keep a large one waiting.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._reserved = 0
+        self._queue: deque[object] = deque()  # the reservations that wait, in the order in which they were made
 
     @contextmanager
     def reserve(self, pixels: int, *, limit: int) -> Generator[None]:
-        """Block until `pixels` fit under `limit`, or nothing else is reserved, and hold them in the context."""
+        """Block until `pixels` fit under `limit`, or nothing else is reserved, and hold them in the context.
+
+        Raises:
+            DeadlineExceeded: The event's deadline passed while waiting.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self._reserved or self._reserved + pixels <= limit)
+            self._wait(lambda: not self._reserved or self._reserved + pixels <= limit)
             self._reserved += pixels
         try:
             yield
@@ -84,6 +92,17 @@ class PixelBudget:
             with self._changed:
                 self._reserved -= pixels
                 self._changed.notify_all()
+
+    def _wait(self, fits: Callable[[], bool]) -> None:
+        ticket = object()
+        self._queue.append(ticket)
+        try:
+            timeout_s = deadline.remaining_s(at_most=threading.TIMEOUT_MAX)
+            if not self._changed.wait_for(lambda: self._queue[0] is ticket and fits(), timeout_s):
+                raise DeadlineExceeded("The event deadline passed before the image could be decoded")
+        finally:
+            self._queue.remove(ticket)
+            self._changed.notify_all()  # the next in the queue may fit as well
 
 
 PIXEL_BUDGET: Final = PixelBudget()
@@ -129,6 +148,7 @@ def decode_downscaled(
         UnsupportedImage: The file is of none of the accepted formats.
         ImageTooLarge: The image has more than `max_pixels`, or a side longer than MAX_SIDE_PX.
         InvalidImage: The file is truncated or damaged.
+        DeadlineExceeded: The event's deadline passed while other images were decoded.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:

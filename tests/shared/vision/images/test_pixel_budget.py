@@ -1,12 +1,14 @@
 """The pixel budget: threads decode no more pixels at once than one image may have, and none waits for ever."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from shared.errors import InvalidImage
+from shared.errors import DeadlineExceeded, InvalidImage
+from shared.runtime import deadline
 from shared.vision.images import codec
 from shared.vision.images.codec import PixelBudget
 
@@ -49,13 +51,71 @@ def test_reservation_is_released_after_an_error() -> None:
 
 
 def test_decode_of_large_image_waits_while_small_one_proceeds() -> None:
-    data = codec.encode_jpeg(np.zeros((20, 50, 3), np.uint8))
+    large, small = (codec.encode_jpeg(np.zeros((*size_hw, 3), np.uint8)) for size_hw in ((20, 50), (3, 3)))
 
     with ThreadPoolExecutor(1) as pool:
         with codec.PIXEL_BUDGET.reserve(1, limit=1000):
-            waiting = pool.submit(codec.decode, data, max_pixels=1000)
-            small = codec.decode(codec.encode_jpeg(np.zeros((3, 3, 3), np.uint8)), max_pixels=1000)
-            assert small.shape == (3, 3, 3)
+            assert codec.decode(small, max_pixels=1000).shape == (3, 3, 3)
+            waiting = pool.submit(codec.decode, large, max_pixels=1000)
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
         assert waiting.result(TIMEOUT_S).shape == (20, 50, 3)
+
+
+def wait_for_queue(budget: PixelBudget, length: int) -> None:
+    """Wait until `length` reservations wait in the budget's queue."""
+    give_up_at = time.monotonic() + TIMEOUT_S
+    while len(budget._queue) < length:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.001)
+
+
+def test_large_reservation_is_not_overtaken_by_small_ones_made_later() -> None:
+    budget = PixelBudget()
+    granted: list[int] = []
+
+    def reserve(pixels: int) -> None:
+        with budget.reserve(pixels, limit=10):
+            granted.append(pixels)
+
+    with ThreadPoolExecutor(4) as pool:
+        with budget.reserve(5, limit=10):
+            futures: list[Future[None]] = []
+            for waiting, pixels in enumerate((10, 1, 2, 3), start=1):
+                futures.append(pool.submit(reserve, pixels))
+                wait_for_queue(budget, waiting)
+            assert granted == []
+        for future in futures:
+            future.result(TIMEOUT_S)
+
+    assert granted[0] == 10
+    assert sorted(granted[1:]) == [1, 2, 3]
+
+
+def test_wait_for_pixels_ends_with_the_event_deadline() -> None:
+    budget = PixelBudget()
+
+    def reserve() -> None:
+        with deadline.fail_after(0.05), budget.reserve(10, limit=10):
+            pytest.fail("ten pixels do not fit beside one")
+
+    with ThreadPoolExecutor(1) as pool, budget.reserve(1, limit=10), pytest.raises(DeadlineExceeded):
+        pool.submit(reserve).result(TIMEOUT_S)
+    with budget.reserve(10, limit=10):
+        pass
+
+
+def test_reservation_that_gives_up_lets_the_next_one_in() -> None:
+    budget = PixelBudget()
+
+    def reserve(pixels: int, timeout_s: float) -> None:
+        with deadline.fail_after(timeout_s), budget.reserve(pixels, limit=10):
+            pass
+
+    with ThreadPoolExecutor(2) as pool, budget.reserve(5, limit=10):
+        large = pool.submit(reserve, 10, 0.2)
+        wait_for_queue(budget, 1)
+        small = pool.submit(reserve, 1, TIMEOUT_S)
+        small.result(TIMEOUT_S)
+        with pytest.raises(DeadlineExceeded):
+            large.result(TIMEOUT_S)
