@@ -70,7 +70,7 @@ def bridge(function):
 
 
 @pytest.mark.parametrize("status", [200, 204, 400, 404, 429, 500, 503])
-def test_the_function_s_status_is_the_answer(bridge, status):
+def test_bridge_returns_the_status_of_the_function(bridge, status):
     assert post(bridge.url("/here"), str(status).encode()) == status
 
 
@@ -84,11 +84,11 @@ def test_the_function_s_status_is_the_answer(bridge, status):
         ("/nowhere", b"200", 404),
     ],
 )
-def test_where_no_function_answers_the_bridge_does(bridge, path, push, status):
+def test_bridge_answers_itself_without_a_function_response(bridge, path, push, status):
     assert post(bridge.url(path), push) == status
 
 
-def test_an_event_arrives_with_its_headers_and_a_trace(bridge, function):
+def test_event_reaches_function_with_headers_and_trace(bridge, function):
     assert post(bridge.url("/here") + "?x=y", b"200") == 200
     headers, body = function.requests[0]
     names = {name.lower(): value for name, value in headers.items()}

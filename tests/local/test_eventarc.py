@@ -36,7 +36,7 @@ def notification(name="uploads/t/a.jpg", event_type="OBJECT_FINALIZE", resource=
     return push(message)
 
 
-def test_a_notification_becomes_the_finalized_event():
+def test_notification_becomes_finalized_event():
     resource = {"name": "uploads/t/a.jpg", "bucket": "up", "generation": 1700000000000001, "size": 5}
     envelope = upload_event(notification(resource=resource))
     assert envelope.headers == {
@@ -60,13 +60,13 @@ def test_a_notification_becomes_the_finalized_event():
     }
 
 
-def test_a_notification_without_the_resource_has_what_its_attributes_say():
+def test_notification_without_resource_uses_attributes():
     body = json.loads(upload_event(notification()).body)
     assert (body["bucket"], body["name"], body["generation"]) == ("up", "uploads/t/a.jpg", "1700000000000001")
 
 
 @pytest.mark.parametrize("event_type", ["OBJECT_DELETE", "OBJECT_METADATA_UPDATE", "OBJECT_ARCHIVE"])
-def test_other_notifications_wake_nobody(event_type):
+def test_other_notification_types_give_no_event(event_type):
     assert upload_event(notification(event_type=event_type)) is None
 
 
@@ -79,13 +79,13 @@ def test_other_notifications_wake_nobody(event_type):
         ("uploads/t/a\r\nce-type: x", "objects/uploads/t/a%0D%0Ace-type:%20x"),
     ],
 )
-def test_a_name_goes_into_a_header_percent_encoded_and_into_the_body_as_it_is(name, subject):
+def test_object_name_is_percent_encoded_in_subject_only(name, subject):
     envelope = upload_event(notification(name))
     assert envelope.headers["ce-subject"] == subject
     assert json.loads(envelope.body)["name"] == name
 
 
-def test_a_message_becomes_the_published_event():
+def test_message_becomes_published_event():
     message = {
         "data": "aGk=",
         "attributes": {"tenant_id": "t"},
@@ -109,12 +109,12 @@ def test_a_message_becomes_the_published_event():
     }
 
 
-def test_an_attribute_only_message_stays_without_data():
+def test_message_without_data_gives_event_without_data():
     envelope = message_event(push({"messageId": "1", "publishTime": "x", "attributes": {"a": "b"}}), TOPIC)
     assert "data" not in json.loads(envelope.body)["message"]
 
 
-def test_ids_in_snake_case_only_are_understood():
+def test_push_with_snake_case_ids_only_is_accepted():
     envelope = message_event(push({"message_id": "1", "publish_time": "x"}), TOPIC)
     assert (envelope.headers["ce-id"], envelope.headers["ce-time"]) == ("1", "x")
 
@@ -133,14 +133,14 @@ def test_ids_in_snake_case_only_are_understood():
         b'{"message": {"messageId": "1", "publishTime": "x", "attributes": []}}',
     ],
 )
-def test_what_is_not_a_push_is_refused(body):
+def test_invalid_push_is_rejected(body):
     for envelope in (upload_event, lambda push: message_event(push, TOPIC)):
         with pytest.raises(InvalidPushError):
             envelope(body)
 
 
 @pytest.mark.parametrize("data", ["not base64!", "e30", b64([]), 5])
-def test_a_notification_with_a_broken_resource_is_refused(data):
+def test_notification_with_invalid_resource_is_rejected(data):
     body = json.loads(notification())
     body["message"]["data"] = data
     with pytest.raises(InvalidPushError):

@@ -26,7 +26,7 @@ def put(path, data, mtime_ns=None):
     "name", [MODEL, "models/", "models", "models/tenant-001", "uploads/tenant-002/bed.jpg", ""]
 )
 @pytest.mark.parametrize("ask", ["read", "stat"])
-def test_what_is_not_there_or_a_folder_is_not_found(store, tmp_path, name, ask):
+def test_missing_file_or_folder_is_not_found(store, tmp_path, name, ask):
     (tmp_path / "mine" / "tenant-001").mkdir(parents=True)
 
     with pytest.raises(ObjectNotFound):
@@ -35,7 +35,7 @@ def test_what_is_not_there_or_a_folder_is_not_found(store, tmp_path, name, ask):
         FolderStore({}).changed("local", name, generation=1)
 
 
-def test_an_object_is_a_file_under_the_folder_of_its_prefix(store, tmp_path):
+def test_prefix_maps_objects_to_files_of_a_folder(store, tmp_path):
     put(tmp_path / "mine" / "tenant-001" / "detect.onnx", b"model", mtime_ns=1_700_000_000_123_456_789)
 
     stored = store.read("local", MODEL)
@@ -49,20 +49,20 @@ def test_an_object_is_a_file_under_the_folder_of_its_prefix(store, tmp_path):
     assert not stat.metadata
 
 
-def test_an_object_can_be_one_file_of_another_name(store, tmp_path):
+def test_object_name_can_map_to_one_file(store, tmp_path):
     put(tmp_path / "photo.jpg", b"pixels")
 
     assert store.read("local", "uploads/tenant-001/bed.jpg").data == b"pixels"
 
 
 @pytest.mark.parametrize(("max_bytes", "data"), [(0, None), (4, None), (5, b"bytes"), (6, b"bytes")])
-def test_a_file_over_the_limit_comes_without_its_bytes(store, tmp_path, max_bytes, data):
+def test_file_larger_than_max_bytes_is_read_without_data(store, tmp_path, max_bytes, data):
     put(tmp_path / "photo.jpg", b"bytes")
 
     assert store.read("local", "uploads/tenant-001/bed.jpg", max_bytes=max_bytes).data == data
 
 
-def test_a_file_written_again_is_of_another_generation(store, tmp_path):
+def test_rewritten_file_has_another_generation(store, tmp_path):
     path = put(tmp_path / "mine" / "tenant-001" / "detect.onnx", b"old", mtime_ns=1_000_000)
     first = store.read("local", MODEL).generation
     assert not store.changed("local", MODEL, generation=first)
@@ -75,13 +75,13 @@ def test_a_file_written_again_is_of_another_generation(store, tmp_path):
         store.read("local", MODEL, generation=first)
 
 
-def test_a_file_of_1970_has_a_generation_too(store, tmp_path):
+def test_file_of_the_epoch_has_a_positive_generation(store, tmp_path):
     put(tmp_path / "photo.jpg", b"", mtime_ns=0)
 
     assert store.stat("local", "uploads/tenant-001/bed.jpg").generation == 1
 
 
-def test_a_write_is_held_to_the_generation_it_was_made_for(store, tmp_path):
+def test_write_checks_its_generation_precondition(store, tmp_path):
     def write(data, if_generation=None):
         return store.write("local", MODEL, data, content_type="", if_generation=if_generation)
 
@@ -98,7 +98,7 @@ def test_a_write_is_held_to_the_generation_it_was_made_for(store, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["detect.onnx"], "no drafts stay"
 
 
-def test_what_cannot_be_read_or_written_says_which_file(store, tmp_path):
+def test_storage_error_names_the_file(store, tmp_path):
     put(tmp_path / "mine", b"a file where the folder should be")
 
     with pytest.raises(StorageUnavailable, match=r"detect\.onnx cannot be written"):

@@ -5,7 +5,7 @@ import pytest
 from local.function_server import function_environment
 
 
-def test_settings_pass_and_what_would_change_the_framework_does_not():
+def test_function_inherits_settings_but_no_framework_variables():
     given = {"CONFIDENCE_THRESHOLD": "0.5", "DEBUG": "1", "PORT": "80", "FUNCTION_SIGNATURE_TYPE": "event"}
     environment = function_environment("process_upload", given)
     assert environment["CONFIDENCE_THRESHOLD"] == "0.5"
@@ -17,6 +17,6 @@ def test_settings_pass_and_what_would_change_the_framework_does_not():
     ("given", "no_proxy"),
     [({}, "127.0.0.1,localhost"), ({"NO_PROXY": "a,b"}, "a,b,127.0.0.1,localhost")],
 )
-def test_no_proxy_stands_between_a_function_and_the_emulators(given, no_proxy):
+def test_function_reaches_emulators_without_proxy(given, no_proxy):
     environment = function_environment("process_upload", given)
     assert environment["no_proxy"] == environment["NO_PROXY"] == no_proxy

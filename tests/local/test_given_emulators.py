@@ -54,7 +54,7 @@ def pubsub_host():
         yield server.host_port
 
 
-def test_both_are_used_twice_in_a_row_and_no_push_goes_on_afterwards(source, storage_url, pubsub_host):
+def test_given_emulators_are_used_and_left_without_push_subscriptions(source, storage_url, pubsub_host):
     environment = os.environ | {
         "STORAGE_EMULATOR_HOST": storage_url.removeprefix("http://"),
         "PUBSUB_EMULATOR_HOST": pubsub_host,
@@ -86,7 +86,7 @@ def eventually(stack, name):
     return lines
 
 
-def test_a_watcher_tells_of_each_generation_once(storage_url, pubsub_host):
+def test_watcher_publishes_each_generation_once(storage_url, pubsub_host):
     names = Stack(environment={"GOOGLE_CLOUD_PROJECT": "watched"}).names
     publisher = clients.publisher_client(pubsub_host)
     create_topics(publisher, names)

@@ -89,14 +89,14 @@ def documents(out):
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/result.json"))}
 
 
-def test_no_image_is_not_a_command(predict):
+def test_predict_without_image_prints_usage(predict):
     status, _, said = predict()
 
     assert status == 2
     assert "IMAGE" in said
 
 
-def test_each_image_gets_its_result_and_its_picture(predict, photos, models, tmp_path):
+def test_each_image_gets_result_and_picture(predict, photos, models, tmp_path):
     status, shown, said = predict(photos / "bed.jpg", photos / "tray.png")
 
     assert (status, said) == (0, "")
@@ -120,7 +120,7 @@ def test_each_image_gets_its_result_and_its_picture(predict, photos, models, tmp
     ]
 
 
-def test_again_with_another_model_overwrites(predict, photos, models, tmp_path):
+def test_second_run_overwrites_results_with_new_model(predict, photos, models, tmp_path):
     predict(photos / "bed.jpg")
     first = documents(tmp_path / "out")["bed.jpg"]
     predict(photos / "bed.jpg")
@@ -137,7 +137,7 @@ def test_again_with_another_model_overwrites(predict, photos, models, tmp_path):
     assert third["models"]["detect"]["generation"] > first["models"]["detect"]["generation"]
 
 
-def test_a_missing_model_is_said_in_the_contracts_words(predict, photos, tmp_path):
+def test_missing_model_is_reported_with_its_path(predict, photos, tmp_path):
     status, shown, said = predict(photos / "bed.jpg", photos / "tray.png", tenant="tenant-003")
 
     assert status == 1
@@ -148,7 +148,7 @@ def test_a_missing_model_is_said_in_the_contracts_words(predict, photos, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_of_no_use_ends_the_run(predict, photos, models):
+def test_invalid_model_ends_the_run(predict, photos, models):
     (models / "tenant-001" / "detect.onnx").write_bytes(b"not a model")
 
     status, shown, said = predict(photos / "bed.jpg")
@@ -160,7 +160,7 @@ def test_a_model_of_no_use_ends_the_run(predict, photos, models):
 @pytest.mark.parametrize(
     ("name", "why"), [("broken.jpg", "truncated or corrupt"), ("gone.jpg", "there is no such file")]
 )
-def test_an_image_that_cannot_be_read_is_named_and_the_others_go_on(predict, photos, tmp_path, name, why):
+def test_unreadable_image_is_reported_and_others_continue(predict, photos, tmp_path, name, why):
     status, shown, said = predict(photos / name, photos / "bed.jpg")
 
     assert status == 1
@@ -170,7 +170,7 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_go_on(predict, pho
     assert "1 of 2 images done" in shown
 
 
-def test_a_folder_or_a_text_is_not_an_image(predict, photos):
+def test_folder_and_text_file_are_reported_as_no_images(predict, photos):
     (photos / "notes.txt").write_text("water the plants")
 
     status, _, said = predict(photos, photos / "notes.txt")
@@ -198,14 +198,14 @@ def test_a_folder_or_a_text_is_not_an_image(predict, photos):
         ([], "Tenant", "tenant_id must be 1 to 63"),
     ],
 )
-def test_what_nobody_may_ask_for_ends_the_run(predict, photos, words, tenant, said):
+def test_invalid_argument_ends_the_run(predict, photos, words, tenant, said):
     status, shown, stderr = predict(photos / "bed.jpg", *words, tenant=tenant)
 
     assert (status, shown) == (1, "")
     assert said in stderr
 
 
-def test_two_images_of_one_name_are_refused_before_anything_runs(predict, photos, tmp_path):
+def test_two_images_of_one_name_are_rejected_before_the_run(predict, photos, tmp_path):
     (photos / "more").mkdir()
     other = photos / "more" / "bed.jpg"
     other.write_bytes((photos / "bed.jpg").read_bytes())
@@ -217,14 +217,14 @@ def test_two_images_of_one_name_are_refused_before_anything_runs(predict, photos
     assert not (tmp_path / "out").exists()
 
 
-def test_one_image_named_twice_is_one_image(predict, photos):
+def test_image_given_twice_runs_once(predict, photos):
     status, shown, _ = predict(photos / "bed.jpg", photos / "." / "more" / ".." / "bed.jpg")
 
     assert status == 0
     assert "1 of 1 images done" in shown
 
 
-def test_results_do_not_go_where_the_images_are(predict, photos):
+def test_out_folder_of_the_images_is_rejected(predict, photos):
     status, _, said = predict(photos / "bed.jpg", out=photos)
 
     assert status == 1
@@ -233,7 +233,7 @@ def test_results_do_not_go_where_the_images_are(predict, photos):
 
 
 @pytest.mark.parametrize(("value", "found"), [("0.5", "2 plant"), ("0.75", "1 plant"), ("0.95", "nothing")])
-def test_settings_of_the_environment_apply(predict, photos, monkeypatch, value, found):
+def test_confidence_threshold_of_environment_applies(predict, photos, monkeypatch, value, found):
     monkeypatch.setenv("CONFIDENCE_THRESHOLD", value)
 
     status, shown, _ = predict(photos / "bed.jpg")
@@ -258,7 +258,7 @@ def test_options_are_those_of_a_message(predict, photos, tmp_path):
     assert Image.open(io.BytesIO(picture)).size == (64, 32)
 
 
-def test_a_setting_of_no_use_is_refused_by_name(predict, photos, monkeypatch):
+def test_invalid_setting_is_reported_by_name(predict, photos, monkeypatch):
     monkeypatch.setenv("CONFIDENCE_THRESHOLD", "high")
 
     status, _, said = predict(photos / "bed.jpg")
@@ -278,7 +278,7 @@ def test_a_setting_of_no_use_is_refused_by_name(predict, photos, monkeypatch):
         ),
     ],
 )
-def test_the_table_has_a_line_an_image(done, lines):
+def test_table_has_one_row_for_each_image(done, lines):
     assert table(done).splitlines() == lines
 
 
@@ -292,11 +292,11 @@ def test_the_table_has_a_line_an_image(done, lines):
         ({"counts": {"bed": 1}, "classification": [{"label": "dry", "confidence": 0.5}]}, "1 bed, dry 50%"),
     ],
 )
-def test_a_result_in_a_few_words(document, words):
+def test_describe_result_names_counts_and_class(document, words):
     assert describe_result(document) == words
 
 
-def test_neither_googles_clients_nor_a_progress_bar_are_imported():
+def test_import_of_predict_loads_no_google_clients_or_tqdm():
     script = "import sys, local.predict; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
 

@@ -3,7 +3,7 @@
 from local.process_log import ProcessLog
 
 
-def test_a_log_that_is_not_there_yet_is_empty(tmp_path):
+def test_missing_log_file_is_empty(tmp_path):
     log = ProcessLog(tmp_path / "log")
     assert (log.lines(), log.entries(), log.fresh_lines(), log.tail()) == ([], [], [], "")
 
@@ -14,7 +14,7 @@ def test_entries_are_the_lines_that_are_json_objects(tmp_path):
     assert log.entries() == [{"severity": "INFO"}]
 
 
-def test_fresh_lines_come_whole_and_once(tmp_path):
+def test_fresh_lines_returns_complete_lines_once(tmp_path):
     log = ProcessLog(tmp_path / "log")
     seen = []
     for piece in ("one\ntw", "o\n", "", "thrée\n"):

@@ -5,7 +5,7 @@ import pytest
 from local.resource_names import ResourceNames, full_name, short_name
 
 
-def test_by_default_three_buckets_and_everything_in_a_project_of_its_own():
+def test_default_names_are_three_buckets_in_a_local_project():
     names = ResourceNames.from_environment({})
     assert names.project == "tenant-vision-local"
     assert len(names.buckets) == 3
@@ -23,15 +23,15 @@ def test_by_default_three_buckets_and_everything_in_a_project_of_its_own():
         ({"GCS_BUCKET": "", "GOOGLE_CLOUD_PROJECT": "p"}, ("p-models", "p-uploads", "p-results")),
     ],
 )
-def test_buckets_that_are_named_are_used(environment, buckets):
+def test_bucket_names_come_from_the_environment(environment, buckets):
     assert ResourceNames.from_environment(environment).buckets == buckets
 
 
 @pytest.mark.parametrize("name", ["failures", "projects/p/topics/failures"])
-def test_a_topic_may_be_named_short_or_in_full(name):
+def test_topic_may_be_given_by_id_or_full_name(name):
     names = ResourceNames.from_environment({"GOOGLE_CLOUD_PROJECT": "p", "ERROR_TOPIC": name})
     assert names.error_topic == "projects/p/topics/failures"
 
 
-def test_short_and_full_names_go_there_and_back():
+def test_short_name_is_the_inverse_of_full_name():
     assert short_name(full_name("a", "topics", "p")) == "a"

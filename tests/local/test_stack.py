@@ -52,7 +52,7 @@ def events(stack, name, word):
     return [line for line in stack.log_lines(name) if word in line["body"]]
 
 
-def test_an_object_uploaded_reaches_process_upload_alone(stack):
+def test_upload_reaches_process_upload_only(stack):
     bucket = stack.storage.bucket(stack.names.upload_bucket)
     blob = bucket.blob("uploads/tenant-001/a b/é.jpg")
     blob.upload_from_string(b"12345", content_type="image/jpeg")
@@ -67,7 +67,7 @@ def test_an_object_uploaded_reaches_process_upload_alone(stack):
     assert not events(stack, "process_message", "tenant-001")
 
 
-def test_a_resumable_upload_is_one_event(stack):
+def test_resumable_upload_is_one_event(stack):
     blob = stack.storage.bucket(stack.names.upload_bucket).blob("uploads/tenant-001/large")
     blob.chunk_size = 256 * 1024
     with blob.open("wb") as file:
@@ -77,7 +77,7 @@ def test_a_resumable_upload_is_one_event(stack):
     assert len(events(stack, "process_upload", "tenant-001/large")) == 1
 
 
-def test_other_buckets_wake_nobody(stack):
+def test_objects_of_other_buckets_give_no_event(stack):
     for name in (stack.names.models_bucket, stack.names.results_bucket):
         stack.storage.bucket(name).blob("uploads/elsewhere").upload_from_string(b"1")
     stack.storage.bucket(stack.names.upload_bucket).blob("uploads/after").upload_from_string(b"1")
@@ -85,7 +85,7 @@ def test_other_buckets_wake_nobody(stack):
     assert not events(stack, "process_upload", "uploads/elsewhere")
 
 
-def test_a_message_reaches_process_message_alone(stack):
+def test_message_reaches_process_message_only(stack):
     message_id = stack.publisher.publish(stack.names.image_topic, b"", tenant_id="tenant-002").result(timeout=5)
     (event,) = eventually(lambda: events(stack, "process_message", "tenant-002"))
     body = json.loads(event["body"])
@@ -96,20 +96,20 @@ def test_a_message_reaches_process_message_alone(stack):
     assert not events(stack, "process_upload", "tenant-002")
 
 
-def test_each_function_answers_at_its_own_address(stack):
+def test_each_function_answers_at_its_own_url(stack):
     for variable, name in (("UPLOAD_URL", "process_upload"), ("REQUEST_URL", "process_request")):
         assert post(stack.env[variable], variable) == 200
         assert eventually(lambda name=name, word=variable: events(stack, name, word))
 
 
-def test_an_error_published_can_be_read_back(stack):
+def test_published_error_can_be_pulled(stack):
     stack.publisher.publish(stack.names.error_topic, b"{}", status="400").result(timeout=5)
     (message,) = stack.read(stack.names.error_subscription)
     assert dict(message.attributes) == {"status": "400"}
     assert stack.read(stack.names.error_subscription, timeout_s=0.1) == []
 
 
-def test_a_message_for_a_dead_function_waits_for_it(stack):
+def test_message_for_killed_function_is_delivered_after_restart(stack):
     stack.kill_function("process_message")
     with pytest.raises(ConnectionRefusedError):
         post(stack.url("process_message"), "")
@@ -119,7 +119,7 @@ def test_a_message_for_a_dead_function_waits_for_it(stack):
     assert json.loads(event["body"])["deliveryAttempt"] > 1
 
 
-def test_a_function_that_dies_is_started_again_at_the_same_address(stack):
+def test_dead_function_is_restarted_at_the_same_url(stack):
     url, pid = stack.url("process_request"), stack.function_pid("process_request")
     psutil.Process(pid).kill()
     assert eventually(lambda: stack.function_pid("process_request") not in {pid, None})
@@ -128,7 +128,7 @@ def test_a_function_that_dies_is_started_again_at_the_same_address(stack):
     assert not psutil.pid_exists(pid)
 
 
-def test_a_restarted_function_is_another_instance(stack):
+def test_restarted_function_is_another_instance(stack):
     instances = set()
     for word in ("first", "second"):
         assert post(stack.url("process_request"), word) == 200
@@ -138,7 +138,7 @@ def test_a_restarted_function_is_another_instance(stack):
     assert len(instances) == 2
 
 
-def test_503_and_silence_are_delivered_again_later_and_later_then_to_the_dead_letters(source):
+def test_503_and_no_response_are_retried_with_backoff_to_dead_letters(source):
     with Stack(
         source=source,
         targets=["process_message"],
@@ -162,7 +162,7 @@ def test_503_and_silence_are_delivered_again_later_and_later_then_to_the_dead_le
     assert dead_letter.attributes["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"
 
 
-def test_names_in_the_environment_are_used_and_one_bucket_may_be_all_three(source):
+def test_environment_names_resources_and_one_bucket_suffices(source):
     given = environment(GCS_BUCKET="one-for-all", ERROR_TOPIC="failures", CONFIDENCE_THRESHOLD="0.5")
     with Stack(source=source, targets=["process_upload"], environment=given) as stack:
         stack.storage.bucket("one-for-all").blob("results/written").upload_from_string(b"1")
@@ -173,7 +173,7 @@ def test_names_in_the_environment_are_used_and_one_bucket_may_be_all_three(sourc
     assert variables["CONFIDENCE_THRESHOLD"] == "0.5"
 
 
-def test_storage_that_dies_ends_the_stack_with_a_reason(source):
+def test_death_of_storage_ends_the_stack_with_an_error(source):
     before = psutil.Process().children()
     with Stack(source=source, targets=["process_request"], environment=environment()) as stack:
         children = [child for child in psutil.Process().children() if child not in before]
@@ -191,7 +191,7 @@ def test_storage_that_dies_ends_the_stack_with_a_reason(source):
         ("def something_else(request): pass\n", "process_upload"),
     ],
 )
-def test_a_source_that_cannot_be_loaded_is_shown(tmp_path, text, reason):
+def test_start_reports_why_source_cannot_be_loaded(tmp_path, text, reason):
     path = tmp_path / "main.py"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(StackError, match=reason):
@@ -205,17 +205,17 @@ def test_a_source_that_cannot_be_loaded_is_shown(tmp_path, text, reason):
         ({"PUBSUB_EMULATOR_HOST": "127.0.0.1:9"}, r"Pub/Sub at 127\.0\.0\.1:9"),
     ],
 )
-def test_an_emulator_of_the_environment_that_is_not_there_is_named(source, settings, reason):
+def test_start_names_unreachable_emulator(source, settings, reason):
     with pytest.raises(StackError, match=reason):
         Stack(source=source, targets=[], environment=environment(**settings)).start()
 
 
-def test_a_source_that_is_not_there_is_named():
+def test_start_names_missing_source_file():
     with pytest.raises(StackError, match=r"there is no .*nowhere\.py"):
         Stack(source=Path("nowhere.py"), environment=environment()).start()
 
 
-def test_nothing_is_left_behind(source):
+def test_stop_leaves_no_process_and_no_folder(source):
     before = set(psutil.Process().children(recursive=True))
     with Stack(source=source, targets=["process_request"], environment=environment()) as stack:
         folder = stack.folder

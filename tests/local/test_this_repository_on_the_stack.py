@@ -12,7 +12,7 @@ pytestmark = pytest.mark.stack
 WHO = "tenant-without-models"
 
 
-def test_an_upload_and_a_message_each_wake_their_function(monkeypatch):
+def test_upload_and_message_reach_the_deployed_functions(monkeypatch):
     for name in ("http_proxy", "https_proxy"):  # is for other addresses
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)

@@ -86,7 +86,7 @@ def is_alive(process):
 
 
 @pytest.mark.stack
-def test_it_runs_until_it_is_told_to_stop_and_leaves_nothing(source, tmp_path):
+def test_up_stops_on_sigint_and_leaves_nothing(source, tmp_path):
     env_file = tmp_path / "local.env"
     with running(source, env_file) as (process, variables, children):
         assert sorted(variables) == sorted(PROMISED)
@@ -102,7 +102,7 @@ def test_it_runs_until_it_is_told_to_stop_and_leaves_nothing(source, tmp_path):
 
 
 @pytest.mark.stack
-def test_neither_impatience_nor_a_reader_that_does_not_read_keeps_it_from_stopping(source, tmp_path):
+def test_up_stops_despite_many_signals_and_a_full_pipe(source, tmp_path):
     with running(source, tmp_path / "local.env") as (process, variables, children):
         ask(variables["REQUEST_URL"], b"x" * 200_000)  # logged, and shown: more than a pipe holds
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -115,7 +115,7 @@ def test_neither_impatience_nor_a_reader_that_does_not_read_keeps_it_from_stoppi
 
 
 @pytest.mark.stack
-def test_killed_it_takes_its_children_and_its_files_along(source, tmp_path):
+def test_killed_up_leaves_no_children_and_no_files(source, tmp_path):
     env_file = tmp_path / "local.env"
     with running(source, env_file) as (process, _, children):
         os.killpg(process.pid, signal.SIGKILL)
@@ -125,7 +125,7 @@ def test_killed_it_takes_its_children_and_its_files_along(source, tmp_path):
 
 
 @pytest.mark.stack
-def test_stopped_while_it_starts_it_leaves_nothing(source, tmp_path):
+def test_up_stopped_during_start_leaves_nothing(source, tmp_path):
     env_file = tmp_path / "local.env"
     with start(source, env_file) as process:
         myself = psutil.Process(process.pid)
@@ -139,7 +139,7 @@ def test_stopped_while_it_starts_it_leaves_nothing(source, tmp_path):
 
 
 @pytest.mark.stack
-def test_a_source_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path):
+def test_up_reports_why_source_cannot_be_loaded(tmp_path):
     source = tmp_path / "main.py"
     source.write_text("import a_module_that_is_not_there\n", encoding="utf-8")
     env_file = tmp_path / "local.env"
@@ -167,11 +167,11 @@ def ask(url, body):
         ("[1]", "process_upload   [1]\n"),
     ],
 )
-def test_a_log_line_is_shown_short(line, shown):
+def test_log_line_is_formatted_for_the_terminal(line, shown):
     assert up.format_log_line("process_upload", line) == shown
 
 
-def test_the_env_file_is_replaced_whole(tmp_path):
+def test_env_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "new folder" / "local.env"
     up.write_env_file(path, {"A": "1"})
     up.write_env_file(path, {"B": "x=y"})
@@ -179,7 +179,7 @@ def test_the_env_file_is_replaced_whole(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_is_on_a_leash_dies_with_it(tmp_path):
+def test_reaper_kills_its_group_and_removes_its_files(tmp_path):
     reaper = ProcessGroupReaper()
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
     held, free = (subprocess.Popen(sleeper, process_group=group) for group in (reaper.group_id, 0))
@@ -196,7 +196,7 @@ def test_what_is_on_a_leash_dies_with_it(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept")
-def test_a_kept_port_is_given_to_nobody_else():
+def test_reserved_port_is_not_assigned_to_another_socket():
     port = Port()
     bridge = Bridge({}, timeout_s=1)
     assert bridge.url("") != f"http://127.0.0.1:{port.number}"

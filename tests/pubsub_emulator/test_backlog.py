@@ -35,18 +35,18 @@ def leased(of, now, deadline_s=None):
     return ids
 
 
-def test_an_empty_backlog_gives_nothing_and_waits_for_nothing():
+def test_empty_backlog_leases_nothing_and_has_no_expiry():
     empty = backlog()
     assert empty.lease(0) is None
     assert empty.next_expiry() is None
     assert len(empty) == 0
 
 
-def test_messages_come_in_the_order_they_were_published_each_to_one_holder():
+def test_messages_are_leased_once_in_publish_order():
     assert leased(backlog("1", "2", "3"), 0) == ["1", "2", "3"]
 
 
-def test_what_is_acknowledged_is_gone():
+def test_acknowledged_message_is_removed():
     held = backlog("1")
     held.acknowledge(held.lease(0).ack_id)
     assert len(held) == 0
@@ -62,7 +62,7 @@ def test_what_is_acknowledged_is_gone():
         (60, 60.0, ["1"]),
     ],
 )
-def test_a_lease_lasts_until_its_deadline(deadline_s, now, again):
+def test_lease_lasts_until_its_ack_deadline(deadline_s, now, again):
     held = backlog("1", ack_deadline_s=10)
     held.lease(0, deadline_s)
     assert leased(held, now) == again
@@ -79,13 +79,13 @@ def test_a_lease_lasts_until_its_deadline(deadline_s, now, again):
         (10, 60, 10, ["1"]),  # too late: the lease was over
     ],
 )
-def test_a_deadline_can_be_moved_while_the_lease_lasts(extended_at, by_s, now, again):
+def test_extend_moves_the_deadline_of_a_running_lease(extended_at, by_s, now, again):
     held = backlog("1", ack_deadline_s=10)
     held.extend(held.lease(0).ack_id, by_s, extended_at)
     assert leased(held, now) == again
 
 
-def test_an_acknowledgement_that_comes_late_counts_until_somebody_else_has_the_message():
+def test_late_ack_counts_until_message_is_delivered_again():
     held = backlog("1", ack_deadline_s=10)
     first = held.lease(0)
     held.advance(10)
@@ -94,7 +94,7 @@ def test_an_acknowledgement_that_comes_late_counts_until_somebody_else_has_the_m
     assert len(held) == 0
 
 
-def test_an_acknowledgement_of_a_lease_before_the_last_does_nothing():
+def test_ack_and_nack_of_an_earlier_delivery_do_nothing():
     held = backlog("1", ack_deadline_s=10)
     first, second = held.lease(0), held.lease(10)
     held.acknowledge(first.ack_id)
@@ -104,7 +104,7 @@ def test_an_acknowledgement_of_a_lease_before_the_last_does_nothing():
 
 
 @pytest.mark.parametrize("ack_id", ["", "x", f"{NAME}:1", f"{NAME}:1:x", "projects/p/subscriptions/other:1:1"])
-def test_an_ack_id_of_another_subscription_or_none_at_all_is_refused(ack_id):
+def test_invalid_ack_id_is_rejected(ack_id):
     with pytest.raises(InvalidArgument, match="Invalid ack id"):
         backlog("1").acknowledge(ack_id)
 
@@ -124,7 +124,7 @@ def test_backoff_doubles_up_to_its_maximum(shortest_s, longest_s, waits_s):
 
 
 @pytest.mark.parametrize("fails_by", ["being given back", "its deadline"])
-def test_a_message_that_failed_rests_and_then_comes_again(fails_by):
+def test_failed_message_is_redelivered_after_the_backoff(fails_by):
     held = backlog("1", ack_deadline_s=10, minimum_backoff_s=20, maximum_backoff_s=600)
     first = held.lease(0)
     if fails_by == "being given back":
@@ -135,14 +135,14 @@ def test_a_message_that_failed_rests_and_then_comes_again(fails_by):
     assert leased(held, 30) == ["1"]
 
 
-def test_a_message_that_rests_does_not_hold_up_the_others():
+def test_delayed_message_does_not_delay_others():
     held = backlog("1", "2", minimum_backoff_s=20, maximum_backoff_s=600)
     held.extend(held.lease(0).ack_id, 0, 0)
     assert leased(held, 0) == ["2"]
 
 
 @pytest.mark.parametrize(("max_attempts", "told"), [(0, [0, 0, 0, 0, 0, 0]), (5, [1, 2, 3, 4, 5])])
-def test_attempts_are_told_and_end_only_where_there_is_a_dead_letter_topic(max_attempts, told):
+def test_attempts_are_counted_and_limited_only_with_dead_letters(max_attempts, told):
     dead = []
     held = backlog("1", max_attempts=max_attempts, forward=lambda *letter: dead.append(letter) or True)
     attempts = []
@@ -154,18 +154,18 @@ def test_attempts_are_told_and_end_only_where_there_is_a_dead_letter_topic(max_a
     assert len(held) == (0 if max_attempts else 1)
 
 
-def test_a_message_stays_while_its_dead_letter_topic_is_gone():
+def test_message_stays_if_dead_letter_topic_does_not_exist():
     held = backlog("1", max_attempts=1, forward=lambda *_: False)
     for _ in range(3):
         held.extend(held.lease(0).ack_id, 0, 0)
     assert leased(held, 0) == ["1"]
 
 
-def test_without_ordering_a_key_means_nothing():
+def test_ordering_key_is_ignored_without_ordering():
     assert leased(backlog("k/1", "k/2"), 0) == ["1", "2"]
 
 
-def test_with_ordering_a_message_waits_for_the_earlier_ones_of_its_key_and_for_no_other():
+def test_ordered_message_waits_for_earlier_messages_of_its_key_only():
     held = backlog("k/1", "k/2", "j/3", "4", ordered=True)
     first = held.lease(0)
     assert leased(held, 0) == ["3", "4"]
@@ -173,26 +173,26 @@ def test_with_ordering_a_message_waits_for_the_earlier_ones_of_its_key_and_for_n
     assert leased(held, 0) == ["2"]
 
 
-def test_with_ordering_a_message_that_fails_is_still_the_first_of_its_key():
+def test_failed_ordered_message_stays_first_of_its_key():
     held = backlog("k/1", "k/2", ordered=True)
     held.extend(held.lease(0).ack_id, 0, 0)
     assert leased(held, 0) == ["1"]
 
 
-def test_with_ordering_a_dead_letter_makes_way():
+def test_dead_letter_releases_next_message_of_its_key():
     held = backlog("k/1", "k/2", ordered=True, max_attempts=1)
     held.extend(held.lease(0).ack_id, 0, 0)
     assert leased(held, 0) == ["2"]
 
 
-def test_a_message_given_back_and_left_lying_beyond_its_old_deadline_is_still_one():
+def test_nacked_message_is_leased_once_after_its_old_deadline():
     held = backlog("1", ack_deadline_s=10)
     held.extend(held.lease(0).ack_id, 0, 5)
     assert leased(held, 20) == ["1"]
 
 
 @pytest.mark.parametrize("deadline_s", [0, 60])
-def test_a_lease_that_is_over_cannot_be_ended_or_extended(deadline_s):
+def test_extend_of_an_ended_lease_does_nothing(deadline_s):
     held = backlog("1", ack_deadline_s=10)
     first = held.lease(0)
     held.extend(first.ack_id, 0, 5)

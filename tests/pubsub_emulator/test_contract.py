@@ -34,7 +34,7 @@ def data_of(messages):
 # Topics and subscriptions
 
 
-def test_a_topic_is_there_from_its_creation_to_its_deletion(cloud):
+def test_topic_exists_from_create_to_delete(cloud):
     name = cloud.topic()
     assert cloud.publisher.get_topic(topic=name).name == name
     assert name in [topic.name for topic in cloud.publisher.list_topics(project=PROJECT)]
@@ -43,7 +43,7 @@ def test_a_topic_is_there_from_its_creation_to_its_deletion(cloud):
         cloud.publisher.get_topic(topic=name)
 
 
-def test_a_subscription_is_there_from_its_creation_to_its_deletion(cloud):
+def test_subscription_exists_from_create_to_delete(cloud):
     topic = cloud.topic()
     name = cloud.subscription(topic)
     found = cloud.subscriber.get_subscription(subscription=name)
@@ -57,7 +57,7 @@ def test_a_subscription_is_there_from_its_creation_to_its_deletion(cloud):
     assert list(cloud.publisher.list_topic_subscriptions(topic=topic)) == []
 
 
-def test_lists_come_in_pages_and_stay_in_their_project(cloud):
+def test_lists_are_paged_and_limited_to_the_project(cloud):
     topic = cloud.topic()
     names = {cloud.subscription(topic) for _ in range(5)}
     request = {"topic": topic, "page_size": 2}
@@ -67,7 +67,7 @@ def test_lists_come_in_pages_and_stay_in_their_project(cloud):
     assert list(cloud.subscriber.list_subscriptions(project="projects/another")) == []
 
 
-def test_what_exists_cannot_be_created_again(cloud):
+def test_create_of_existing_resource_already_exists(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     with pytest.raises(exceptions.AlreadyExists):
@@ -91,12 +91,12 @@ def test_what_exists_cannot_be_created_again(cloud):
         lambda cloud: cloud.subscriber.subscribe(NOWHERE, lambda _: None).result(timeout=10),
     ],
 )
-def test_what_does_not_exist_is_not_found(cloud, call):
+def test_missing_resource_is_not_found(cloud, call):
     with pytest.raises(exceptions.NotFound):
         call(cloud)
 
 
-def test_a_topic_that_does_not_exist_has_no_subscriptions_to_list(cloud):
+def test_list_subscriptions_of_missing_topic_is_not_found(cloud):
     if cloud.is_googles:
         pytest.skip("the emulator lists none")
     with pytest.raises(exceptions.NotFound):
@@ -114,7 +114,7 @@ def test_a_topic_that_does_not_exist_has_no_subscriptions_to_list(cloud):
         f"{PROJECT}/subscriptions/abc",
     ],
 )
-def test_a_name_that_is_none_is_refused(cloud, name):
+def test_invalid_topic_name_is_rejected(cloud, name):
     with pytest.raises(exceptions.InvalidArgument):
         cloud.publisher.create_topic(name=name)
 
@@ -134,7 +134,7 @@ def test_a_name_that_is_none_is_refused(cloud, name):
         {"push_config": {"push_endpoint": "127.0.0.1:8080"}},
     ],
 )
-def test_settings_outside_their_limits_are_refused(cloud, settings):
+def test_subscription_settings_outside_limits_are_rejected(cloud, settings):
     """With INVALID_ARGUMENT; the emulator says OUT_OF_RANGE to some of them, which is a bad request too."""
     topic = cloud.topic()
     if "dead_letter_policy" in settings:
@@ -157,19 +157,19 @@ def test_settings_outside_their_limits_are_refused(cloud, settings):
         {"cloud_storage_config": {"bucket": "b"}},
     ],
 )
-def test_settings_that_would_be_ignored_are_refused(cloud, settings):
+def test_unsupported_subscription_settings_are_rejected(cloud, settings):
     if cloud.is_googles:
         pytest.skip("the emulator accepts them")
     with pytest.raises(exceptions.InvalidArgument):
         cloud.subscription(cloud.topic(), **settings)
 
 
-def test_a_dead_letter_topic_must_exist(cloud):
+def test_missing_dead_letter_topic_is_not_found(cloud):
     with pytest.raises(exceptions.NotFound):
         cloud.subscription(cloud.topic(), dead_letter_policy={"dead_letter_topic": NOWHERE_TOPIC})
 
 
-def test_policies_have_defaults(cloud):
+def test_retry_and_dead_letter_policies_have_defaults(cloud):
     topic = cloud.topic()
     name = cloud.subscription(topic, retry_policy={}, dead_letter_policy={"dead_letter_topic": topic})
     found = cloud.subscriber.get_subscription(subscription=name)
@@ -183,7 +183,7 @@ def update(cloud, paths, **fields):
     return cloud.subscriber.update_subscription(request=request)
 
 
-def test_an_update_changes_what_its_mask_names(cloud):
+def test_update_changes_only_fields_of_its_mask(cloud):
     name = cloud.subscription(cloud.topic(), retry_policy=QUICK)
     updated = update(cloud, ["ack_deadline_seconds", "retry_policy"], name=name, ack_deadline_seconds=20)
     assert updated.ack_deadline_seconds == 20
@@ -201,13 +201,13 @@ def test_an_update_changes_what_its_mask_names(cloud):
         (["filter"], {"filter": "attributes:a"}),
     ],
 )
-def test_an_update_that_cannot_be_is_refused(cloud, paths, fields):
+def test_invalid_update_is_rejected(cloud, paths, fields):
     name = cloud.subscription(cloud.topic())
     with pytest.raises(exceptions.InvalidArgument):
         update(cloud, paths, name=name, **fields)
 
 
-def test_a_subscription_outlives_its_topic(cloud):
+def test_subscription_keeps_messages_of_deleted_topic(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic, b"last")
@@ -219,7 +219,7 @@ def test_a_subscription_outlives_its_topic(cloud):
 # Publish, pull, acknowledge
 
 
-def test_a_message_is_received_as_it_was_published(cloud):
+def test_message_is_received_as_published(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     before = time.time()
@@ -233,7 +233,7 @@ def test_a_message_is_received_as_it_was_published(cloud):
     assert received.delivery_attempt == 0
 
 
-def test_a_message_may_be_attributes_alone(cloud):
+def test_message_may_have_only_attributes(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic, b"", color="red")
@@ -241,7 +241,7 @@ def test_a_message_may_be_attributes_alone(cloud):
     assert (received.message.data, dict(received.message.attributes)) == (b"", {"color": "red"})
 
 
-def test_what_is_acknowledged_does_not_come_again(cloud):
+def test_acknowledged_message_is_not_redelivered(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic)
@@ -252,7 +252,7 @@ def test_what_is_acknowledged_does_not_come_again(cloud):
     assert cloud.stays_empty(subscription, for_s=1.3)
 
 
-def test_a_subscription_gets_what_is_published_after_its_creation(cloud):
+def test_subscription_gets_only_messages_after_its_creation(cloud):
     topic = cloud.topic()
     cloud.publish(topic, b"too early")
     subscription = cloud.subscription(topic)
@@ -260,7 +260,7 @@ def test_a_subscription_gets_what_is_published_after_its_creation(cloud):
     assert cloud.pull_one(subscription).message.data == b"in time"
 
 
-def test_a_pull_takes_no_more_than_it_asked_for(cloud):
+def test_pull_returns_at_most_max_messages(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     for number in range(5):
@@ -270,7 +270,7 @@ def test_a_pull_takes_no_more_than_it_asked_for(cloud):
     assert data_of(first + cloud.pull_all(subscription, 5 - len(first))) == [b"0", b"1", b"2", b"3", b"4"]
 
 
-def test_a_pull_waits_for_a_message(cloud):
+def test_pull_waits_for_a_message(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     publishing = threading.Timer(0.2, cloud.publish, [topic, b"late"])
@@ -280,7 +280,7 @@ def test_a_pull_waits_for_a_message(cloud):
     assert data_of(pulled.received_messages) == [b"late"]
 
 
-def test_a_pull_that_gave_up_takes_nothing_with_it(cloud):
+def test_cancelled_pull_leases_nothing(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     with contextlib.suppress(exceptions.DeadlineExceeded):  # the emulator says "nothing" just before
@@ -307,7 +307,7 @@ def test_a_pull_that_gave_up_takes_nothing_with_it(cloud):
         ([{"data": bytes(6_000_000)}] * 2, "it is larger than 10 MB"),
     ],
 )
-def test_a_request_that_publishes_what_is_no_message_is_refused(cloud, messages, why):
+def test_publish_of_invalid_messages_is_rejected(cloud, messages, why):
     topic = cloud.topic()
     if cloud.is_googles and all(messages):
         pytest.skip("the emulator accepts what exceeds the limits of Pub/Sub")
@@ -315,7 +315,7 @@ def test_a_request_that_publishes_what_is_no_message_is_refused(cloud, messages,
         cloud.publish_at_once(topic, messages)
 
 
-def test_a_thousand_messages_at_once_have_ids_of_their_own(cloud):
+def test_thousand_messages_in_one_request_have_distinct_ids(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     ids = cloud.publish_at_once(topic, [{"data": b"%d" % number} for number in range(1000)])
@@ -324,7 +324,7 @@ def test_a_thousand_messages_at_once_have_ids_of_their_own(cloud):
     assert [it.message.message_id for it in sorted(received, key=lambda it: int(it.message.data))] == ids
 
 
-def test_many_publishers_and_pullers_lose_nothing_and_share_nothing(cloud):
+def test_concurrent_pulls_get_each_message_exactly_once(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     received = []
@@ -356,7 +356,7 @@ def test_every_subscription_gets_every_message(cloud):
     assert [data_of(cloud.pull_all(subscription, 5)) for subscription in subscriptions] == [published, published]
 
 
-def test_an_ack_id_is_good_for_its_own_subscription_only(cloud):
+def test_ack_id_of_another_subscription_is_rejected(cloud):
     topic = cloud.topic()
     one, other = cloud.subscription(topic), cloud.subscription(topic)
     cloud.publish(topic)
@@ -384,7 +384,7 @@ def test_an_ack_id_is_good_for_its_own_subscription_only(cloud):
         ),
     ],
 )
-def test_a_request_that_makes_no_sense_is_refused(cloud, call):
+def test_invalid_subscriber_request_is_rejected(cloud, call):
     name = cloud.subscription(cloud.topic())
     with pytest.raises(exceptions.InvalidArgument):
         call(cloud, name)
@@ -393,7 +393,7 @@ def test_a_request_that_makes_no_sense_is_refused(cloud, call):
 # Redelivery
 
 
-def test_a_message_that_is_given_back_comes_again_at_once(cloud):
+def test_nacked_message_is_redelivered_at_once(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic)
@@ -404,7 +404,7 @@ def test_a_message_that_is_given_back_comes_again_at_once(cloud):
     assert second.ack_id != first.ack_id
 
 
-def test_a_message_comes_again_when_its_deadline_has_passed_and_not_before(cloud):
+def test_message_is_redelivered_after_its_ack_deadline(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic)
@@ -414,7 +414,7 @@ def test_a_message_comes_again_when_its_deadline_has_passed_and_not_before(cloud
     assert cloud.pull_one(subscription, within_s=3).message == first.message
 
 
-def test_a_waiting_pull_gets_a_message_whose_deadline_passes(cloud):
+def test_waiting_pull_gets_message_when_its_deadline_passes(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic)
@@ -430,7 +430,7 @@ def pull_waiting(cloud, subscription):
     return cloud.subscriber.pull(subscription=subscription, max_messages=1, timeout=5).received_messages
 
 
-def test_a_deadline_can_be_extended(cloud):
+def test_ack_deadline_can_be_extended(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic)
@@ -440,7 +440,7 @@ def test_a_deadline_can_be_extended(cloud):
     assert cloud.stays_empty(subscription, for_s=1.3)
 
 
-def test_a_retry_policy_delays_what_is_given_back(cloud):
+def test_retry_policy_delays_nacked_message(cloud):
     if cloud.is_googles:
         pytest.skip("the emulator delivers again at once what is pulled, whatever the policy")
     topic = cloud.topic()
@@ -455,7 +455,7 @@ def test_a_retry_policy_delays_what_is_given_back(cloud):
 # Dead letters
 
 
-def test_a_message_that_fails_too_often_goes_to_the_dead_letter_topic(cloud):
+def test_message_becomes_dead_letter_after_max_attempts(cloud):
     topic, dead_topic = cloud.topic(), cloud.topic()
     dead = cloud.subscription(dead_topic)
     subscription = cloud.subscription(
@@ -487,7 +487,7 @@ def pull_letter(cloud, dead, subscription):
     return until(lambda: not cloud.pull(subscription) and cloud.pull(dead))[0]
 
 
-def test_a_reader_who_waits_for_dead_letters_is_woken(cloud):
+def test_waiting_subscriber_gets_dead_letter(cloud):
     topic, dead_topic = cloud.topic(), cloud.topic()
     dead = cloud.subscription(dead_topic)
     subscription = cloud.subscription(topic, dead_letter_policy={"dead_letter_topic": dead_topic})
@@ -513,7 +513,7 @@ def test_a_reader_who_waits_for_dead_letters_is_woken(cloud):
         ('hasPrefix(attributes.color, "bl") OR NOT attributes:color', [b"", b"blue"]),
     ],
 )
-def test_a_filter_keeps_out_what_it_does_not_accept(cloud, text, accepted):
+def test_filter_drops_messages_that_do_not_match(cloud, text, accepted):
     topic = cloud.topic()
     subscription = cloud.subscription(topic, filter=text)
     cloud.publish(topic, b"red", color="red")
@@ -526,7 +526,7 @@ def test_a_filter_keeps_out_what_it_does_not_accept(cloud, text, accepted):
     assert cloud.stays_empty(subscription)
 
 
-def test_messages_of_one_key_come_in_order_even_when_one_fails(cloud):
+def test_ordering_key_keeps_order_after_nack(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic, enable_message_ordering=True)
     cloud.publish_at_once(topic, [{"data": b"%d" % number, "ordering_key": "k"} for number in range(4)])
@@ -567,7 +567,7 @@ def stream(cloud):
         future.result(timeout=10)
 
 
-def test_a_stream_brings_what_was_there_and_what_comes(cloud, stream):
+def test_stream_delivers_earlier_and_later_messages(cloud, stream):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic, b"before")
@@ -578,7 +578,7 @@ def test_a_stream_brings_what_was_there_and_what_comes(cloud, stream):
     until(lambda: received == [b"before", b"after"])
 
 
-def test_what_a_stream_acknowledges_is_gone_and_what_it_gives_back_comes_again(cloud, stream):
+def test_stream_removes_acked_and_redelivers_nacked_messages(cloud, stream):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     received = []
@@ -612,7 +612,7 @@ def test_streams_share_a_subscription(cloud, stream):
     assert sorted(received) == sorted(published)
 
 
-def test_a_stream_holds_no_more_than_its_flow_control_allows(cloud, stream):
+def test_stream_keeps_its_flow_control_limit(cloud, stream):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     held, most, done = [], [], []
@@ -642,7 +642,7 @@ def test_a_stream_holds_no_more_than_its_flow_control_allows(cloud, stream):
         ({"stream_ack_deadline_seconds": 10}, {"modify_deadline_ack_ids": ["nonsense"]}),
     ],
 )
-def test_a_stream_that_makes_no_sense_is_refused(cloud, first, later):
+def test_invalid_stream_request_is_rejected(cloud, first, later):
     if cloud.is_googles and first["stream_ack_deadline_seconds"] != 601:
         pytest.skip("the emulator accepts it")
     subscription = cloud.subscription(cloud.topic())
@@ -654,7 +654,7 @@ def test_a_stream_that_makes_no_sense_is_refused(cloud, first, later):
 # Push
 
 
-def test_a_push_is_wrapped_in_json(cloud):
+def test_push_is_wrapped_in_json(cloud):
     topic = cloud.topic()
     with Endpoint() as endpoint:
         push = {"push_endpoint": f"{endpoint.url}/pushed?by=pubsub"}
@@ -678,7 +678,7 @@ def test_a_push_is_wrapped_in_json(cloud):
     }
 
 
-def test_a_push_of_attributes_alone_has_no_data(cloud):
+def test_push_of_message_with_only_attributes_has_no_data(cloud):
     topic = cloud.topic()
     with Endpoint() as endpoint:
         cloud.subscription(topic, push_config={"push_endpoint": endpoint.url})
@@ -690,7 +690,7 @@ def test_a_push_of_attributes_alone_has_no_data(cloud):
 
 
 @pytest.mark.parametrize("write_metadata", [False, True])
-def test_a_push_can_be_unwrapped(cloud, write_metadata):
+def test_push_can_be_unwrapped(cloud, write_metadata):
     topic = cloud.topic()
     with Endpoint() as endpoint:
         name = cloud.subscription(
@@ -708,7 +708,7 @@ def test_a_push_can_be_unwrapped(cloud, write_metadata):
         assert metadata == {}
 
 
-def test_five_answers_acknowledge_a_push_and_after_any_other_it_comes_again(cloud):
+def test_only_acknowledging_statuses_end_push_redelivery(cloud):
     acknowledging = {102, 200, 201, 202, 204}
     others = {203, 206, 301, 304, 400, 401, 404, 418, 429, 500, 503}
     if cloud.is_googles:  # it takes these two the other way round
@@ -725,7 +725,7 @@ def test_five_answers_acknowledge_a_push_and_after_any_other_it_comes_again(clou
     assert counts == dict.fromkeys(acknowledging, 1) | dict.fromkeys(others, 2)
 
 
-def test_a_push_that_failed_comes_again_as_it_was(cloud):
+def test_failed_push_is_repeated_unchanged(cloud):
     topic = cloud.topic()
     with Endpoint(lambda _: [500]) as endpoint:
         cloud.subscription(topic, push_config={"push_endpoint": endpoint.url}, retry_policy=QUICK)
@@ -734,7 +734,7 @@ def test_a_push_that_failed_comes_again_as_it_was(cloud):
     assert json.loads(first.body) == json.loads(second.body)
 
 
-def test_a_push_waits_for_an_endpoint_to_come_up(cloud):
+def test_push_is_retried_until_endpoint_is_up(cloud):
     topic = cloud.topic()
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
@@ -746,7 +746,7 @@ def test_a_push_waits_for_an_endpoint_to_come_up(cloud):
     assert len(endpoint.posted) == 1
 
 
-def test_a_push_that_fails_too_often_goes_to_the_dead_letter_topic(cloud):
+def test_push_becomes_dead_letter_after_max_attempts(cloud):
     if cloud.is_googles:
         pytest.skip("the emulator does it too, in ten seconds and without telling the attempt")
     topic, dead_topic = cloud.topic(), cloud.topic()
@@ -765,7 +765,7 @@ def test_a_push_that_fails_too_often_goes_to_the_dead_letter_topic(cloud):
     assert [json.loads(posted.body)["deliveryAttempt"] for posted in endpoint.posted] == [1, 2, 3, 4, 5]
 
 
-def test_a_subscription_can_change_between_pull_and_push(cloud):
+def test_subscription_can_change_between_pull_and_push(cloud):
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
     cloud.publish(topic, b"1")
@@ -778,7 +778,7 @@ def test_a_subscription_can_change_between_pull_and_push(cloud):
     assert len(endpoint.posted) == 1
 
 
-def test_a_slow_endpoint_gets_other_messages_meanwhile(cloud):
+def test_slow_endpoint_gets_pushes_concurrently(cloud):
     topic = cloud.topic()
     with Endpoint() as endpoint:
         endpoint.release.clear()
@@ -792,7 +792,7 @@ def test_a_slow_endpoint_gets_other_messages_meanwhile(cloud):
         until(lambda: len(endpoint.posted) == 10)
 
 
-def test_a_push_subscription_that_is_deleted_is_not_pushed_to(cloud):
+def test_deleted_push_subscription_is_not_pushed_to(cloud):
     topic = cloud.topic()
     with Endpoint(lambda _: [500] * 100) as endpoint:
         subscription = cloud.subscription(topic, push_config={"push_endpoint": endpoint.url}, retry_policy=QUICK)

@@ -34,7 +34,7 @@ def push(
         (push(b"hello", attempt=3), {"data": "aGVsbG8="}, {"deliveryAttempt": 3}),
     ],
 )
-def test_a_wrapped_push_has_every_field_that_is_not_empty(given, fields, beside):
+def test_wrapped_push_has_all_nonempty_fields(given, fields, beside):
     common = {"messageId": "17", "message_id": "17", "publishTime": TIME, "publish_time": TIME}
     assert json.loads(wrapped_body(given)) == {"message": common | fields, "subscription": NAME} | beside
 
@@ -45,7 +45,7 @@ def lines_of(given):
     return first, dict(line.split(": ", 1) for line in rest), content
 
 
-def test_a_wrapped_push_is_posted_as_json():
+def test_wrapped_push_is_posted_as_json():
     first, headers, content = lines_of(push(b"hello"))
     assert first == "POST /path?q=1 HTTP/1.1"
     assert headers["Host"] == "127.0.0.1:8080"
@@ -54,13 +54,13 @@ def test_a_wrapped_push_is_posted_as_json():
     assert json.loads(content)["message"]["messageId"] == "17"
 
 
-def test_an_unwrapped_push_is_the_data_and_nothing_else():
+def test_unwrapped_push_is_the_data_without_metadata():
     _, headers, content = lines_of(push(b"\x00\r\n\r\n\xff", {"k": "v"}, no_wrapper={"write_metadata": False}))
     assert content == b"\x00\r\n\r\n\xff"
     assert set(headers) == {"Host", "User-Agent", "Accept", "Content-Length", "Connection"}
 
 
-def test_an_unwrapped_push_can_carry_metadata_and_attributes_in_its_headers():
+def test_unwrapped_push_writes_metadata_and_attributes_to_headers():
     given = push(
         b"{}", {"Content-Type": "application/json", "k": "v"}, key="a", no_wrapper={"write_metadata": True}
     )
@@ -88,7 +88,7 @@ def test_an_unwrapped_push_can_carry_metadata_and_attributes_in_its_headers():
         ("Host", "elsewhere"),
     ],
 )
-def test_an_attribute_that_would_change_the_request_is_left_out(key, value):
+def test_attribute_unfit_for_a_header_is_omitted(key, value):
     given = push(b"x", {key: value}, no_wrapper={"write_metadata": True})
     assert encode_request(given) == encode_request(push(b"x", no_wrapper={"write_metadata": True}))
 
@@ -101,7 +101,7 @@ def test_an_attribute_that_would_change_the_request_is_left_out(key, value):
         ("https://user:secret@example.com/a/b", "example.com", "/a/b"),
     ],
 )
-def test_the_endpoint_becomes_host_and_target(url, host, target):
+def test_endpoint_url_becomes_host_and_request_target(url, host, target):
     first, headers, _ = lines_of(push(b"x", url=url))
     assert first == f"POST {target} HTTP/1.1"
     assert headers["Host"] == host

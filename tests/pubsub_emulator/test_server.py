@@ -33,7 +33,7 @@ def server(monkeypatch):
         yield running
 
 
-def test_a_server_listens_on_this_machine_only_and_takes_a_free_port():
+def test_server_listens_on_a_free_loopback_port():
     with PubSubServer() as one, PubSubServer(port=0) as other:
         assert one.host_port != other.host_port
         for server in (one, other):
@@ -42,14 +42,14 @@ def test_a_server_listens_on_this_machine_only_and_takes_a_free_port():
             socket.create_connection((host, int(port)), timeout=1).close()
 
 
-def test_a_server_takes_the_port_it_is_told_and_gives_it_back():
+def test_server_uses_a_given_port_and_releases_it():
     port = free_port()
     for _ in range(2):
         with PubSubServer(port) as server:
             assert server.host_port == f"127.0.0.1:{port}"
 
 
-def test_a_port_that_is_taken_is_an_error():
+def test_start_on_a_port_in_use_raises_oserror():
     with PubSubServer() as server:
         port = int(server.host_port.partition(":")[2])
         second = PubSubServer(port)
@@ -58,13 +58,13 @@ def test_a_port_that_is_taken_is_an_error():
         second.stop()
 
 
-def test_a_server_that_was_never_started_can_be_stopped_and_a_stopped_one_again():
+def test_stop_works_before_start_and_twice():
     server = PubSubServer()
     server.stop()
     server.stop()
 
 
-def test_stopping_is_prompt_and_leaves_no_thread_whoever_is_waiting(monkeypatch):
+def test_stop_ends_waiting_clients_and_all_threads(monkeypatch):
     before = ours()
     with PubSubServer() as server, Endpoint() as endpoint, ThreadPoolExecutor() as waiting:
         endpoint.release.clear()
@@ -89,7 +89,7 @@ def test_stopping_is_prompt_and_leaves_no_thread_whoever_is_waiting(monkeypatch)
             cloud.subscriptions.clear()
 
 
-def test_many_who_wait_do_not_hold_up_those_who_publish(server):
+def test_many_open_streams_do_not_block_publish(server):
     with connected() as cloud:
         topic = cloud.topic()
         subscriptions = [cloud.subscription(topic) for _ in range(40)]
@@ -106,7 +106,7 @@ def test_many_who_wait_do_not_hold_up_those_who_publish(server):
             stream.result(timeout=10)
 
 
-def test_what_is_not_served_is_unimplemented(server):
+def test_unsupported_method_is_unimplemented(server):
     with connected() as cloud, pytest.raises(exceptions.MethodNotImplemented):
         cloud.subscriber.create_snapshot(
             name="projects/p/snapshots/abc", subscription="projects/p/subscriptions/abc"
@@ -118,7 +118,7 @@ async def status_of(given):
         return status
 
 
-def test_a_push_gives_up_when_its_time_is_over():
+def test_push_times_out_without_a_response():
     with Endpoint() as endpoint:
         endpoint.release.clear()
         began = time.monotonic()
@@ -128,7 +128,7 @@ def test_a_push_gives_up_when_its_time_is_over():
 
 
 @pytest.mark.parametrize("answer", [b"", b"\r\n", b"SSH-2.0-x\r\n", b"HTTP/1.1 many thanks\r\n\r\n", 2**17 * b"x"])
-def test_an_endpoint_that_does_not_speak_http_is_one_that_failed(server, answer):
+def test_push_to_endpoint_without_http_is_retried(server, answer):
     with socket.create_server(("127.0.0.1", 0)) as listening, connected() as cloud:
         asked = []
 
@@ -150,7 +150,7 @@ def test_an_endpoint_that_does_not_speak_http_is_one_that_failed(server, answer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_until_it_is_told_to_stop(number):
+def test_command_serves_until_signal(number):
     command = [sys.executable, "-m", "pubsub_emulator", "--host-port", f"127.0.0.1:{free_port()}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == f"export PUBSUB_EMULATOR_HOST={command[-1]}\n"
@@ -158,7 +158,7 @@ def test_the_command_serves_until_it_is_told_to_stop(number):
         assert process.wait(timeout=10) == 0
 
 
-def test_the_command_refuses_to_listen_for_everybody():
+def test_command_rejects_a_host_other_than_loopback():
     command = [sys.executable, "-m", "pubsub_emulator", "--host-port", "0.0.0.0:8085"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
