@@ -1,27 +1,30 @@
-"""Two servers behind one contract: ours, and Google's emulator where it is installed."""
+"""Two emulators for one contract: the one of this repository, and Google's where it is installed."""
 
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from pubsub_emulator import PubSubServer
-from tests.pubsub_emulator.clouds import connected
-from tests.pubsub_emulator.waiting import free_port, until
+from tests.pubsub_emulator.client import PubSubClient, connected
+from tests.pubsub_emulator.waiting import free_port, wait_until
 
 
 @pytest.fixture(scope="session")
-def our_server():
+def own_emulator() -> Iterator[str]:
+    """HOST:PORT of this repository's emulator."""
     with PubSubServer() as server:
         yield server.host_port
 
 
 @pytest.fixture(scope="session")
-def googles_emulator(tmp_path_factory):
+def google_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of Google's emulator; skips the test if it is not installed."""
     gcloud = shutil.which("gcloud")
     if gcloud is None or shutil.which("java") is None:
         pytest.skip("gcloud and java are not both installed")
@@ -43,17 +46,17 @@ def googles_emulator(tmp_path_factory):
             try:
                 grpc.channel_ready_future(channel).result(timeout=40)
             except grpc.FutureTimeoutError:
-                said = (folder / "log").read_text(errors="replace")[-500:]
-                pytest.skip(f"Google's emulator does not start here: {said}")
+                log_end = (folder / "log").read_text(errors="replace")[-500:]
+                pytest.skip(f"Google's emulator does not start here: {log_end}")
         yield host_port
     finally:
-        end_group(process)
+        stop_process_group(process)
 
 
-def end_group(process):
+def stop_process_group(process: subprocess.Popen[bytes]) -> None:
     """End a process and everything that it started."""
 
-    def is_gone():
+    def has_ended() -> bool:
         process.poll()
         try:
             os.killpg(process.pid, 0)
@@ -63,16 +66,17 @@ def end_group(process):
 
     os.killpg(process.pid, signal.SIGTERM)
     try:
-        until(is_gone, within_s=5)
+        wait_until(has_ended, within_s=5)
     except AssertionError:
         os.killpg(process.pid, signal.SIGKILL)
-        until(is_gone, within_s=5)
+        wait_until(has_ended, within_s=5)
 
 
-@pytest.fixture(params=["ours", pytest.param("googles", marks=pytest.mark.slow)])
-def cloud(request, monkeypatch):
-    is_googles = request.param == "googles"
-    host_port = request.getfixturevalue("googles_emulator" if is_googles else "our_server")
+@pytest.fixture(params=["ours", pytest.param("google", marks=pytest.mark.slow)])
+def pubsub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubClient]:
+    """The clients of one of the two emulators."""
+    is_google = request.param == "google"
+    host_port = request.getfixturevalue("google_emulator" if is_google else "own_emulator")
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host_port)
-    with connected(is_googles=is_googles) as made:
-        yield made
+    with connected(is_google=is_google) as client:
+        yield client

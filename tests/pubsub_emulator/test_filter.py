@@ -37,7 +37,7 @@ RED = {"color": "red", "size": "10"}
         ("(attributes:weight OR attributes:size) AND attributes:color", True),
     ],
 )
-def test_filter_matches_attributes(text, accepted):
+def test_filter_matches_attributes(text: str, *, accepted: bool) -> None:
     assert parse_filter(text)(RED) is accepted
 
 
@@ -51,7 +51,7 @@ def test_filter_matches_attributes(text, accepted):
         ("attributes:NOT", {"NOT": ""}),
     ],
 )
-def test_filter_accepts_quoted_and_unicode_keys(text, attributes):
+def test_filter_accepts_quoted_and_unicode_keys(text: str, attributes: dict[str, str]) -> None:
     assert parse_filter(text)(attributes)
     assert not parse_filter(text)({})
 
@@ -82,6 +82,6 @@ def test_filter_accepts_quoted_and_unicode_keys(text, attributes):
         "attributes:" + 256 * "a",
     ],
 )
-def test_invalid_filter_is_rejected(text):
+def test_invalid_filter_is_rejected(text: str) -> None:
     with pytest.raises(InvalidArgument, match="Invalid filter"):
         parse_filter(text)

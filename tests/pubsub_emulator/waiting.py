@@ -1,18 +1,24 @@
-"""Waiting for what happens elsewhere, and a port for it to happen on."""
+"""Waits for conditions, and finds free ports."""
 
 import socket
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def until(condition, *, within_s=10.0):
-    """What the condition gives as soon as it is true; fails when it never is."""
+def wait_until(condition: Callable[[], T], *, within_s: float = 10.0) -> T:
+    """Return the condition's value as soon as it is true; fail if that takes too long."""
     deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"the condition is still {value!r} after {within_s:g} s"
         time.sleep(0.01)
-    return found
+    return value
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
