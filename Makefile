@@ -17,12 +17,15 @@ demo: venv
 up: venv
 	$(BIN)/python -m local up --env-file local.env
 
+# Two workers: much of the suite waits for servers and deadlines. A file's tests share one worker's fixtures.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: venv
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The suite, and what part of the deployed code it runs; fails below the floor in pyproject.toml.
 coverage: venv
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 # The tests that are not slow, with each supported Python that this machine has.
 test-all-pythons: venv

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Final
 
 from benchmarks.table import Figure, Table
-from testing.soak import Plan, soak
+from testing.soak import SoakPlan, soak
 
 UPLOADS: Final = 2000
 KILLS: Final = 30
@@ -22,9 +22,11 @@ MEMORY_LIMIT: Final = 1.1
 
 def run(uploads: int = UPLOADS, kills: int = KILLS, calm: int = UPLOADS_WITHOUT_KILLS) -> Table:
     began = perf_counter()
-    report = soak(Plan(uploads=uploads, kills=kills, calm=calm, storage_rate=FAULT_RATE, publish_rate=FAULT_RATE))
+    report = soak(
+        SoakPlan(uploads=uploads, kills=kills, calm=calm, storage_rate=FAULT_RATE, publish_rate=FAULT_RATE)
+    )
     took_s = perf_counter() - began
-    for sentence in (*report.account.lost, *report.account.double):
+    for sentence in (*report.findings.lost, *report.findings.duplicated):
         print(sentence)
     verdicts = report.verdicts
     by_kind: dict[str, int] = {}
@@ -34,8 +36,8 @@ def run(uploads: int = UPLOADS, kills: int = KILLS, calm: int = UPLOADS_WITHOUT_
         f"Soak: {report.uploads} uploads of 5 tenants, {report.events} events, {report.kills} kills, "
         "1 % of calls fail",
         [
-            Figure("lost", len(report.account.lost), "times", 0, is_invariant=True),
-            Figure("double", len(report.account.double), "times", 0, is_invariant=True),
+            Figure("lost", len(report.findings.lost), "times", 0, is_invariant=True),
+            Figure("double", len(report.findings.duplicated), "times", 0, is_invariant=True),
             Figure("dead letters", report.dead_letters, "times", 0, is_invariant=True),
             Figure("faults that fired", sum(report.faults.values()), "times"),
             Figure("calls to storage and Pub/Sub", report.calls, "times"),

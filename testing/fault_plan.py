@@ -1,75 +1,82 @@
-"""Which call fails, how, and whether it did: what the proxies for storage and for Pub/Sub are told."""
+"""Says which calls to storage and Pub/Sub fail, and how; the proxies ask for each call."""
 
 import random
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol
 
-FOR_EVER = 1_000_000
+ALWAYS: Final = 1_000_000  # calls
 
 
 @dataclass(eq=False)
 class Fault:
-    """The calls of one operation about one tenant that fail: the first `times` of them; "" is any.
+    """Makes the first `count` calls of one operation for one tenant fail; "" is any operation, or any tenant.
 
-    `kind` is what its proxy knows (see there). With `after` the call has happened, and only its answer is lost.
+    `kind` is one that the proxy knows (see there). With `after` the call happens first, and only its response is
+    lost. `fired` counts the calls that failed.
     """
 
     operation: str
     kind: str
     tenant_id: str = ""
-    times: int = 1
+    count: int = 1
     after: bool = False
     fired: int = 0
 
 
-class FaultPlan:
-    """Faults by name, and a count of the calls that came. For all threads of a proxy."""
+class FaultSource(Protocol):
+    """What a proxy asks for every call."""
 
-    def __init__(self):
-        self.calls = Counter()
-        self._faults = []
+    def take(self, operation: str, tenant_id: str) -> Fault | None: ...
+
+
+class FaultPlan:
+    """A list of faults, and a count of calls by (operation, tenant). Safe for all threads of a proxy."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[tuple[str, str]] = Counter()
+        self._faults: list[Fault] = []
         self._lock = threading.Lock()
 
-    def add(self, fault):
+    def add(self, fault: Fault) -> Fault:
         with self._lock:
             self._faults.append(fault)
         return fault
 
-    def heal(self):
-        """From now on nothing fails that does not yet."""
+    def calls_for(self, tenant_id: str) -> dict[str, int]:
+        """Return how often each operation was called for a tenant."""
         with self._lock:
-            self._faults.clear()
+            return {operation: count for (operation, owner), count in self.calls.items() if owner == tenant_id}
 
-    def calls_about(self, tenant_id):
-        """The operations that were asked for about a tenant, and how often."""
-        with self._lock:
-            return {operation: count for (operation, about), count in self.calls.items() if about == tenant_id}
-
-    def take(self, operation, tenant_id):
-        """The fault of this call, counted as fired, or None."""
+    def take(self, operation: str, tenant_id: str) -> Fault | None:
+        """Count the call; return its fault, counted as fired, or None."""
         with self._lock:
             self.calls[operation, tenant_id] += 1
             for fault in self._faults:
-                about = fault.operation in {operation, ""} and fault.tenant_id in {tenant_id, ""}
-                if about and fault.fired < fault.times:
+                matches = fault.operation in {operation, ""} and fault.tenant_id in {tenant_id, ""}
+                if matches and fault.fired < fault.count:
                     fault.fired += 1
                     return fault
         return None
 
 
 class RandomFaults:
-    """One call in so many fails, each time in another of `kinds`: (kind, after) each. Counts what fired."""
+    """Makes a share of all calls (`rate`) fail, each in a random one of `kinds`: (kind, after).
 
-    def __init__(self, kinds, rate, seed):
-        self.fired = Counter()
+    `fired` counts the faults by (operation, kind).
+    """
+
+    def __init__(self, kinds: Sequence[tuple[str, bool]], rate: float, seed: int) -> None:
+        self.fired: Counter[tuple[str, str]] = Counter()
         self.calls = 0
         self._kinds = list(kinds)
         self._rate = rate
         self._random = random.Random(seed)  # noqa: S311 - chance, not secrecy
         self._lock = threading.Lock()
 
-    def take(self, operation, tenant_id):
+    def take(self, operation: str, tenant_id: str) -> Fault | None:
         with self._lock:
             self.calls += 1
             if self._random.random() >= self._rate:

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,6 +23,18 @@ INSTANCE_MODULES = ("main", "functions.entry_points", "functions.bootstrap")  # 
 
 hypothesis.settings.register_profile("steady", deadline=None)  # a slow machine must not fail a test
 hypothesis.settings.load_profile("steady")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape lone surrogates in captured output: pytest-xdist sends reports between processes as UTF-8."""
+    report = yield
+    report.sections = [(name, _escape_surrogates(text)) for name, text in report.sections]
+    return report
+
+
+def _escape_surrogates(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def test_stages_are_in_order_of_their_end_and_summed_by_name() -> None:
     timings = record.timings_ms
     assert list(timings) == ["read", "infer", "total"]
     assert timings["read"] >= 20
-    assert timings["total"] >= timings["read"] + timings["infer"]
+    assert timings["total"] >= timings["read"] + timings["infer"] - 0.2  # each is rounded to 0.1 ms
 
 
 def test_stage_that_raises_is_timed() -> None:
