@@ -48,7 +48,7 @@ def has_colour(picture: Pixels, colour: Colour) -> BoolArray:
 
 
 @pytest.mark.parametrize("rows", [(), LEGEND_ROWS], ids=["no legend", "legend"])
-@pytest.mark.parametrize("shape_hw", [(1, 1), (20, 3000), (3000, 20), (240, 320), (3000, 4000)])
+@pytest.mark.parametrize("shape_hw", [(1, 1), (20, 3000), (3000, 20), (240, 320), (3000, 4000)], ids=str)
 def test_image_of_any_size_without_annotations(shape_hw: SizeHW, rows: tuple[LegendRow, ...]) -> None:
     image = grey(shape_hw)
     picture = annotate(
@@ -60,7 +60,9 @@ def test_image_of_any_size_without_annotations(shape_hw: SizeHW, rows: tuple[Leg
 
 
 @pytest.mark.parametrize(
-    "box", [(100, 100, 200, 180), (0, 0, 640, 480), (639, 479, 640, 480), (300, 300, 300, 300)]
+    "box",
+    [(100, 100, 200, 180), (0, 0, 640, 480), (639, 479, 640, 480), (300, 300, 300, 300)],
+    ids=["inside", "whole image", "last pixel", "no area"],
 )
 def test_box_is_outlined_in_its_colour_on_a_copy(box: tuple[int, int, int, int]) -> None:
     image = grey((480, 640))
@@ -165,7 +167,7 @@ def test_tile_edges_are_faint_lines_and_shared_edges_are_drawn_once() -> None:
     assert np.abs(picture.astype(int) - GREY).max() <= 64
 
 
-@pytest.mark.parametrize("tile", [(0, 0, 1, 1), (0, 0, 640, 480), (-50, -50, 700, 700)])
+@pytest.mark.parametrize("tile", [(0, 0, 1, 1), (0, 0, 640, 480), (-50, -50, 700, 700)], ids=str)
 def test_tile_edges_on_image_border_are_not_drawn(tile: tuple[int, int, int, int]) -> None:
     image = grey((480, 640) if tile[2] > 1 else (1, 1))
     assert (

@@ -18,7 +18,7 @@ def test_legend_without_rows_is_none() -> None:
     assert legend([], (1000, 1000), 1.0) is None
 
 
-@pytest.mark.parametrize("max_hw", [(0, 0), (1, 1), (10, 500), (500, 10), (10, 10)])
+@pytest.mark.parametrize("max_hw", [(0, 0), (1, 1), (10, 500), (500, 10), (10, 10)], ids=str)
 def test_legend_without_space_for_a_row_is_none(max_hw: SizeHW) -> None:
     assert legend(LABELS, max_hw, 1.0) is None
 
@@ -33,7 +33,7 @@ def test_legend_without_space_for_a_row_is_none(max_hw: SizeHW) -> None:
     ],
 )
 @pytest.mark.parametrize("unit", [0.48, 1, 6])
-@pytest.mark.parametrize("max_hw", [(90, 200), (180, 240), (720, 960), (3000, 4000)])
+@pytest.mark.parametrize("max_hw", [(90, 200), (180, 240), (720, 960), (3000, 4000)], ids=str)
 def test_legend_is_no_larger_than_its_maximum(rows: list[LegendRow], unit: float, max_hw: SizeHW) -> None:
     patch = legend(rows, max_hw, unit)
 

@@ -47,7 +47,7 @@ def test_indexed_segments_are_in_order_of_index() -> None:
     assert some.detections.class_ids.tolist() == [2, 0]
 
 
-@pytest.mark.parametrize("image_hw", [(31, 33), (8, 12), (64, 96), (310, 480), (480, 310), (1000, 90)])
+@pytest.mark.parametrize("image_hw", [(31, 33), (8, 12), (64, 96), (310, 480), (480, 310), (1000, 90)], ids=str)
 def test_areas_are_in_image_px_at_either_resolution(image_hw: SizeHW) -> None:
     """A disc with a hole, in the middle of the image."""
     frame = letterbox(image_hw, CANVAS_HW)
@@ -74,7 +74,7 @@ def test_areas_are_in_image_px_at_either_resolution(image_hw: SizeHW) -> None:
         assert (corners <= image_hw[::-1]).all()
 
 
-@pytest.mark.parametrize("image_hw", [(10, 100), (100, 10)])
+@pytest.mark.parametrize("image_hw", [(10, 100), (100, 10)], ids=str)
 def test_padding_of_canvas_is_left_out(image_hw: SizeHW) -> None:
     frame = letterbox(image_hw, CANVAS_HW)
     everywhere = segments([Mask(0, 0, np.ones(CANVAS_HW, bool))], frame)
