@@ -1,4 +1,4 @@
-"""Things that lie about in a nursery and must not be found: weeds, stones, hoses, labels."""
+"""Draw objects that must not be detected: weeds, stones, hoses and plant labels."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from samples.scenes.canvas import Canvas, sprite
 from samples.scenes.plants import grass, pebble
+from samples.scenes.scene_builder import SceneBuilder, make_sprite
 
 
 def scatter(
     rng: np.random.Generator,
-    canvas: Canvas,
+    builder: SceneBuilder,
     unit_px: float,
     *,
     weeds: float,
     stones: float,
 ) -> None:
-    """Strew weeds and stones; the rates are how many there are per hundred plant areas."""
-    width, height = canvas.size_wh
+    """Scatter weeds and stones; the rates are their numbers per hundred plant areas."""
+    width, height = builder.size_wh
     spots = width * height / (unit_px * unit_px * 100)
-    for rate, drawn, low, high, tall in (
+    for items_per_spot, draw_item, low, high, tall in (
         (weeds, grass, 0.5, 1.1, 0.04),
         (stones, pebble, 0.08, 0.4, 0.08),
     ):
-        number = min(int(spots * rate * rng.uniform(0.3, 1.4)), 900)
+        number = min(int(spots * items_per_spot * rng.uniform(0.3, 1.4)), 900)
         side = max(24, min(160, round(unit_px * 2)))
-        masters = [drawn(rng, side, canvas.light) for _ in range(min(8, number))]
-        bank = [
-            sprite(
-                masters[int(rng.integers(len(masters)))],
+        variants = [draw_item(rng, side, builder.light) for _ in range(min(8, number))]
+        sprites = [
+            make_sprite(
+                variants[int(rng.integers(len(variants)))],
                 unit_px * rng.uniform(low, high),
                 rng.uniform(0, 360),
                 0.03,
@@ -40,12 +40,12 @@ def scatter(
         ]
         for _ in range(number):
             at = (rng.uniform(0, width), rng.uniform(0, height))
-            canvas.put(bank[int(rng.integers(len(bank)))], at, height=tall)
+            builder.add_sprite(sprites[int(rng.integers(len(sprites)))], at, height=tall)
 
 
-def hose(rng: np.random.Generator, canvas: Canvas, unit_px: float) -> None:
-    """Lay a watering hose across the picture, with its shadow and its shine."""
-    width, height = canvas.size_wh
+def hose(rng: np.random.Generator, builder: SceneBuilder, unit_px: float) -> None:
+    """Draw a watering hose across the picture, with its shadow and its highlight."""
+    width, height = builder.size_wh
     thick = max(2, round(unit_px * rng.uniform(0.16, 0.3)))
     steps = np.linspace(-0.1, 1.1, 60)
     swing = rng.uniform(0.03, 0.12) * min(width, height)
@@ -60,22 +60,22 @@ def hose(rng: np.random.Generator, canvas: Canvas, unit_px: float) -> None:
     colours = ((52, 120, 74), (40, 42, 46), (190, 150, 44), (46, 88, 140))
     colour = colours[int(rng.integers(len(colours)))]
     off = thick * 0.5
-    shade = Image.new("L", canvas.size_wh)
-    lower = [(x - off * math.cos(canvas.light), y - off * math.sin(canvas.light)) for x, y in points]
+    shade = Image.new("L", builder.size_wh)
+    lower = [(x - off * math.cos(builder.light), y - off * math.sin(builder.light)) for x, y in points]
     ImageDraw.Draw(shade).line(lower, 120, thick, "curve")
-    canvas.picture.paste((16, 14, 16), (0, 0), shade.filter(ImageFilter.GaussianBlur(thick / 3)))
-    pen = ImageDraw.Draw(canvas.picture)
+    builder.picture.paste((16, 14, 16), (0, 0), shade.filter(ImageFilter.GaussianBlur(thick / 3)))
+    pen = ImageDraw.Draw(builder.picture)
     pen.line(points, colour, thick, "curve")
     shine = tuple(min(255, c + 60) for c in colour)
     upper = [
-        (x + thick * 0.18 * math.cos(canvas.light), y + thick * 0.18 * math.sin(canvas.light)) for x, y in points
+        (x + thick * 0.18 * math.cos(builder.light), y + thick * 0.18 * math.sin(builder.light)) for x, y in points
     ]
     pen.line(upper, shine, max(1, thick // 5), "curve")
 
 
-def name_stakes(rng: np.random.Generator, canvas: Canvas, unit_px: float, number: int) -> None:
-    """Stick plastic plant labels into the ground, seen from above as short bright bars."""
-    width, height = canvas.size_wh
+def name_stakes(rng: np.random.Generator, builder: SceneBuilder, unit_px: float, number: int) -> None:
+    """Draw plastic plant labels, which look like short bright bars from above."""
+    width, height = builder.size_wh
     for _ in range(number):
         length, wide = unit_px * rng.uniform(0.5, 0.9), max(1.5, unit_px * 0.16)
         side = max(6, round(length * 1.3))
@@ -86,4 +86,4 @@ def name_stakes(rng: np.random.Generator, canvas: Canvas, unit_px: float, number
         box = (middle - length, middle - wide, middle + length, middle + wide)
         ImageDraw.Draw(bar).rounded_rectangle(box, wide * 0.6, colour)
         at = (rng.uniform(0, width), rng.uniform(0, height))
-        canvas.put(sprite(bar, side, rng.uniform(0, 360), 0.05), at, height=0.12)
+        builder.add_sprite(make_sprite(bar, side, rng.uniform(0, 360), 0.05), at, height=0.12)

@@ -1,4 +1,4 @@
-"""Tenant 002's world: trays of seedlings on a greenhouse bench, with cells that stayed empty."""
+"""Draw the scenes of tenant-002: trays of seedlings on a greenhouse bench, some cells empty."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from samples.scenes.canvas import Canvas, Sprite, sprite
 from samples.scenes.clutter import hose, name_stakes, scatter
-from samples.scenes.plants import STATES, seedling, species
+from samples.scenes.plants import STATES, random_species, seedling
+from samples.scenes.scene_builder import SceneBuilder, Sprite, make_sprite
 from samples.scenes.textures import Colour, boards, fractal, ramp, soil, stretched, weave
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _PEATS: tuple[tuple[Colour, ...], ...] = (
 
 @dataclass(frozen=True)
 class Tray:
-    """A tray's place: its middle in image px, its cells, and how it is turned."""
+    """The position of a tray: its centre in image px, its grid of cells, and its rotation."""
 
     centre_xy: tuple[float, float]
     columns: int
@@ -55,44 +55,44 @@ class Tray:
 
     @property
     def size_wh(self) -> tuple[float, float]:
-        """Width and height before turning, rim included."""
+        """Width and height before rotation, with the rim."""
         rim = 2 * self.rim_px
         return self.columns * self.cell_px + rim, self.rows * self.cell_px + rim
 
-    def placed(self, points: Floats) -> Floats:
-        """(k, 2) from the tray's frame, origin in its middle, to image px."""
+    def to_image(self, points: Floats) -> Floats:
+        """Transform points (k, 2) from the tray's frame, with its origin in the centre, to image px."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
-        turn = np.array([[cos, sin], [-sin, cos]], np.float32)
-        return (points @ turn + np.array(self.centre_xy, np.float32)).astype(np.float32)
+        rotation = np.array([[cos, sin], [-sin, cos]], np.float32)
+        return (points @ rotation + np.array(self.centre_xy, np.float32)).astype(np.float32)
 
     def cells(self) -> Floats:
-        """(rows * columns, 2) the middles of the cells, image px."""
+        """Return the centres of the cells (rows * columns, 2), image px."""
         xs = (np.arange(self.columns) - (self.columns - 1) / 2) * self.cell_px
         ys = (np.arange(self.rows) - (self.rows - 1) / 2) * self.cell_px
         grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-        return self.placed(grid.astype(np.float32))
+        return self.to_image(grid.astype(np.float32))
 
     def corners(self) -> Floats:
-        """(4, 2) image px."""
+        """Return the corners (4, 2), image px."""
         x, y = self.size_wh[0] / 2, self.size_wh[1] / 2
-        return self.placed(np.array([[-x, -y], [x, -y], [x, y], [-x, y]], np.float32))
+        return self.to_image(np.array([[-x, -y], [x, -y], [x, y], [-x, y]], np.float32))
 
 
-def draw(rng: np.random.Generator, size_wh: tuple[int, int], plant_px: float, coverage: float) -> Canvas:
-    """A canvas with trays; `coverage` is the share of cells in which something grows."""
+def draw(rng: np.random.Generator, size_wh: tuple[int, int], plant_px: float, coverage: float) -> SceneBuilder:
+    """Draw a scene with trays; `coverage` is the share of cells with a seedling."""
     light = rng.uniform(0, math.tau)
     cell_px = plant_px * rng.uniform(1.05, 1.35)
     trays = _trays(rng, size_wh, cell_px)
-    canvas = Canvas(_bench(rng, size_wh, plant_px), light, rng.uniform(0.05, 0.13))
+    builder = SceneBuilder(_bench(rng, size_wh, plant_px), light, rng.uniform(0.05, 0.13))
     if rng.uniform() < 0.3:
-        hose(rng, canvas, plant_px)
-    scatter(rng, canvas, plant_px, weeds=0.0, stones=rng.uniform(0, 3))
-    canvas.flatten()
-    _lay(rng, canvas, trays)
-    _sow(rng, canvas, trays, plant_px, coverage)
+        hose(rng, builder, plant_px)
+    scatter(rng, builder, plant_px, weeds=0.0, stones=rng.uniform(0, 3))
+    builder.flatten()
+    _draw_trays(rng, builder, trays)
+    _place_seedlings(rng, builder, trays, plant_px, coverage)
     if rng.uniform() < 0.5:
-        name_stakes(rng, canvas, plant_px, int(rng.integers(1, 5)))
-    return canvas
+        name_stakes(rng, builder, plant_px, int(rng.integers(1, 5)))
+    return builder
 
 
 def _trays(rng: np.random.Generator, size_wh: tuple[int, int], cell_px: float) -> list[Tray]:
@@ -108,20 +108,20 @@ def _trays(rng: np.random.Generator, size_wh: tuple[int, int], cell_px: float) -
     across, down = int(reach / step_x) + 2, int(reach / step_y) + 2
     offset = rng.uniform(-0.5, 0.5, 2) * (step_x, step_y)
     frame = Tray((width / 2, height / 2), 1, 1, cell_px, angle)
-    found = []
+    trays = []
     for i in range(-across, across + 1):
         for j in range(-down, down + 1):
             jitter = rng.uniform(-0.07, 0.07, 2) * cell_px
             spot = np.array([[i * step_x, j * step_y]], np.float32) + offset + jitter
-            x, y = frame.placed(spot.astype(np.float32))[0]
+            x, y = frame.to_image(spot.astype(np.float32))[0]
             wobble = rng.uniform(-0.006, 0.006)
             if rng.uniform() < 0.08:
                 continue
             tray = Tray((float(x), float(y)), columns, rows, cell_px, angle + wobble)
             low, high = tray.corners().min(0), tray.corners().max(0)
             if high.min() > 0 and low[0] < width and low[1] < height:
-                found.append(tray)
-    return found
+                trays.append(tray)
+    return trays
 
 
 def _bench(rng: np.random.Generator, size_wh: tuple[int, int], plant_px: float) -> Pixels:
@@ -131,35 +131,35 @@ def _bench(rng: np.random.Generator, size_wh: tuple[int, int], plant_px: float) 
     if kind == 1:
         return soil(rng, size_wh, plant_px * 0.6, _CONCRETE)
     stops = _BENCHES[int(rng.integers(len(_BENCHES)))]
-    turn = rng.uniform(-0.12, 0.12) + (math.pi / 2 if rng.uniform() < 0.5 else 0.0)
-    return boards(rng, size_wh, plant_px * rng.uniform(0.9, 2.6), turn, stops)
+    rotation = rng.uniform(-0.12, 0.12) + (math.pi / 2 if rng.uniform() < 0.5 else 0.0)
+    return boards(rng, size_wh, plant_px * rng.uniform(0.9, 2.6), rotation, stops)
 
 
-def _lay(rng: np.random.Generator, canvas: Canvas, trays: list[Tray]) -> None:
-    """Draw the trays; all of one scene are of one make."""
+def _draw_trays(rng: np.random.Generator, builder: SceneBuilder, trays: list[Tray]) -> None:
+    """Draw the trays, which look alike within a scene."""
     if not trays:
         return
     first = trays[0]
     plastic = _PLASTICS[int(rng.integers(len(_PLASTICS)))]
-    picture = _tray_picture(rng, first, plastic, canvas.light)
+    picture = _tray_picture(rng, first, plastic, builder.light)
     soft = max(1.0, first.cell_px * 0.1)
     off = first.cell_px * 0.12
     for tray in trays:
-        turned = picture.rotate(-math.degrees(tray.angle), Image.Resampling.BICUBIC, expand=True)
-        x = round(tray.centre_xy[0] - turned.width / 2)
-        y = round(tray.centre_xy[1] - turned.height / 2)
+        rotated = picture.rotate(-math.degrees(tray.angle), Image.Resampling.BICUBIC, expand=True)
+        x = round(tray.centre_xy[0] - rotated.width / 2)
+        y = round(tray.centre_xy[1] - rotated.height / 2)
         margin = math.ceil(soft * 3)
-        shade = Image.new("L", (turned.width + 2 * margin, turned.height + 2 * margin))
-        shade.paste(turned.getchannel("A"), (margin, margin))
+        shade = Image.new("L", (rotated.width + 2 * margin, rotated.height + 2 * margin))
+        shade.paste(rotated.getchannel("A"), (margin, margin))
         shade = shade.filter(ImageFilter.GaussianBlur(soft)).point([v * 5 // 8 for v in range(256)])
-        dx, dy = round(off * math.cos(canvas.light)), round(off * math.sin(canvas.light))
-        canvas.picture.paste((10, 10, 12), (x - margin - dx, y - margin - dy), shade)
-        canvas.picture.paste(turned, (x, y), turned)
-        canvas.area("tray", 0, tray.corners())
+        dx, dy = round(off * math.cos(builder.light)), round(off * math.sin(builder.light))
+        builder.picture.paste((10, 10, 12), (x - margin - dx, y - margin - dy), shade)
+        builder.picture.paste(rotated, (x, y), rotated)
+        builder.add_segment("tray", 0, tray.corners())
 
 
 def _tray_picture(rng: np.random.Generator, tray: Tray, plastic: Colour, light: float) -> Image.Image:
-    """RGBA, one tray seen from above, not turned; its wells hold peat with grains of perlite."""
+    """Return one tray from above (RGBA), not rotated, its wells filled with peat and grains of perlite."""
     width, height = round(tray.size_wh[0]), round(tray.size_wh[1])
     scale = 2 if tray.cell_px < 60 else 1
     size_wh = (width * scale, height * scale)
@@ -168,7 +168,9 @@ def _tray_picture(rng: np.random.Generator, tray: Tray, plastic: Colour, light: 
     perlite = fractal(rng, size_wh, [(max(1.0, cell * 0.05), 1)]) > 236
     peat = np.where(perlite[..., None], np.uint8(214), peat)
     gloss = stretched(fractal(rng, size_wh, [(cell * 3, 2), (1.0, 1)]))
-    dark, bright = tuple(c * 0.8 for c in plastic), tuple(min(255.0, c * 1.25) for c in plastic)
+    red, green, blue = plastic
+    dark = (red * 0.8, green * 0.8, blue * 0.8)
+    bright = (min(255.0, red * 1.25), min(255.0, green * 1.25), min(255.0, blue * 1.25))
     shell = Image.fromarray(np.take(ramp((dark, plastic, bright)), gloss, axis=0))
     wells, depth = Image.new("L", size_wh), Image.new("L", size_wh)
     pen, deep = ImageDraw.Draw(wells), ImageDraw.Draw(depth)
@@ -187,8 +189,8 @@ def _tray_picture(rng: np.random.Generator, tray: Tray, plastic: Colour, light: 
     soft = depth.filter(ImageFilter.GaussianBlur(cell * 0.05))
     inside = Image.new("L", size_wh)
     inside.paste(soft, shift)
-    ground = Image.composite(Image.fromarray(peat), Image.new("RGB", size_wh, (9, 8, 8)), inside)
-    shell.paste(ground, (0, 0), wells)
+    background = Image.composite(Image.fromarray(peat), Image.new("RGB", size_wh, (9, 8, 8)), inside)
+    shell.paste(background, (0, 0), wells)
     ridge = wells.filter(ImageFilter.GaussianBlur(cell * 0.03))
     shell.paste((255, 255, 255), (-shift[0] // 2, -shift[1] // 2), _edge(ridge, wells))
     outline = Image.new("L", size_wh)
@@ -199,23 +201,23 @@ def _tray_picture(rng: np.random.Generator, tray: Tray, plastic: Colour, light: 
 
 
 def _edge(ridge: Image.Image, wells: Image.Image) -> Image.Image:
-    """L, a faint gleam just outside the wells."""
+    """Return the mask (L) of a faint gleam around the wells."""
     outside = np.asarray(ridge).astype(np.int16) * (np.asarray(wells) == 0)
     return Image.fromarray((outside // 3).astype(np.uint8))
 
 
-def _sow(
+def _place_seedlings(
     rng: np.random.Generator,
-    canvas: Canvas,
+    builder: SceneBuilder,
     trays: list[Tray],
     plant_px: float,
     coverage: float,
 ) -> None:
-    """Put a seedling into most cells; what stays empty is written down as such."""
-    width, height = canvas.size_wh
-    banks = [_bank(rng, plant_px, canvas.light) for _ in range(int(rng.integers(1, 3)))]
+    """Place a seedling in most cells, and record the others as empty cells."""
+    width, height = builder.size_wh
+    sprite_sets = [_sprites_by_state(rng, plant_px, builder.light) for _ in range(int(rng.integers(1, 3)))]
     for tray in trays:
-        bank = banks[int(rng.integers(len(banks)))]
+        sprites = sprite_sets[int(rng.integers(len(sprite_sets)))]
         sickly = rng.uniform(0.0, 0.4)
         bare = min(1.0, (1.0 - coverage) * rng.uniform(0.3, 1.7)) if coverage else 1.0
         half = tray.cell_px * 0.45 * (abs(math.cos(tray.angle)) + abs(math.sin(tray.angle)) * 0.7)
@@ -223,23 +225,23 @@ def _sow(
             if not (-plant_px < x < width + plant_px and -plant_px < y < height + plant_px):
                 continue
             if rng.uniform() < bare:
-                canvas.mark((x - half, y - half, x + half, y + half), EMPTY_CELL, "")
+                builder.add_object((x - half, y - half, x + half, y + half), EMPTY_CELL, "")
                 continue
             state = STATES[int(rng.integers(1, 3))] if rng.uniform() < sickly else STATES[0]
-            choice = bank[state]
+            choice = sprites[state]
             at = rng.uniform(-0.1, 0.1, 2) * tray.cell_px
-            thing = choice[int(rng.integers(len(choice)))]
-            canvas.put(thing, (x + float(at[0]), y + float(at[1])), (SEEDLING, state))
+            sprite = choice[int(rng.integers(len(choice)))]
+            builder.add_sprite(sprite, (x + float(at[0]), y + float(at[1])), (SEEDLING, state))
 
 
-def _bank(rng: np.random.Generator, plant_px: float, light: float) -> dict[str, list[Sprite]]:
+def _sprites_by_state(rng: np.random.Generator, plant_px: float, light: float) -> dict[str, list[Sprite]]:
     side = max(48, min(220, round(plant_px * 2)))
-    kind = species(rng)
-    bank = {}
-    for state, masters, copies in zip(STATES, (12, 5, 5), (48, 14, 14), strict=True):
-        pictures = [seedling(rng, kind, state, side, light) for _ in range(masters)]
-        bank[state] = [
-            sprite(pictures[i % masters], plant_px * size, rng.uniform(0, 360), 0.05)
+    kind = random_species(rng)
+    sprites = {}
+    for state, variants, copies in zip(STATES, (12, 5, 5), (48, 14, 14), strict=True):
+        pictures = [seedling(rng, kind, state, side, light) for _ in range(variants)]
+        sprites[state] = [
+            make_sprite(pictures[i % variants], plant_px * size, rng.uniform(0, 360), 0.05)
             for i, size in enumerate(rng.uniform(0.6, 1.15, copies).tolist())
         ]
-    return bank
+    return sprites

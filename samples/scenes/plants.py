@@ -1,4 +1,4 @@
-"""The plants of the sample world seen from above, each in one of three states of health."""
+"""Draw plants from above, each in one of three states of health."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from samples.scenes.leaves import Easel
+from samples.scenes.plant_painter import PlantPainter
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,10 +39,10 @@ _BLOOMS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Species:
-    """The traits that the plants of one scene share."""
+    """The traits that all plants of one crop share."""
 
     green: Colour
-    leaves: int
+    paint_leaves: int
     width: float  # half of a leaf's width, as a share of its length
     blunt: float
     ruffle: float
@@ -50,12 +50,12 @@ class Species:
     petals: int
 
 
-def species(rng: np.random.Generator) -> Species:
-    """Draw the traits of a crop."""
+def random_species(rng: np.random.Generator) -> Species:
+    """Return random traits of a crop."""
     green = _GREENS[rng.integers(len(_GREENS))]
     return Species(
         green=_shifted(rng, green, 10),
-        leaves=int(rng.integers(7, 14)),
+        paint_leaves=int(rng.integers(7, 14)),
         width=float(rng.uniform(0.20, 0.42)),
         blunt=float(rng.uniform(0.22, 0.6)),
         ruffle=float(rng.choice([0.0, 0.0, 0.08, 0.14])),
@@ -65,26 +65,26 @@ def species(rng: np.random.Generator) -> Species:
 
 
 def rosette(rng: np.random.Generator, kind: Species, state: str, side_px: int, light: float) -> Image.Image:
-    """A leafy plant that fills its square: outer leaves first, the heart last."""
-    easel = Easel(side_px)
-    leaves(rng, easel, kind, state, light, reach=0.97)
-    return easel.image()
+    """Draw a leafy plant that fills its square."""
+    painter = PlantPainter(side_px)
+    paint_leaves(rng, painter, kind, state, light, reach=0.97)
+    return painter.image()
 
 
 def seedling(rng: np.random.Generator, kind: Species, state: str, side_px: int, light: float) -> Image.Image:
-    """A young plant: two round seed leaves and, from some age on, true leaves."""
-    easel = Easel(side_px)
-    age = rng.uniform(0.0, 1.0)
-    turn = rng.uniform(0, math.tau)
-    pairs = 1 + int(age * 2.99)
+    """Draw a young plant: two round seed leaves and, if it is older, true leaves."""
+    painter = PlantPainter(side_px)
+    maturity = rng.uniform(0.0, 1.0)
+    rotation = rng.uniform(0, math.tau)
+    pairs = 1 + int(maturity * 2.99)
     for pair in range(pairs):
         length = (0.95 - 0.24 * pair) * rng.uniform(0.9, 1.03)
         width = length * (kind.width * 0.9 + (0.12 if pair == 0 else 0.0))
         for side in (0.0, math.pi):
             colour = _leaf_colour(rng, kind.green, state, old=pair == 0)
-            angle = turn + side + pair * math.pi / 2 + rng.uniform(-0.3, 0.3)
+            angle = rotation + side + pair * math.pi / 2 + rng.uniform(-0.3, 0.3)
             droop = rng.uniform(0.7, 0.95) if state == "dry" else rng.uniform(0.88, 1.0)
-            easel.leaf(
+            painter.leaf(
                 (0.0, 0.0),
                 angle,
                 length * droop,
@@ -94,9 +94,9 @@ def seedling(rng: np.random.Generator, kind: Species, state: str, side_px: int, 
                 blunt=kind.blunt * 0.8,
                 light=light,
             )
-    easel.disc((0.0, 0.0), 0.07, _brighter(kind.green, 1.25))
-    _blemish(rng, easel, state)
-    return easel.image()
+    painter.disc((0.0, 0.0), 0.07, _brighter(kind.green, 1.25))
+    _paint_blemishes(rng, painter, state)
+    return painter.image()
 
 
 def potted(
@@ -109,44 +109,46 @@ def potted(
     blooming: bool,
     pot: Colour,
 ) -> Image.Image:
-    """A pot with a plant in it, with open flowers or with closed buds."""
-    easel = Easel(side_px)
+    """Draw a pot with a plant in it, with open flowers or with closed buds."""
+    painter = PlantPainter(side_px)
     size = rng.uniform(0.66, 0.8)
-    empty_pot(rng, easel, pot, light, size)
-    leaves(rng, easel, kind, state, light, reach=rng.uniform(0.84, 0.97))
+    paint_pot(rng, painter, pot, light, size)
+    paint_leaves(rng, painter, kind, state, light, reach=rng.uniform(0.84, 0.97))
     heads = int(rng.integers(4, 9)) if blooming else int(rng.integers(5, 12))
     for head in range(heads):
         away = 0.62 * math.sqrt((head + 0.4) / heads)
         angle = head * 2.4 + rng.uniform(-0.3, 0.3)
         x, y = away * math.cos(angle), away * math.sin(angle)
         if blooming:
-            _bloom(rng, easel, kind, (x, y), size=rng.uniform(0.2, 0.3), light=light, faded=state == "dry")
+            _paint_flower(
+                rng, painter, kind, (x, y), size=rng.uniform(0.2, 0.3), light=light, faded=state == "dry"
+            )
         else:
             radius = rng.uniform(0.055, 0.085)
-            easel.disc((x, y), radius, _mixed(kind.green, (214, 226, 150), 0.55), light=light)
+            painter.disc((x, y), radius, _mixed(kind.green, (214, 226, 150), 0.55), light=light)
             tip = _mixed(kind.bloom, kind.green, 0.35)
-            easel.disc((x + radius * 0.2, y - radius * 0.2), radius * 0.5, tip, light=light)
-    return easel.image()
+            painter.disc((x + radius * 0.2, y - radius * 0.2), radius * 0.5, tip, light=light)
+    return painter.image()
 
 
-def empty_pot(rng: np.random.Generator, easel: Easel, pot: Colour, light: float, radius: float) -> None:
+def paint_pot(rng: np.random.Generator, painter: PlantPainter, pot: Colour, light: float, radius: float) -> None:
     """Paint a pot with its rim and the soil in it."""
-    easel.disc((0, 0), radius, _brighter(pot, 0.8), dome=0.15, light=light)
-    easel.disc((0, 0), radius, _brighter(pot, 1.12), dome=0.25, light=light, hole=0.87)
-    easel.disc((0, 0), radius * 0.86, (58, 43, 33), dome=-0.3, light=light)
+    painter.disc((0, 0), radius, _brighter(pot, 0.8), dome=0.15, light=light)
+    painter.disc((0, 0), radius, _brighter(pot, 1.12), dome=0.25, light=light, hole=0.87)
+    painter.disc((0, 0), radius * 0.86, (58, 43, 33), dome=-0.3, light=light)
     for _ in range(26):
         away, angle = 0.8 * radius * math.sqrt(rng.uniform()), rng.uniform(0, math.tau)
         shade = rng.uniform(0.6, 1.7)
         spot = (away * math.cos(angle), away * math.sin(angle))
-        easel.disc(spot, rng.uniform(0.02, 0.05), _brighter((62, 46, 36), shade), light=light)
+        painter.disc(spot, rng.uniform(0.02, 0.05), _brighter((62, 46, 36), shade), light=light)
 
 
 def grass(rng: np.random.Generator, side_px: int, light: float) -> Image.Image:
-    """A weed: a tuft of thin blades, never part of the truth."""
-    easel = Easel(side_px)
+    """Draw a weed: a tuft of thin blades."""
+    painter = PlantPainter(side_px)
     base = _shifted(rng, (118, 132, 62), 22)
     for _ in range(int(rng.integers(5, 10))):
-        easel.leaf(
+        painter.leaf(
             (rng.uniform(-0.15, 0.15), rng.uniform(-0.15, 0.15)),
             rng.uniform(0, math.tau),
             rng.uniform(0.45, 0.85),
@@ -156,23 +158,23 @@ def grass(rng: np.random.Generator, side_px: int, light: float) -> Image.Image:
             blunt=0.9,
             light=light,
         )
-    return easel.image()
+    return painter.image()
 
 
 def pebble(rng: np.random.Generator, side_px: int, light: float) -> Image.Image:
-    """A stone of one to three rounded lumps."""
-    easel = Easel(side_px)
+    """Draw a stone of one to three rounded lumps."""
+    painter = PlantPainter(side_px)
     grey = rng.uniform(96, 176)
     colour = (grey, grey * rng.uniform(0.9, 1.0), grey * rng.uniform(0.78, 0.96))
     for _ in range(int(rng.integers(1, 4))):
         spot = (rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.3))
-        easel.disc(spot, rng.uniform(0.4, 0.65), colour, dome=0.35, light=light)
-    return easel.image()
+        painter.disc(spot, rng.uniform(0.4, 0.65), colour, dome=0.35, light=light)
+    return painter.image()
 
 
-def leaves(
+def paint_leaves(
     rng: np.random.Generator,
-    easel: Easel,
+    painter: PlantPainter,
     kind: Species,
     state: str,
     light: float,
@@ -180,16 +182,16 @@ def leaves(
     reach: float,
 ) -> None:
     """Paint whorls of leaves from the outside in."""
-    turn = rng.uniform(0, math.tau)
-    count = max(5, kind.leaves + int(rng.integers(-1, 2)))
+    rotation = rng.uniform(0, math.tau)
+    count = max(5, kind.paint_leaves + int(rng.integers(-1, 2)))
     whorls = ((1.0, count, 0.80), (0.74, max(4, count - 3), 0.98), (0.44, max(3, count - 5), 1.2))
     for level, (size, number, shade) in enumerate(whorls):
         for leaf in range(number):
-            angle = turn + level * 0.5 + math.tau * leaf / number + rng.uniform(-0.14, 0.14)
+            angle = rotation + level * 0.5 + math.tau * leaf / number + rng.uniform(-0.14, 0.14)
             length = reach * size * rng.uniform(0.84, 1.0)
             thin = rng.uniform(0.5, 0.75) if state == "dry" else rng.uniform(0.9, 1.1)
             colour = _leaf_colour(rng, kind.green, state, old=level == 0)
-            easel.leaf(
+            painter.leaf(
                 (0.0, 0.0),
                 angle,
                 length,
@@ -200,13 +202,13 @@ def leaves(
                 ruffle=kind.ruffle,
                 light=light,
             )
-    easel.disc((0.0, 0.0), 0.06 * reach, _brighter(kind.green, 1.35))
-    _blemish(rng, easel, state)
+    painter.disc((0.0, 0.0), 0.06 * reach, _brighter(kind.green, 1.35))
+    _paint_blemishes(rng, painter, state)
 
 
-def _bloom(
+def _paint_flower(
     rng: np.random.Generator,
-    easel: Easel,
+    painter: PlantPainter,
     kind: Species,
     centre_xy: tuple[float, float],
     *,
@@ -214,20 +216,20 @@ def _bloom(
     light: float,
     faded: bool,
 ) -> None:
-    turn = rng.uniform(0, math.tau)
+    rotation = rng.uniform(0, math.tau)
     colour = _mixed(kind.bloom, _STRAW, 0.45) if faded else kind.bloom
     for petal in range(kind.petals):
-        angle = turn + math.tau * petal / kind.petals
+        angle = rotation + math.tau * petal / kind.petals
         tone = _shifted(rng, colour, 8)
-        easel.leaf(centre_xy, angle, size, size * 0.42, tone, blunt=0.3, vein=-0.1, light=light)
+        painter.leaf(centre_xy, angle, size, size * 0.42, tone, blunt=0.3, vein=-0.1, light=light)
     heart = (232, 196, 70) if kind.bloom[2] > 60 or kind.bloom[1] < 100 else (120, 70, 30)
-    easel.disc(centre_xy, size * 0.27, heart, light=light)
+    painter.disc(centre_xy, size * 0.27, heart, light=light)
 
 
-def _blemish(rng: np.random.Generator, easel: Easel, state: str) -> None:
+def _paint_blemishes(rng: np.random.Generator, painter: PlantPainter, state: str) -> None:
     if state == "diseased":
-        easel.speckle(rng, int(rng.integers(10, 20)), 0.085, _shifted(rng, _RUST, 10))
-        easel.speckle(rng, int(rng.integers(4, 9)), 0.06, (206, 190, 92))
+        painter.speckle(rng, int(rng.integers(10, 20)), 0.085, _shifted(rng, _RUST, 10))
+        painter.speckle(rng, int(rng.integers(4, 9)), 0.06, (206, 190, 92))
 
 
 def _leaf_colour(rng: np.random.Generator, green: Colour, state: str, *, old: bool) -> Colour:

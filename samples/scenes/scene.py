@@ -1,4 +1,4 @@
-"""What a scene is: a picture and everything that is true about it; knows nothing of drawing."""
+"""Define a scene: an image with its ground truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Segment:
-    """An area of ground truth: one bed, tray or bench."""
+    """A segment of the ground truth: one bed, tray or bench."""
 
     label: str
     class_id: int
@@ -23,7 +23,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Tenant:
-    """What one tenant of the sample world looks for; the ids are positions in the tuples."""
+    """The classes of one tenant; class ids are indices into the tuples."""
 
     tenant_id: str
     labels: tuple[str, ...]
@@ -33,12 +33,12 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture with its truth. Boxes are what can be seen of an object, clipped to the image."""
+    """An image with its ground truth; boxes are clipped to the image."""
 
     tenant_id: str
     image: Pixels  # (h, w, 3) RGB
     boxes_xyxy: Floats  # (n, 4) image px
-    class_ids: Ints  # (n,) positions in labels
+    class_ids: Ints  # (n,) indices into labels
     labels: tuple[str, ...]  # the tenant's class names, by class id
     states: tuple[str, ...]  # (n,) the health of each object: one of the tenant's states, or ""
     segments: tuple[Segment, ...]
@@ -50,6 +50,6 @@ class Scene:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many objects of each label there are; every label is present."""
+        """The number of objects of each label; labels without objects have zero."""
         ids = self.class_ids.tolist()
         return {label: ids.count(class_id) for class_id, label in enumerate(self.labels)}

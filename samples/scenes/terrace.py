@@ -1,4 +1,4 @@
-"""Tenant 003's world: potted flowers on a terrace, some in bloom and some still in bud."""
+"""Draw the scenes of tenant-003: potted flowers on a terrace, some in bloom and some in bud."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from samples.scenes.canvas import Canvas, Sprite, sprite
 from samples.scenes.clutter import hose, name_stakes, scatter
-from samples.scenes.leaves import Easel
-from samples.scenes.plants import STATES, Species, empty_pot, potted, species
+from samples.scenes.plant_painter import PlantPainter
+from samples.scenes.plants import STATES, Species, paint_pot, potted, random_species
+from samples.scenes.scene_builder import SceneBuilder, Sprite, make_sprite
 from samples.scenes.textures import Colour, boards, soil
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ _GRAVELS: tuple[tuple[Colour, ...], ...] = (
 )
 
 
-def draw(rng: np.random.Generator, size_wh: tuple[int, int], plant_px: float, coverage: float) -> Canvas:
-    """A canvas with benches full of pots; `coverage` is the share of spots that hold a plant."""
+def draw(rng: np.random.Generator, size_wh: tuple[int, int], plant_px: float, coverage: float) -> SceneBuilder:
+    """Draw a scene with benches full of pots; `coverage` is the share of spots with a plant."""
     light = rng.uniform(0, math.tau)
     angle = rng.uniform(-0.2, 0.2)
-    ground = soil(rng, size_wh, plant_px * 0.5, _GRAVELS[int(rng.integers(len(_GRAVELS)))])
-    canvas = Canvas(ground, light, rng.uniform(0.08, 0.18))
+    background = soil(rng, size_wh, plant_px * 0.5, _GRAVELS[int(rng.integers(len(_GRAVELS)))])
+    builder = SceneBuilder(background, light, rng.uniform(0.08, 0.18))
     if rng.uniform() < 0.4:
-        hose(rng, canvas, plant_px)
-    scatter(rng, canvas, plant_px, weeds=rng.uniform(0, 1.5), stones=rng.uniform(0, 6))
-    canvas.flatten()
+        hose(rng, builder, plant_px)
+    scatter(rng, builder, plant_px, weeds=rng.uniform(0, 1.5), stones=rng.uniform(0, 6))
+    builder.flatten()
     benches = _benches(rng, size_wh, plant_px)
     wood = boards(
         rng,
@@ -49,42 +49,42 @@ def draw(rng: np.random.Generator, size_wh: tuple[int, int], plant_px: float, co
         _WOODS[int(rng.integers(len(_WOODS)))],
     )
     for corners in benches:
-        polygon = _turned(corners, angle, size_wh)
-        _lay(canvas, wood, polygon, plant_px)
-        canvas.area("bench", 0, polygon)
-    _arrange(rng, canvas, benches, angle=angle, plant_px=plant_px, coverage=coverage)
+        polygon = _to_image(corners, angle, size_wh)
+        _draw_bench(builder, wood, polygon, plant_px)
+        builder.add_segment("bench", 0, polygon)
+    _place_pots(rng, builder, benches, angle=angle, plant_px=plant_px, coverage=coverage)
     if rng.uniform() < 0.4:
-        name_stakes(rng, canvas, plant_px * 0.5, int(rng.integers(1, 4)))
-    return canvas
+        name_stakes(rng, builder, plant_px * 0.5, int(rng.integers(1, 4)))
+    return builder
 
 
 def _benches(rng: np.random.Generator, size_wh: tuple[int, int], plant_px: float) -> list[Floats]:
-    """Each (4, 2) corners in the terrace's own frame, origin in the middle of the image."""
+    """Return the corners of each bench (4, 2) in the terrace's frame, with its origin in the centre."""
     reach = math.hypot(*size_wh) / 2
     rows = int(rng.integers(2, 6))
     bench, aisle = rows * plant_px * 1.25, plant_px * rng.uniform(0.5, 1.8)
     long = plant_px * rng.uniform(6, 22)
-    found = []
+    sprites = []
     top = -reach - rng.uniform(0, bench)
     while top < reach:
         left = -reach - rng.uniform(0, long)
         while left < reach:
             x2, y2 = left + long, top + bench
-            found.append(np.array([[left, top], [x2, top], [x2, y2], [left, y2]], np.float32))
+            sprites.append(np.array([[left, top], [x2, top], [x2, y2], [left, y2]], np.float32))
             left = x2 + aisle
         top += bench + aisle
-    return found
+    return sprites
 
 
-def _turned(points: Floats, angle: float, size_wh: tuple[int, int]) -> Floats:
+def _to_image(points: Floats, angle: float, size_wh: tuple[int, int]) -> Floats:
     cos, sin = math.cos(angle), math.sin(angle)
-    turn = np.array([[cos, sin], [-sin, cos]], np.float32)
-    return (points @ turn + np.array(size_wh, np.float32) / 2).astype(np.float32)
+    rotation = np.array([[cos, sin], [-sin, cos]], np.float32)
+    return (points @ rotation + np.array(size_wh, np.float32) / 2).astype(np.float32)
 
 
-def _lay(canvas: Canvas, wood: Pixels, polygon: Floats, plant_px: float) -> None:
-    """Cut one bench out of the boards and put it on the ground, with its shadow."""
-    width, height = canvas.size_wh
+def _draw_bench(builder: SceneBuilder, wood: Pixels, polygon: Floats, plant_px: float) -> None:
+    """Cut one bench out of the boards, and draw it with its shadow."""
+    width, height = builder.size_wh
     off = plant_px * 0.22
     pad = math.ceil(off * 3)
     low = np.maximum(np.floor(polygon.min(0)) - pad, 0).astype(int)
@@ -95,36 +95,36 @@ def _lay(canvas: Canvas, wood: Pixels, polygon: Floats, plant_px: float) -> None
     mask = Image.new("L", (int(high[0] - low[0]), int(high[1] - low[1])))
     ImageDraw.Draw(mask).polygon(points, 255)
     shade = Image.new("L", mask.size)
-    shift = (round(-off * math.cos(canvas.light)), round(-off * math.sin(canvas.light)))
+    shift = (round(-off * math.cos(builder.light)), round(-off * math.sin(builder.light)))
     shade.paste(mask, shift)
     shade = shade.filter(ImageFilter.GaussianBlur(off * 0.6)).point([v // 2 for v in range(256)])
     at = (int(low[0]), int(low[1]))
-    canvas.picture.paste((12, 12, 14), at, shade)
+    builder.picture.paste((12, 12, 14), at, shade)
     piece = Image.fromarray(np.ascontiguousarray(wood[low[1] : high[1], low[0] : high[0]]))
-    canvas.picture.paste(piece, at, mask)
+    builder.picture.paste(piece, at, mask)
     rim = max(1, round(plant_px * 0.05))
-    ImageDraw.Draw(canvas.picture).polygon(
+    ImageDraw.Draw(builder.picture).polygon(
         [(float(x), float(y)) for x, y in polygon], outline=(58, 46, 36), width=rim
     )
 
 
-def _arrange(
+def _place_pots(
     rng: np.random.Generator,
-    canvas: Canvas,
+    builder: SceneBuilder,
     benches: list[Floats],
     *,
     angle: float,
     plant_px: float,
     coverage: float,
 ) -> None:
-    """Put pots on the benches: planted ones are the truth, bare ones are not."""
-    width, height = canvas.size_wh
+    """Place pots on the benches: only pots with a plant are objects of the ground truth."""
+    width, height = builder.size_wh
     pot = _POTS[int(rng.integers(len(_POTS)))]
-    kinds = [species(rng) for _ in range(int(rng.integers(1, 4)))]
-    banks = [_bank(rng, kind, plant_px, canvas.light, pot) for kind in kinds]
-    bare = _bare(rng, plant_px, canvas.light, pot)
+    kinds = [random_species(rng) for _ in range(int(rng.integers(1, 4)))]
+    sprite_sets = [_sprites_by_state(rng, kind, plant_px, builder.light, pot) for kind in kinds]
+    empty_pots = _empty_pots(rng, plant_px, builder.light, pot)
     for corners in benches:
-        bank = banks[int(rng.integers(len(banks)))]
+        sprites = sprite_sets[int(rng.integers(len(sprite_sets)))]
         early = rng.uniform(0.1, 0.9)
         (x1, y1), (x2, y2) = corners[0], corners[2]
         columns, rows = (max(1, int(side / (plant_px * 1.17))) for side in (x2 - x1, y2 - y1))
@@ -132,41 +132,41 @@ def _arrange(
         ys = y1 + (np.arange(rows) + 0.5) * (y2 - y1) / rows
         spots = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
         spots = spots + rng.uniform(-0.06, 0.06, spots.shape) * plant_px
-        for x, y in _turned(spots.astype(np.float32), angle, canvas.size_wh).tolist():
+        for x, y in _to_image(spots.astype(np.float32), angle, builder.size_wh).tolist():
             if not (-plant_px < x < width + plant_px and -plant_px < y < height + plant_px):
                 continue
             if rng.uniform() >= coverage:
                 if rng.uniform() < 0.4:
-                    canvas.put(bare[int(rng.integers(len(bare)))], (x, y))
+                    builder.add_sprite(empty_pots[int(rng.integers(len(empty_pots)))], (x, y))
                 continue
             stage = IN_BUD if rng.uniform() < early else IN_BLOOM
             state = STATES[int(rng.integers(1, 3))] if rng.uniform() < 0.12 else STATES[0]
-            choice = bank[stage, state]
-            canvas.put(choice[int(rng.integers(len(choice)))], (x, y), (stage, state))
+            choice = sprites[stage, state]
+            builder.add_sprite(choice[int(rng.integers(len(choice)))], (x, y), (stage, state))
 
 
-def _bank(
+def _sprites_by_state(
     rng: np.random.Generator, kind: Species, plant_px: float, light: float, pot: Colour
 ) -> dict[tuple[int, str], list[Sprite]]:
     side = max(64, min(256, round(plant_px * 2)))
-    bank = {}
+    sprites = {}
     for stage in (IN_BLOOM, IN_BUD):
-        for state, masters, copies in zip(STATES, (6, 2, 2), (26, 6, 6), strict=True):
+        for state, variants, copies in zip(STATES, (6, 2, 2), (26, 6, 6), strict=True):
             pictures = [
-                potted(rng, kind, state, side, light, blooming=stage == IN_BLOOM, pot=pot) for _ in range(masters)
+                potted(rng, kind, state, side, light, blooming=stage == IN_BLOOM, pot=pot) for _ in range(variants)
             ]
-            bank[stage, state] = [
-                sprite(pictures[i % masters], plant_px * size, rng.uniform(0, 360), 0.05)
+            sprites[stage, state] = [
+                make_sprite(pictures[i % variants], plant_px * size, rng.uniform(0, 360), 0.05)
                 for i, size in enumerate(rng.uniform(0.8, 1.12, copies).tolist())
             ]
-    return bank
+    return sprites
 
 
-def _bare(rng: np.random.Generator, plant_px: float, light: float, pot: Colour) -> list[Sprite]:
+def _empty_pots(rng: np.random.Generator, plant_px: float, light: float, pot: Colour) -> list[Sprite]:
     side = max(48, min(220, round(plant_px * 2)))
-    found = []
+    sprites = []
     for _ in range(4):
-        easel = Easel(side)
-        empty_pot(rng, easel, pot, light, 0.74)
-        found.append(sprite(easel.image(), plant_px, rng.uniform(0, 360), 0.05))
-    return found
+        painter = PlantPainter(side)
+        paint_pot(rng, painter, pot, light, 0.74)
+        sprites.append(make_sprite(painter.image(), plant_px, rng.uniform(0, 360), 0.05))
+    return sprites

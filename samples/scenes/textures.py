@@ -1,4 +1,4 @@
-"""Surfaces: noise, soil, boards and weed mat as arrays of pixels; knows no plants."""
+"""Draw surfaces as arrays of pixels: noise, soil, boards and woven ground cover."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from samples.scenes.scene import Pixels
 
 Colour = tuple[float, float, float]
-_MOST_CELLS = 6000
+_MAX_NOISE_CELLS = 6000
 
 
 def noise(rng: np.random.Generator, size_wh: tuple[int, int], cell_px: float) -> Pixels:
-    """(h, w) smooth random values with features of about `cell_px` pixels."""
+    """Return smooth random values (h, w) with features of about `cell_px` pixels (value noise)."""
     width, height = size_wh
     if cell_px < 1.5:
         return rng.integers(0, 256, (height, width), dtype=np.uint8)
-    columns = min(int(width / cell_px) + 3, _MOST_CELLS)
-    rows = min(int(height / cell_px) + 3, _MOST_CELLS)
+    columns = min(int(width / cell_px) + 3, _MAX_NOISE_CELLS)
+    rows = min(int(height / cell_px) + 3, _MAX_NOISE_CELLS)
     grid = Image.fromarray(rng.integers(0, 256, (rows, columns), dtype=np.uint8))
     box = (1.0, 1.0, 1.0 + width / cell_px, 1.0 + height / cell_px)
     box = (1.0, 1.0, min(box[2], columns - 1.0), min(box[3], rows - 1.0))
@@ -34,7 +34,7 @@ def fractal(
     size_wh: tuple[int, int],
     octaves: Sequence[tuple[float, int]],
 ) -> Pixels:
-    """(h, w) a weighted mean of noises, each octave being (cell_px, weight)."""
+    """Return a weighted mean (h, w) of noises; each octave is (cell_px, weight)."""
     width, height = size_wh
     total = np.zeros((height, width), np.uint16)
     for cell_px, weight in octaves:
@@ -44,14 +44,14 @@ def fractal(
 
 
 def ramp(stops: Sequence[Colour]) -> Pixels:
-    """(256, 3) a palette that runs evenly through the given colours."""
+    """Return a palette (256, 3) that interpolates evenly between the given colours."""
     at = np.linspace(0.0, 255.0, len(stops))
     channels = [np.interp(np.arange(256), at, [stop[i] for stop in stops]) for i in range(3)]
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
 def stretched(values: Pixels, low: int = 70, high: int = 185) -> Pixels:
-    """The same values with [low, high] spread over the whole range."""
+    """Return the values with [low, high] stretched to the whole range."""
     steps = np.arange(256, dtype=np.float32)
     table = np.clip((steps - low) * 255.0 / (high - low), 0, 255).astype(np.uint8)
     return np.take(table, values)
@@ -63,7 +63,7 @@ def soil(
     unit_px: float,
     stops: Sequence[Colour],
 ) -> Pixels:
-    """(h, w, 3) crumbly ground lit from one side; `unit_px` is the diameter of a plant."""
+    """Return crumbly soil (h, w, 3), lit from one side; `unit_px` is the diameter of a plant."""
     heights = fractal(
         rng,
         size_wh,
@@ -91,7 +91,7 @@ def boards(
     *,
     gap: float = 0.06,
 ) -> Pixels:
-    """(h, w, 3) parallel boards or slats with dark gaps; `gap` is a share of the board."""
+    """Return parallel boards (h, w, 3) with dark gaps; `gap` is a share of the board's width."""
     width, height = size_wh
     along_x = np.arange(width, dtype=np.float32) * np.float32(-np.sin(angle))
     along_y = np.arange(height, dtype=np.float32) * np.float32(np.cos(angle))
@@ -104,7 +104,8 @@ def boards(
     shade = stretched(grain).astype(np.int16) // 2 + 64 + tint[index]
     shade[within < gap * 2] += 18
     shade[within < gap] = 8
-    return np.take(ramp(stops), np.clip(shade, 0, 255), axis=0)
+    pixels: Pixels = np.take(ramp(stops), np.clip(shade, 0, 255), axis=0)
+    return pixels
 
 
 def weave(
@@ -113,7 +114,7 @@ def weave(
     thread_px: float,
     stops: Sequence[Colour],
 ) -> Pixels:
-    """(h, w, 3) woven ground cover with a faint grid of threads."""
+    """Return woven ground cover (h, w, 3) with a faint grid of threads."""
     width, height = size_wh
     thread = max(thread_px, 2.0)
     columns = (np.arange(width) / thread).astype(np.int32)
@@ -123,4 +124,5 @@ def weave(
     grain = fractal(rng, size_wh, [(thread * 40, 3), (thread * 6, 2), (1.0, 2)])
     shade = stretched(grain).astype(np.int16) // 2 + checks + 40
     shade[:, wide] += 14
-    return np.take(ramp(stops), np.clip(shade, 0, 255), axis=0)
+    pixels: Pixels = np.take(ramp(stops), np.clip(shade, 0, 255), axis=0)
+    return pixels

@@ -1,1 +1,1 @@
-"""How the sample models are made and measured: only training and export need PyTorch."""
+"""Train, export and evaluate the sample models; only training and export need PyTorch."""

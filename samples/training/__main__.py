@@ -1,4 +1,4 @@
-"""python -m samples.training: draw a training set, train on it, export, and measure."""
+"""Draw a training set, train on it, export the model and evaluate it: `python -m samples.training`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODELS = Path(__file__).parents[1] / "models"
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the command of the command line."""
     parser = argparse.ArgumentParser(prog="python -m samples.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     parts = {name: commands.add_parser(name, help=about) for name, about in _ABOUT.items()}
@@ -29,12 +29,14 @@ def main() -> None:
     parts["train"].add_argument("--crop", type=int, default=320)
     parts["train"].add_argument("--rate", type=float, default=3e-3)
     parts["train"].add_argument(
-        "--settle", type=float, default=0.4, help="share of the steps after which statistics are held"
+        "--settle", type=float, default=0.4, help="share of the steps after which batch statistics are frozen"
     )
     parts["train"].add_argument("--seed", type=int, default=1)
-    parts["train"].add_argument("--start", type=Path, help="weights to start from, of another tenant too")
+    parts["train"].add_argument("--start", type=Path, help="initial weights, which may be of another tenant")
     parts["export"].add_argument("--onnx", type=Path, help="default: the tenant's file in samples/models")
-    parts["export"].add_argument("--static", action="store_true", help="fixed at one 640 x 640 image")
+    parts["export"].add_argument(
+        "--static", action="store_true", help="fix the input shape to one 640 x 640 image"
+    )
     parts["evaluate"].add_argument("--onnx", type=Path, help="default: the tenant's file in samples/models")
     parts["evaluate"].add_argument("--task", choices=["detect", "segment", "classify"], default="detect")
     parts["evaluate"].add_argument("--scenes", type=int, default=60)
@@ -49,9 +51,9 @@ def _draw(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from samples.training import lessons  # noqa: PLC0415 - only here is PyTorch needed
+    from samples.training import tasks  # noqa: PLC0415 - only training and export need PyTorch
 
-    lessons.learn(
+    tasks.train_task(
         arguments.task,
         arguments.tenant,
         arguments.folder,
@@ -67,10 +69,10 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from samples.training import export  # noqa: PLC0415 - only here is PyTorch needed
+    from samples.training import onnx_export  # noqa: PLC0415 - only training and export need PyTorch
 
     path = arguments.onnx or MODELS / arguments.tenant / f"{arguments.task}.onnx"
-    export.write(arguments.task, arguments.tenant, arguments.weights, path, static=arguments.static)
+    onnx_export.export_onnx(arguments.task, arguments.tenant, arguments.weights, path, static=arguments.static)
     print(f"{path}: {path.stat().st_size} bytes")
 
 
@@ -85,7 +87,7 @@ _ABOUT = {
     "draw": "draw a training set",
     "train": "train on it",
     "export": "write the ONNX file of trained weights",
-    "evaluate": "measure an ONNX file on scenes it has never seen; needs no PyTorch",
+    "evaluate": "evaluate an ONNX file on scenes outside the training set; needs no PyTorch",
 }
 _COMMANDS = {"draw": _draw, "train": _train, "export": _export, "evaluate": _evaluate}
 

@@ -1,4 +1,4 @@
-"""A training set on disk: canvases in one array, their truth beside them; drawn once, read often."""
+"""Write and read a training set: canvases in one array, and their ground truth."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from samples.scenes import TENANTS
 from samples.scenes.scene import Floats, Ints, Pixels
-from samples.training.canvases import CANVAS_PX, any_scene, letterboxed
+from samples.training.canvases import CANVAS_PX, letterbox_image, random_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FIRST_TRAINING_SEED = 1_000_000  # every seed below is fresh: no model has seen it
+FIRST_TRAINING_SEED = 1_000_000  # seeds below are for evaluation
 
 Truth = tuple[Floats, Ints, Ints, list[Floats]]  # boxes, class ids, state ids, polygons
 
@@ -25,7 +25,7 @@ Truth = tuple[Floats, Ints, Ints, list[Floats]]  # boxes, class ids, state ids, 
 class Dataset:
     """Canvases with boxes, states and polygons in canvas px."""
 
-    canvases: Pixels  # (count, 640, 640, 3), mapped from the file
+    canvases: Pixels  # (count, 640, 640, 3), memory-mapped
     boxes: list[Floats]  # each (n, 4) xyxy
     class_ids: list[Ints]  # each (n,)
     state_ids: list[Ints]  # each (n,), -1 where an object has no state
@@ -33,7 +33,7 @@ class Dataset:
 
 
 def draw(tenant_id: str, folder: Path, count: int, workers: int = 2) -> None:
-    """Write `count` canvases of the tenant and their truth into the folder."""
+    """Write `count` canvases of the tenant and their ground truth to the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = (count, CANVAS_PX, CANVAS_PX, 3)
     canvases = np.lib.format.open_memmap(folder / "canvases.npy", "w+", np.uint8, shape)
@@ -58,7 +58,7 @@ def draw(tenant_id: str, folder: Path, count: int, workers: int = 2) -> None:
 
 
 def load(folder: Path) -> Dataset:
-    """Open what `draw` wrote."""
+    """Open a training set that `draw` wrote."""
     truth = np.load(folder / "truth.npz")
     objects = np.cumsum(truth["objects"])[:-1]
     polygons = np.split(truth["points"], np.cumsum(truth["corners"])[:-1])
@@ -76,13 +76,13 @@ def load(folder: Path) -> Dataset:
 
 
 def _one(tenant_id: str, seed: int) -> tuple[Pixels, Truth]:
-    scene = any_scene(tenant_id, seed)
-    canvas, fit = letterboxed(scene.image)
+    scene = random_scene(tenant_id, seed)
+    canvas, transform = letterbox_image(scene.image)
     names = TENANTS[tenant_id].states
     states = [names.index(state) if state else -1 for state in scene.states]
     return canvas, (
-        fit.onto(scene.boxes_xyxy),
+        transform.to_canvas(scene.boxes_xyxy),
         scene.class_ids,
         np.array(states, np.int64),
-        [fit.onto(segment.polygon) for segment in scene.segments],
+        [transform.to_canvas(segment.polygon) for segment in scene.segments],
     )

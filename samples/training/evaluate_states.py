@@ -1,4 +1,4 @@
-"""Measures a classifier on close-ups of plants from fresh scenes."""
+"""Evaluate a classifier on close-ups of plants from scenes outside the training set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from samples.scenes import TENANTS
 from samples.training.canvases import close_up
-from samples.training.sessions import run
+from samples.training.sessions import run_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
     from samples.scenes import Scene
 
-SMALLEST_PX = 30.0
-MOST = 30  # plants of one scene
+MIN_SIDE_PX = 30.0
+MAX_PLANTS_PER_SCENE = 30
 
 
-def confusion(tenant_id: str, model: ort.InferenceSession, scenes: Sequence[Scene]) -> np.ndarray:
-    """(nc, nc) how often a plant of the row's state was given the column's."""
+def confusion_matrix(tenant_id: str, model: ort.InferenceSession, scenes: Sequence[Scene]) -> np.ndarray:
+    """Return how often a plant of each state (row) was classified as each state (column), (nc, nc)."""
     names = TENANTS[tenant_id].states
     table = np.zeros((len(names), len(names)), np.int64)
     for scene in scenes:
         sides = (scene.boxes_xyxy[:, 2:] - scene.boxes_xyxy[:, :2]).min(1, initial=1e9)
-        seen = [i for i in np.flatnonzero(sides >= SMALLEST_PX).tolist() if scene.states[i]]
-        for i in seen[:MOST]:
+        seen = [i for i in np.flatnonzero(sides >= MIN_SIDE_PX).tolist() if scene.states[i]]
+        for i in seen[:MAX_PLANTS_PER_SCENE]:
             picture = close_up(scene.image, scene.boxes_xyxy[i], margin=0.2)
-            (scores,) = run(model, picture)
+            (scores,) = run_model(model, picture)
             table[names.index(scene.states[i]), int(scores.argmax())] += 1
     return table
 
 
-def told(tenant_id: str, table: np.ndarray) -> str:
-    """Accuracy and confusion for a person."""
+def state_report(tenant_id: str, table: np.ndarray) -> str:
+    """Return the accuracy and the confusion matrix as text."""
     names = TENANTS[tenant_id].states
     rows = [
         f"{name}: {dict(zip(names, row.tolist(), strict=True))}" for name, row in zip(names, table, strict=True)

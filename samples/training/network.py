@@ -1,7 +1,7 @@
-"""The network: a small convolutional pyramid with heads for boxes, masks or classes.
+"""Define the network: a small convolutional feature pyramid with heads for boxes, masks or classes.
 
-Anchor-free, three levels with strides 8, 16 and 32, one prediction a cell. It is ours from the
-first line, and small on purpose: about 0.37 million parameters and 2 GFLOP at 640 px.
+It is anchor-free, has three levels with strides 8, 16 and 32, and makes one prediction for each cell. It has about
+0.37 million parameters and 2 GFLOP at 640 px.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ WIDTHS = (16, 24, 48, 80, 112)  # channels at strides 2, 4, 8, 16, 32
 NECK = 48
 HEAD = 32
 MASK_TERMS = 32
-PRIOR_LOGIT = -4.0  # at first nothing is believed to be anywhere
+PRIOR_LOGIT = -4.0  # initial scores are low
 
 
 class Raw(NamedTuple):
-    """What the network says of a batch; N cells, level by level, row by row."""
+    """The outputs for a batch; N cells, level by level, row by row."""
 
     boxes: Tensor  # (B, 4, N) xywh, canvas px
     logits: Tensor  # (B, nc, N)
@@ -30,7 +30,7 @@ class Raw(NamedTuple):
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, reach: int = 1) -> nn.Sequential:
-    """Convolution, normalisation, ReLU; `reach` is the distance between the kernel's taps."""
+    """Return convolution, batch normalisation and ReLU; `reach` is the dilation of the kernel."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, reach * (kernel // 2), reach, bias=False),
         nn.BatchNorm2d(outputs),
@@ -39,7 +39,7 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, reach: int
 
 
 class Residual(nn.Module):
-    """Squeeze to half the channels, look around, add."""
+    """A residual bottleneck with half the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Residual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """(B, 3, H, W) to features at strides 4, 8, 16 and 32."""
+    """The backbone: (B, 3, H, W) to features at strides 4, 8, 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Trunk(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Hands what the coarse levels know down to the fine ones."""
+    """A feature pyramid network: adds coarse features to the finer levels."""
 
     def __init__(self, *, overview: bool) -> None:
         super().__init__()
@@ -84,20 +84,20 @@ class Pyramid(nn.Module):
 
 
 class Overview(nn.Module):
-    """Looks far around each coarse cell, to see where a bed as long as the image ends."""
+    """Dilated convolutions with a receptive field as large as a bed that spans the image."""
 
     def __init__(self) -> None:
         super().__init__()
         self.looks = nn.ModuleList(conv(NECK, NECK, 3, 1, reach) for reach in (2, 4, 6))
 
     def forward(self, x: Tensor) -> Tensor:
-        for look in self.looks:
-            x = x + look(x)
+        for layer in self.looks:
+            x = x + layer(x)
         return x
 
 
 class Detector(nn.Module):
-    """Boxes and class scores for every cell; with `masks` also coefficients and prototypes."""
+    """Predicts boxes and class scores for every cell, with `masks` also coefficients and prototypes."""
 
     def __init__(self, classes: int, *, masks: bool = False) -> None:
         super().__init__()
@@ -111,18 +111,18 @@ class Detector(nn.Module):
         self.paint = nn.Sequential(conv(NECK, NECK), nn.Conv2d(NECK, MASK_TERMS, 1)) if masks else None
         if self.term is not None and self.paint is not None:
             for last in (self.term, self.paint[1]):
-                nn.init.normal_(last.weight, std=0.02)  # masks begin undecided
+                nn.init.normal_(last.weight, std=0.02)  # initial mask logits are near zero
 
     def forward(self, x: Tensor) -> Raw:
         at4, *deeper = self.trunk(x)
         levels = self.pyramid(*deeper)
         boxes, logits, terms = [], [], []
         for stride, level in zip(STRIDES, levels, strict=True):
-            look = self.box_look(level)
-            boxes.append(placed(self.box(look), stride).flatten(2))
+            box_features = self.box_look(level)
+            boxes.append(decode_boxes(self.box(box_features), stride).flatten(2))
             logits.append(self.score(self.class_look(level)).flatten(2))
             if self.term is not None:
-                terms.append(self.term(look).flatten(2))
+                terms.append(self.term(box_features).flatten(2))
         prototypes = None
         if self.paint is not None and self.fine is not None:
             prototypes = self.paint(self.fine(at4) + F.interpolate(levels[0], scale_factor=2.0))
@@ -135,7 +135,7 @@ class Detector(nn.Module):
 
 
 class Classifier(nn.Module):
-    """(B, 3, H, W) to (B, nc) logits, from the same trunk."""
+    """Classifies images (B, 3, H, W) with the same backbone; returns logits (B, nc)."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -148,8 +148,8 @@ class Classifier(nn.Module):
         return self.judge(torch.cat([at16.mean((2, 3)), at32.mean((2, 3))], 1))
 
 
-def placed(raw: Tensor, stride: int) -> Tensor:
-    """(B, 4, h, w) offsets from the cell's middle and log sizes, to xywh in canvas px."""
+def decode_boxes(raw: Tensor, stride: int) -> Tensor:
+    """Decode offsets from the cell's centre and log sizes (B, 4, h, w) to xywh in canvas px."""
     ones = torch.ones_like(raw[:, :1])
     middle = torch.cat([ones.cumsum(3), ones.cumsum(2)], 1) - 0.5
     centre = (middle + raw[:, :2]) * stride

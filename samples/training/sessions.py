@@ -1,4 +1,4 @@
-"""Opens and runs an ONNX file for measuring, with one thread and without ceremony."""
+"""Open and run an ONNX file for evaluation, with one thread."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
     from samples.scenes.scene import Floats, Pixels
 
-CONFIDENCE = 0.25  # the product's default, for counting
+CONFIDENCE = 0.25  # default of the deployed detector
 
 
-def session(path: Path) -> ort.InferenceSession:
-    """Open a model for measuring."""
+def open_session(path: Path) -> ort.InferenceSession:
+    """Open a model."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def run(model: ort.InferenceSession, canvas: Pixels) -> list[Floats]:
-    """The outputs for one (h, w, 3) canvas, without the batch axis."""
+def run_model(model: ort.InferenceSession, canvas: Pixels) -> list[Floats]:
+    """Return the outputs for one canvas (h, w, 3), without the batch axis."""
     pixels = canvas.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
     return [output[0] for output in model.run(None, {"images": pixels})]

@@ -1,5 +1,3 @@
-"""The sample world: the same seed gives the same picture, and the truth lies inside it."""
-
 from __future__ import annotations
 
 import hashlib
@@ -21,7 +19,7 @@ def digest(scene: Scene) -> str:
 
 
 @tenants
-def test_an_empty_nursery_has_ground_but_no_plants(tenant_id):
+def test_scene_without_coverage_has_segments_but_no_plants(tenant_id: str) -> None:
     scene = render(tenant_id, seed=3, size_wh=(320, 240), coverage=0.0)
     plants = [state for state in scene.states if state]
     assert plants == []
@@ -31,7 +29,7 @@ def test_an_empty_nursery_has_ground_but_no_plants(tenant_id):
 
 
 @tenants
-def test_the_same_seed_gives_the_same_bytes(tenant_id):
+def test_same_seed_draws_the_same_bytes(tenant_id: str) -> None:
     one, other, third = (render(tenant_id, seed=s, size_wh=(320, 240)) for s in (7, 7, 8))
     assert digest(one) == digest(other)
     assert digest(one) != digest(third)
@@ -39,7 +37,7 @@ def test_the_same_seed_gives_the_same_bytes(tenant_id):
 
 @tenants
 @sizes
-def test_the_truth_lies_inside_the_image(tenant_id, size_wh):
+def test_ground_truth_lies_inside_the_image(tenant_id: str, size_wh: tuple[int, int]) -> None:
     scene = render(tenant_id, seed=11, size_wh=size_wh, plant_px=24)
     width, height = size_wh
     boxes = scene.boxes_xyxy
@@ -57,7 +55,7 @@ def test_the_truth_lies_inside_the_image(tenant_id, size_wh):
 
 
 @tenants
-def test_labels_states_and_segments_are_the_tenants_own(tenant_id):
+def test_labels_states_and_segments_are_those_of_the_tenant(tenant_id: str) -> None:
     tenant, scene = TENANTS[tenant_id], render(tenant_id, seed=5, size_wh=(640, 480))
     assert scene.tenant_id == tenant_id
     assert scene.labels == tenant.labels
@@ -69,23 +67,23 @@ def test_labels_states_and_segments_are_the_tenants_own(tenant_id):
 
 @tenants
 @pytest.mark.parametrize("plant_px", [12, 40])
-def test_plants_are_as_large_as_asked_for(tenant_id, plant_px):
+def test_plants_have_the_requested_size(tenant_id: str, plant_px: int) -> None:
     scene = render(tenant_id, seed=2, size_wh=(640, 480), plant_px=plant_px)
     sides = (scene.boxes_xyxy[:, 2:] - scene.boxes_xyxy[:, :2]).max(axis=1)
     assert 0.6 * plant_px < np.median(sides) < 1.3 * plant_px
 
 
-def test_a_large_field_holds_thousands_of_plants():
+def test_large_field_has_more_than_a_thousand_plants() -> None:
     scene = render("tenant-001", seed=1, size_wh=(2000, 1500), plant_px=20)
     assert scene.counts["plant"] > 1000
 
 
 @pytest.mark.parametrize("size_wh", [(31, 640), (640, 8193)])
-def test_silly_sizes_are_refused(size_wh):
-    with pytest.raises(ValueError, match=f"not {size_wh[0]} x {size_wh[1]}"):
+def test_size_out_of_range_is_rejected(size_wh: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=rf"size_wh=\({size_wh[0]}, {size_wh[1]}\) is invalid"):
         render("tenant-001", seed=1, size_wh=size_wh)
 
 
-def test_an_unknown_tenant_has_no_world():
+def test_unknown_tenant_is_rejected() -> None:
     with pytest.raises(KeyError):
         render("tenant-999", seed=1, size_wh=(640, 480))

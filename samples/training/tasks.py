@@ -1,4 +1,4 @@
-"""What is taught for each task: the model, its batches and its loss."""
+"""Train a model for one task: detection, segmentation or classification."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from samples.scenes import TENANTS
-from samples.training.areas import batch as areas
-from samples.training.areas import segmentation_loss
-from samples.training.batches import batch as cut
-from samples.training.canvases import AREAS_PX
+from samples.training.canvases import SEGMENT_CANVAS_PX
+from samples.training.classification_batches import classification_batch
 from samples.training.dataset import load
+from samples.training.detection_batches import detection_batch
 from samples.training.losses import detection_loss
 from samples.training.network import Classifier, Detector
-from samples.training.states import batch as plants
+from samples.training.segment_batches import segment_batch, segmentation_loss
 from samples.training.trainer import train
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def learn(  # the options of the command line, one by one
+def train_task(
     task: str,
     tenant_id: str,
     folder: Path,
@@ -43,28 +42,28 @@ def learn(  # the options of the command line, one by one
     torch.manual_seed(seed)
     rng = np.random.Generator(np.random.PCG64(seed))
     dataset = load(folder)
-    model = new(task, tenant_id)
+    model = new_model(task, tenant_id)
     if start is not None:
-        begin(model, start)
+        load_matching_weights(model, start)
 
     def detect(network: nn.Module) -> Tensor:
-        images, targets = cut(rng, dataset, batch, crop_px)
+        images, targets = detection_batch(rng, dataset, batch, crop_px)
         return detection_loss(network(images), targets, crop_px)[0]
 
     def segment(network: nn.Module) -> Tensor:
-        images, targets, masks = areas(rng, dataset, batch, AREAS_PX)
+        images, targets, masks = segment_batch(rng, dataset, batch, SEGMENT_CANVAS_PX)
         return segmentation_loss(network(images), targets, masks)
 
     def classify(network: nn.Module) -> Tensor:
-        images, states = plants(rng, dataset, batch)
+        images, states = classification_batch(rng, dataset, batch)
         return F.cross_entropy(network(images), states)
 
     loss_of = {"detect": detect, "segment": segment, "classify": classify}[task]
     train(model, loss_of, steps=steps, rate=rate, settle=settle, keep=weights)
 
 
-def new(task: str, tenant_id: str) -> nn.Module:
-    """An untrained model of the tenant."""
+def new_model(task: str, tenant_id: str) -> nn.Module:
+    """Return an untrained model of the tenant."""
     if task == "detect":
         return Detector(len(TENANTS[tenant_id].labels))
     if task == "segment":
@@ -72,8 +71,8 @@ def new(task: str, tenant_id: str) -> nn.Module:
     return Classifier(len(TENANTS[tenant_id].states))
 
 
-def begin(model: nn.Module, weights: Path) -> None:
-    """Take over from other weights whatever has the same name and shape."""
+def load_matching_weights(model: nn.Module, weights: Path) -> None:
+    """Load those of the weights that have the same name and shape."""
     own = model.state_dict()
     given = torch.load(weights, weights_only=True)
     own.update({name: value for name, value in given.items() if name in own and own[name].shape == value.shape})

@@ -1,4 +1,4 @@
-"""The picture being made: ground below, shadows and sprites on top, the truth written beside it."""
+"""Compose a scene: a background, sprites with shadows on it, and the ground truth."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from PIL import Image, ImageChops, ImageFilter
 from samples.scenes.scene import Floats, Pixels, Scene, Segment, Tenant
 from samples.scenes.textures import noise
 
-VISIBLE = 0.3  # an object cut by the border counts while this share of its box can be seen
-SMALLEST_PX = 4.0
+MIN_VISIBLE_SHARE = 0.3  # an object cut by the border counts if this share of its box is visible
+MIN_SIDE_PX = 4.0
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """A picture of one object with its shadow, ready to be pasted by its centre."""
+    """A picture of one object with its shadow."""
 
     picture: Image.Image  # RGBA
     shadow: Image.Image  # L, larger than the picture by `margin` on every side
     margin: int
-    box_xyxy: tuple[int, int, int, int]  # what is opaque, in px of the picture
+    box_xyxy: tuple[int, int, int, int]  # of the opaque pixels, in px of the picture
 
 
-def sprite(picture: Image.Image, side_px: float, turn: float, softness: float) -> Sprite:
-    """The picture turned by `turn` degrees and brought to `side_px`, with a soft shadow."""
-    turned = picture.rotate(turn, Image.Resampling.BICUBIC) if turn else picture
+def make_sprite(picture: Image.Image, side_px: float, rotation_deg: float, softness: float) -> Sprite:
+    """Return the picture rotated and scaled to `side_px`, with a soft shadow."""
+    rotated = picture.rotate(rotation_deg, Image.Resampling.BICUBIC) if rotation_deg else picture
     side = max(round(side_px), 3)
-    small = turned.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    small = rotated.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     alpha = small.getchannel("A")
     margin = max(2, math.ceil(side * softness * 2.5))
     shadow = Image.new("L", (side + 2 * margin, side + 2 * margin))
@@ -40,24 +40,30 @@ def sprite(picture: Image.Image, side_px: float, turn: float, softness: float) -
 
 
 @dataclass(frozen=True)
-class Placed:
-    """An object of the truth before it is clipped."""
+class UnclippedObject:
+    """An object of the ground truth before it is clipped."""
 
     box_xyxy: tuple[float, float, float, float]
     class_id: int
     state: str
 
 
-class Canvas:
-    """Collects what is drawn and what is true; `scene` lights the picture and closes it."""
+class SceneBuilder:
+    """Collects sprites and their ground truth; `scene` draws them and applies the light."""
 
-    def __init__(self, ground: Pixels, light: float, height: float) -> None:
-        """`light` is the angle the light comes from, `height` the shadow's length in sizes."""
-        self.picture = Image.fromarray(ground)
+    def __init__(self, background: Pixels, light: float, height: float) -> None:
+        """Start from a background.
+
+        Args:
+            background: The pixels below all sprites, (h, w, 3).
+            light: The angle that the light comes from, in radians.
+            height: The length of a shadow, as a share of the sprite's width.
+        """
+        self.picture = Image.fromarray(background)
         self.light = light
         self._height = height
         self._sprites: list[tuple[Sprite, int, int, float]] = []
-        self._placed: list[Placed] = []
+        self._objects: list[UnclippedObject] = []
         self._segments: list[Segment] = []
 
     @property
@@ -65,50 +71,50 @@ class Canvas:
         """Width and height of the picture in pixels."""
         return self.picture.size
 
-    def put(
+    def add_sprite(
         self,
-        thing: Sprite,
+        sprite: Sprite,
         centre_xy: tuple[float, float],
         truth: tuple[int, str] | None = None,
         *,
         height: float | None = None,
     ) -> None:
-        """Plan a sprite at a place; with `truth` (class id, state) it is an object to be found."""
-        left = round(centre_xy[0] - thing.picture.width / 2)
-        top = round(centre_xy[1] - thing.picture.height / 2)
-        self._sprites.append((thing, left, top, self._height if height is None else height))
+        """Add a sprite; with `truth` (class id, state) it is an object of the ground truth."""
+        left = round(centre_xy[0] - sprite.picture.width / 2)
+        top = round(centre_xy[1] - sprite.picture.height / 2)
+        self._sprites.append((sprite, left, top, self._height if height is None else height))
         if truth is not None:
-            x1, y1, x2, y2 = thing.box_xyxy
-            self.mark((left + x1, top + y1, left + x2, top + y2), *truth)
+            x1, y1, x2, y2 = sprite.box_xyxy
+            self.add_object((left + x1, top + y1, left + x2, top + y2), *truth)
 
-    def mark(self, box_xyxy: tuple[float, float, float, float], class_id: int, state: str) -> None:
-        """Write an object into the truth without drawing anything."""
-        self._placed.append(Placed(box_xyxy, class_id, state))
+    def add_object(self, box_xyxy: tuple[float, float, float, float], class_id: int, state: str) -> None:
+        """Add an object to the ground truth without drawing it."""
+        self._objects.append(UnclippedObject(box_xyxy, class_id, state))
 
-    def area(self, label: str, class_id: int, polygon: Floats) -> None:
-        """Write an area, (k, 2) xy px, into the truth; what lies outside the image is cut off."""
-        inside = clipped(polygon, self.size_wh)
+    def add_segment(self, label: str, class_id: int, polygon: Floats) -> None:
+        """Add a segment with an outline (k, 2) xy px to the ground truth, clipped to the image."""
+        inside = clip_polygon(polygon, self.size_wh)
         if len(inside) > 2:
             self._segments.append(Segment(label, class_id, inside))
 
     def flatten(self) -> None:
-        """Draw what was planned: all shadows first, then the things that cast them."""
-        for thing, left, top, height in self._sprites:
-            reach = height * thing.picture.width
-            x = left - thing.margin - round(reach * math.cos(self.light))
-            y = top - thing.margin - round(reach * math.sin(self.light))
-            self.picture.paste((14, 12, 16), (x, y), thing.shadow.point(_HALF))
-        for thing, left, top, _ in self._sprites:
-            self.picture.paste(thing.picture, (left, top), thing.picture)
+        """Draw the sprites that were added: first all shadows, then the pictures."""
+        for sprite, left, top, height in self._sprites:
+            reach = height * sprite.picture.width
+            x = left - sprite.margin - round(reach * math.cos(self.light))
+            y = top - sprite.margin - round(reach * math.sin(self.light))
+            self.picture.paste((14, 12, 16), (x, y), sprite.shadow.point(_SHADOW_OPACITY))
+        for sprite, left, top, _ in self._sprites:
+            self.picture.paste(sprite.picture, (left, top), sprite.picture)
         self._sprites.clear()
 
     def scene(self, rng: np.random.Generator, tenant: Tenant) -> Scene:
-        """The finished picture with everything that is true about it."""
+        """Return the finished image with its ground truth."""
         self.flatten()
         boxes, class_ids, states = self._truth()
         return Scene(
             tenant_id=tenant.tenant_id,
-            image=lit(rng, self.picture),
+            image=apply_light(rng, self.picture),
             boxes_xyxy=boxes,
             class_ids=class_ids,
             labels=tenant.labels,
@@ -118,20 +124,20 @@ class Canvas:
 
     def _truth(self) -> tuple[Floats, np.ndarray, tuple[str, ...]]:
         width, height = self.size_wh
-        whole = np.array([p.box_xyxy for p in self._placed], np.float32).reshape(-1, 4)
+        whole = np.array([p.box_xyxy for p in self._objects], np.float32).reshape(-1, 4)
         boxes = np.clip(whole, 0, np.array([width, height, width, height], np.float32))
         sides, seen = whole[:, 2:] - whole[:, :2], boxes[:, 2:] - boxes[:, :2]
-        kept = (seen.prod(axis=1) >= VISIBLE * sides.prod(axis=1)) & (seen.min(1) >= SMALLEST_PX)
-        class_ids = np.array([p.class_id for p in self._placed], np.int64)[kept]
-        states = tuple(p.state for p, keep in zip(self._placed, kept, strict=True) if keep)
+        kept = (seen.prod(axis=1) >= MIN_VISIBLE_SHARE * sides.prod(axis=1)) & (seen.min(1) >= MIN_SIDE_PX)
+        class_ids = np.array([p.class_id for p in self._objects], np.int64)[kept]
+        states = tuple(p.state for p, keep in zip(self._objects, kept, strict=True) if keep)
         return boxes[kept], class_ids, states
 
 
-_HALF = [round(value * 0.55) for value in range(256)]
+_SHADOW_OPACITY = [round(value * 0.55) for value in range(256)]
 
 
-def lit(rng: np.random.Generator, picture: Image.Image) -> Pixels:
-    """(h, w, 3) the picture under uneven light, a little tinted and with the sensor's noise."""
+def apply_light(rng: np.random.Generator, picture: Image.Image) -> Pixels:
+    """Return the picture (h, w, 3) under uneven light, slightly tinted and with sensor noise."""
     width, height = picture.size
     across = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
     down = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
@@ -152,15 +158,15 @@ def lit(rng: np.random.Generator, picture: Image.Image) -> Pixels:
 
 
 def bevel(mask: Image.Image, light: float, px: float) -> tuple[Image.Image, Image.Image]:
-    """The lit and the dark rim of a raised area (both L), for light from the angle `light`."""
+    """Return the lit and the dark rim of a raised area (both L) for light from the angle `light`."""
     dx, dy = round(px * math.cos(light)), round(px * math.sin(light))
     lit_rim = ImageChops.subtract(mask, ImageChops.offset(mask, -dx, -dy))
     dark_rim = ImageChops.subtract(ImageChops.offset(mask, -dx, -dy), mask)
     return lit_rim, dark_rim
 
 
-def clipped(polygon: Floats, size_wh: tuple[int, int]) -> Floats:
-    """(k, 2) the part of a convex polygon inside the image (Sutherland and Hodgman, 1974)."""
+def clip_polygon(polygon: Floats, size_wh: tuple[int, int]) -> Floats:
+    """Clip a convex polygon (k, 2) to the image with the algorithm of Sutherland and Hodgman (1974)."""
     points = [(float(x), float(y)) for x, y in polygon]
     width, height = size_wh
     for axis, limit, sign in ((0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)):

@@ -1,4 +1,4 @@
-"""Writes the ONNX file: raw outputs in the layout Ultralytics made customary, metadata beside them."""
+"""Export a model as ONNX, with the raw output layout and the metadata of an Ultralytics export."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samples.scenes import TENANTS
-from samples.training.canvases import AREAS_PX, CANVAS_PX, CLOSE_UP_PX
-from samples.training.lessons import new
+from samples.training.canvases import CANVAS_PX, CLOSE_UP_PX, SEGMENT_CANVAS_PX
 from samples.training.network import MASK_TERMS, Classifier
+from samples.training.tasks import new_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OPSET = 17
-MOST_BYTES = 2_000_000
+MAX_FILE_BYTES = 2_000_000
 
 
-class Layout(nn.Module):
-    """The network with its outputs as they are written to the file."""
+class ExportedModel(nn.Module):
+    """The network with the outputs of the exported file."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -38,11 +38,11 @@ class Layout(nn.Module):
         return torch.cat([*rows, raw.terms], 1), raw.prototypes  # (B, 4 + nc + 32, N), (B, 32, mh, mw)
 
 
-def write(task: str, tenant_id: str, weights: Path, path: Path, *, static: bool) -> None:
-    """Write the model as ONNX; static files take one image of one size, others any multiple of 32."""
-    model = new(task, tenant_id)
+def export_onnx(task: str, tenant_id: str, weights: Path, path: Path, *, static: bool) -> None:
+    """Write an ONNX file; a static one takes one image of one size, another any multiple of 32 px."""
+    model = new_model(task, tenant_id)
     model.load_state_dict(torch.load(weights, weights_only=True))
-    fused(model.eval())
+    fuse_batch_norms(model.eval())
     side = side_px(task)
     outputs = ["output0", "output1"] if task == "segment" else ["output0"]
     axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch"}}
@@ -52,7 +52,7 @@ def write(task: str, tenant_id: str, weights: Path, path: Path, *, static: bool)
         axes["output1"] = {0: "batch", 2: "mask_height", 3: "mask_width"}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
-        Layout(model).eval(),
+        ExportedModel(model).eval(),
         (torch.zeros(1, 3, side, side),),
         str(path),
         input_names=["images"],
@@ -70,15 +70,15 @@ def write(task: str, tenant_id: str, weights: Path, path: Path, *, static: bool)
         entry.key, entry.value = key, value
     file.producer_name = "tenant-vision"
     for node in file.graph.node:
-        node.ClearField("doc_string")  # the exporter writes down where its source files lay
+        node.ClearField("doc_string")  # the exporter records paths of source files
     onnx.checker.check_model(file, full_check=True)
     onnx.save(file, path)
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path.name} is {path.stat().st_size} bytes, more than {MOST_BYTES}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes: the maximum is {MAX_FILE_BYTES}")
 
 
 def metadata(task: str, tenant_id: str, *, static: bool) -> dict[str, str]:
-    """What the file says of itself: strings that hold Python literals."""
+    """Return the metadata of the file; some values are Python literals."""
     tenant = TENANTS[tenant_id]
     labels = {"detect": tenant.labels, "segment": tenant.segment_labels, "classify": tenant.states}[task]
     side = side_px(task)
@@ -99,12 +99,12 @@ def metadata(task: str, tenant_id: str, *, static: bool) -> dict[str, str]:
 
 
 def side_px(task: str) -> int:
-    """The side of the square that models of a task are made for."""
-    return {"detect": CANVAS_PX, "segment": AREAS_PX, "classify": CLOSE_UP_PX}[task]
+    """Return the side of the square input of a task's models."""
+    return {"detect": CANVAS_PX, "segment": SEGMENT_CANVAS_PX, "classify": CLOSE_UP_PX}[task]
 
 
-def fused(module: nn.Module) -> None:
-    """Fold each normalisation into the convolution before it, in place; call it in eval mode."""
+def fuse_batch_norms(module: nn.Module) -> None:
+    """Fold each batch normalisation into the convolution before it, in place, in eval mode."""
     for child in module.modules():
         if isinstance(child, nn.Sequential) and len(child) > 1:
             first, second = child[0], child[1]

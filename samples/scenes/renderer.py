@@ -1,4 +1,4 @@
-"""The tenants of the sample world and the one way to draw a scene of theirs."""
+"""Define the tenants, and draw their scenes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TENANTS: Mapping[str, Tenant] = MappingProxyType(
 _WORLDS = {"tenant-001": field.draw, "tenant-002": greenhouse.draw, "tenant-003": terrace.draw}
 
 CANVAS_PX = 640
-_USUAL_PX = (16.0, 44.0)  # how large plants usually are on a 640 px canvas
+_PLANT_ON_CANVAS_PX = (16.0, 44.0)  # range of diameters on a 640 px canvas
 
 
 def render(
@@ -42,23 +42,29 @@ def render(
 ) -> Scene:
     """Draw a scene; the same arguments give the same bytes.
 
-    `plant_px` is the usual diameter of a plant in image px. Left out, it is chosen so that
-    plants are 16 to 44 px wide once the image is letterboxed to 640 px. For a picture of
-    thousands of plants, to be cut into tiles, ask for 24 to 60 px at 4000 x 3000.
-    `coverage` is the share of spots in which something grows: 0.0 gives an empty nursery.
-    Raises KeyError for a tenant that is not one of TENANTS, ValueError for a silly size.
+    Args:
+        tenant_id: One of TENANTS.
+        seed: The seed of everything random.
+        size_wh: Width and height, each from 32 to 8192 px.
+        plant_px: The usual diameter of a plant, image px. By default plants are 16 to 44 px wide once the image is
+            letterboxed to 640 px. For a picture of thousands of plants use 24 to 60 px at 4000 x 3000.
+        coverage: The share of spots in which something grows; 0.0 gives an empty nursery.
+
+    Raises:
+        KeyError: The tenant is unknown.
+        ValueError: The size is out of range.
     """
     tenant, draw = TENANTS[tenant_id], _WORLDS[tenant_id]
     if min(size_wh) < 32 or max(size_wh) > 8192:
-        message = f"a scene is 32 to 8192 px a side, not {size_wh[0]} x {size_wh[1]}"
+        message = f"size_wh={size_wh} is invalid: each side must be from 32 to 8192 px"
         raise ValueError(message)
     rng = np.random.Generator(np.random.PCG64([zlib.crc32(tenant_id.encode()), seed]))
-    usual = rng.uniform(*_USUAL_PX) * max(size_wh) / CANVAS_PX
-    grown = rng.uniform(0.72, 0.98)
-    canvas = draw(
+    random_plant_px = rng.uniform(*_PLANT_ON_CANVAS_PX) * max(size_wh) / CANVAS_PX
+    random_coverage = rng.uniform(0.72, 0.98)
+    builder = draw(
         rng,
         size_wh,
-        usual if plant_px is None else plant_px,
-        grown if coverage is None else coverage,
+        random_plant_px if plant_px is None else plant_px,
+        random_coverage if coverage is None else coverage,
     )
-    return canvas.scene(rng, tenant)
+    return builder.scene(rng, tenant)

@@ -1,4 +1,4 @@
-"""Leaves, petals and discs painted into a small square; knows no scene and no truth."""
+"""Paint leaves, petals and discs into a small square."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
-    from samples.scenes.scene import Floats
     from samples.scenes.textures import Colour
 
+AnyFloats = NDArray[np.floating]
 Window = tuple[slice, slice]  # rows, columns
 
 
-class Easel:
-    """A transparent square from (-1, -1) to (1, 1) on which plants are painted, top down."""
+class PlantPainter:
+    """A transparent square from (-1, -1) to (1, 1) on which plants are painted from above."""
 
     def __init__(self, side_px: int) -> None:
         self.side_px = side_px
@@ -28,7 +29,7 @@ class Easel:
         self._soft = 2.5 / side_px
 
     def image(self) -> Image.Image:
-        """What was painted, as an RGBA picture of side_px square."""
+        """Return the painting as a square RGBA picture."""
         rgba = np.concatenate([self._rgb, self._alpha[..., None] * 255.0], axis=2)
         return Image.fromarray(np.clip(rgba + 0.5, 0, 255).astype(np.uint8), "RGBA")
 
@@ -46,7 +47,7 @@ class Easel:
         vein: float = 0.22,
         light: float = 0.0,
     ) -> None:
-        """Paint one leaf from its root outwards; `light` is the angle the light comes from."""
+        """Paint one leaf from its root outwards; `light` is the angle that the light comes from."""
         tip = (root_xy[0] + length * math.cos(angle), root_xy[1] + length * math.sin(angle))
         window = self._window(root_xy, tip, 1.3 * width + abs(bend) * length + 0.04)
         dx, dy = self._x[:, window[1]] - root_xy[0], self._y[window[0]] - root_xy[1]
@@ -67,7 +68,7 @@ class Easel:
         shade += vein * np.clip(1.0 - np.abs(across) / (0.09 * width + 0.004), 0, 1) * (1.0 - t)
         if ruffle:
             shade += 0.07 * np.sin(across * 40.0 / width) * np.clip(edge, 0, 1)
-        self._lay(window, cover, shade, colour, 0.30 * shadow)
+        self._blend(window, cover, shade, colour, 0.30 * shadow)
 
     def disc(
         self,
@@ -79,7 +80,7 @@ class Easel:
         light: float = 0.0,
         hole: float = 0.0,
     ) -> None:
-        """Paint a disc, or a ring when `hole` is the share of the radius left open."""
+        """Paint a disc, or a ring if `hole` is the share of the radius that stays open."""
         window = self._window(centre_xy, centre_xy, 1.2 * radius + 0.02)
         dx, dy = self._x[:, window[1]] - centre_xy[0], self._y[window[0]] - centre_xy[1]
         away = np.sqrt(dx * dx + dy * dy)
@@ -89,10 +90,10 @@ class Easel:
             cover *= np.clip((away - radius * hole) / self._soft, 0.0, 1.0)
             shadow *= away > radius * hole * 0.9
         lit = (dx * math.cos(light) + dy * math.sin(light)) / max(radius, 1e-3)
-        self._lay(window, cover, 1.0 + dome * np.clip(lit, -1, 1), colour, 0.25 * shadow)
+        self._blend(window, cover, 1.0 + dome * np.clip(lit, -1, 1), colour, 0.25 * shadow)
 
     def speckle(self, rng: np.random.Generator, spots: int, size: float, colour: Colour) -> None:
-        """Stain what is painted already with round spots; leaves the outline as it is."""
+        """Stain the painting with round spots, without changing its outline."""
         for _ in range(spots):
             x, y = rng.uniform(-0.8, 0.8, 2)
             radius = size * rng.uniform(0.5, 1.4)
@@ -101,7 +102,7 @@ class Easel:
             self._rgb += (np.asarray(colour, np.float32) - self._rgb) * stain
 
     def _window(self, one_xy: tuple[float, float], other_xy: tuple[float, float], margin: float) -> Window:
-        """The rows and columns that a mark between two points can reach."""
+        """Return the rows and columns within `margin` of two points."""
         (left, right), (top, bottom) = (sorted((one_xy[axis], other_xy[axis])) for axis in (0, 1))
         per_unit = self.side_px / 2.0
         return (
@@ -109,8 +110,8 @@ class Easel:
             slice(max(0, int((left - margin + 1) * per_unit)), int((right + margin + 1) * per_unit) + 1),
         )
 
-    def _lay(self, window: Window, cover: Floats, shade: Floats, colour: Colour, dim: Floats) -> None:
-        """Put paint on a window of the square, over its own soft shadow."""
+    def _blend(self, window: Window, cover: AnyFloats, shade: AnyFloats, colour: Colour, dim: AnyFloats) -> None:
+        """Blend paint into a window of the square, over its own soft shadow."""
         rgb = self._rgb[window]
         rgb *= (1.0 - dim)[..., None]
         paint = np.asarray(colour, np.float32) * np.asarray(shade, np.float32)[..., None]
