@@ -227,3 +227,42 @@ def test_any_post_is_an_event_or_invalid_or_ignored(headers: Mapping[str, str], 
         assert 0 < event.payload.generation < 2**63
     else:
         assert all(isinstance(each, str) for each in event.payload.attributes.values())
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "text"),
+    [
+        pytest.param(
+            {"ce-type": "x\0"},
+            "{}",
+            rf"unsupported event type 'x\x00'; expected '{STORAGE}' or '{PUBSUB}'",
+            id="unsupported type",
+        ),
+        pytest.param(
+            {"ce-type": STORAGE},
+            '{"bucket": "b", "name": "n", "generation": "x"}',
+            "generation must be an integer from 1 to 2^63-1, got 'x'",
+            id="invalid generation",
+        ),
+        pytest.param(
+            {"ce-type": STORAGE}, "{}", "bucket must be a non-empty string, got null", id="missing bucket"
+        ),
+        pytest.param({}, "[]", "Pub/Sub envelope must be a JSON object, got an array", id="array"),
+        pytest.param({}, "{", "body must be valid JSON in UTF-8", id="malformed JSON"),
+        pytest.param(
+            {},
+            '{"message": {"attributes": {"tenant_id": 1}}}',
+            "attributes must be strings, got 1 for 'tenant_id'",
+            id="attribute that is a number",
+        ),
+        pytest.param(
+            {}, '{"message": {"data": 5}}', "data must be a base64 string, got 5", id="data that is a number"
+        ),
+        pytest.param({}, '{"message": {"data": "%"}}', "data must be valid base64", id="malformed base64"),
+    ],
+)
+def test_error_message_names_field_expectation_and_value(headers: dict[str, str], body: str, text: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        envelope.parse(headers, body.encode())
+
+    assert str(caught.value) == text

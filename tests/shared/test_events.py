@@ -463,3 +463,47 @@ def assert_in_tenant_prefixes(request: Request) -> None:
         assert part not in {".", ".."}
     assert request.image.name.isprintable() or " " in request.image.name or not request.image.name.isascii()
     assert set(request.tenant_id) <= set(string.ascii_lowercase + string.digits + "-")
+
+
+# Error messages
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        pytest.param({"tenant_id": None}, "tenant_id is required", id="missing tenant"),
+        pytest.param(
+            {"tenant_id": "No Tenant"},
+            "tenant_id must be 1 to 63 of a-z, 0-9 and inner hyphens, got 'No Tenant'",
+            id="invalid tenant",
+        ),
+        pytest.param(
+            {"generation": "x"}, "generation must be an integer from 1 to 2^63-1, got 'x'", id="invalid generation"
+        ),
+        pytest.param(
+            {"pipeline": "De tect"},
+            "pipeline must be a name of a-z, then up to 62 of a-z, 0-9, _ and -, got 'De tect'",
+            id="invalid pipeline",
+        ),
+        pytest.param({"options": []}, "options must be a JSON object, got an array", id="invalid options"),
+        pytest.param(
+            {"request_id": 5},
+            "request_id must be a string of at most 256 printable characters, got 5",
+            id="number",
+        ),
+        pytest.param(
+            {"image": "gs://b/a.jpg"},
+            "image is not in the uploads of tenant 'tenant-001': expected a path under 'uploads/tenant-001/' "
+            "in the upload bucket, got 'gs://b/a.jpg'",
+            id="another bucket",
+        ),
+        pytest.param(
+            {"image": "a/../b.jpg"}, "image must not have '.' or '..' in its path, got 'a/../b.jpg'", id="dots"
+        ),
+    ],
+)
+def test_error_message_names_field_expectation_and_value(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        parsed(**fields)
+
+    assert str(caught.value) == text
