@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 from local.port import Port
 from shared.ml.model_cache import ModelCache
 from testing import models, recorded_events, scripted_server
+from testing.case_ids import case_id
 from testing.cloud import Cloud
 from testing.pictures import picture
 from testing.serving import ReadLogLines, ServeFunction
@@ -390,7 +391,9 @@ def test_old_event_is_published_after_its_processing_timed_out(cloud: Cloud, ser
 
 
 @pytest.mark.parametrize(
-    "time", ["", "yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-20", 5, None, {}]
+    "time",
+    ["", "yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-20", 5, None, {}],
+    ids=case_id,
 )
 def test_event_with_a_meaningless_time_is_processed(time: Any, nursery: Cloud, serve: ServeFunction) -> None:
     body = push({"tenant_id": "tenant-001", "image": "a.jpg"}, publishTime=time)
@@ -459,7 +462,7 @@ def test_bug_is_logged_with_its_cause_and_published_as_500_without(
 # Unlikely images
 
 
-@pytest.mark.parametrize("size_wh", [(1, 1), (1, 3000), (3000, 1), (65501, 1), (1, 70000)])
+@pytest.mark.parametrize("size_wh", [(1, 1), (1, 3000), (3000, 1), (65501, 1), (1, 70000)], ids=case_id)
 def test_image_of_any_proportions_has_a_result_or_is_too_large(
     size_wh: tuple[int, int], nursery: Cloud, serve: ServeFunction
 ) -> None:

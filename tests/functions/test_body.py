@@ -17,6 +17,7 @@ from werkzeug.test import create_environ
 from functions.body import MAX_BODY_BYTES, read_body
 from local.stack import Stack
 from shared.errors import IncompleteBody, InvalidEvent
+from testing.case_ids import case_id
 from testing.cloud import Cloud
 from testing.serving import ServeFunction
 
@@ -75,16 +76,16 @@ def test_too_long_body_is_rejected_without_reading_it_all(size: int, *, sized_bo
 
 
 @pytest.mark.parametrize(
-    "environ", [{"CONTENT_LENGTH": "1000"}, {"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}]
+    "environ", [{"CONTENT_LENGTH": "1000"}, {"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}], ids=case_id
 )
-@pytest.mark.parametrize("size", [0, 1, 999])
+@pytest.mark.parametrize("size", [0, 1, 999], ids=case_id)
 def test_body_shorter_than_its_content_length_is_incomplete(size: int, environ: dict[str, Any]) -> None:
     with pytest.raises(IncompleteBody):
         read(Trickle(size), **environ)
 
 
-@pytest.mark.parametrize("error", [OSError("reset"), ValueError("chunk"), RuntimeError("own")])
-@pytest.mark.parametrize("size", [0, 1000, MAX_BODY_BYTES + 1])
+@pytest.mark.parametrize("error", [OSError("reset"), ValueError("chunk"), RuntimeError("own")], ids=case_id)
+@pytest.mark.parametrize("size", [0, 1000, MAX_BODY_BYTES + 1], ids=case_id)
 def test_any_error_of_the_server_while_reading_is_an_incomplete_body(error: Exception, size: int) -> None:
     with pytest.raises(IncompleteBody):
         read(Trickle(size, error), **CHUNKED)

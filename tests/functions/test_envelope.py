@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from functions import envelope
 from shared.errors import Ignored, InvalidEvent
 from shared.events import Event, ImageMessage, ObjectFinalized
+from testing.case_ids import case_id
 from testing.recorded_events import encode_base64
 
 STORAGE = "google.cloud.storage.object.v1.finalized"
@@ -35,6 +36,7 @@ def test_generation_may_be_a_string_or_a_number(generation: Any) -> None:
 @pytest.mark.parametrize(
     "generation",
     ["", "0", 0, -1, "-1", "1.0", 1.5, "1e3", " 1", "+1", "\u0661", "x", None, True, [], {}, 2**63, "9" * 30],
+    ids=case_id,
 )
 def test_invalid_generation_is_rejected(generation: Any) -> None:
     with pytest.raises(InvalidEvent):
@@ -42,7 +44,7 @@ def test_invalid_generation_is_rejected(generation: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["bucket", "name"])
-@pytest.mark.parametrize("value", ["", None, 5, [], {}, True])
+@pytest.mark.parametrize("value", ["", None, 5, [], {}, True], ids=case_id)
 def test_object_without_bucket_or_name_is_rejected(key: str, value: Any) -> None:
     with pytest.raises(InvalidEvent):
         finalized(**{key: value})
@@ -98,6 +100,7 @@ def test_notifications_of_other_types_are_ignored(kind: str) -> None:
         ({"attributes": {"a": "b"}}, {"a": "b"}, b""),
         ({"data": "aGk="}, {}, b"hi"),
     ],
+    ids=case_id,
 )
 def test_message_without_attributes_or_data_is_accepted(
     message: dict[str, Any], attributes: Any, body: bytes
@@ -105,13 +108,15 @@ def test_message_without_attributes_or_data_is_accepted(
     assert wrapped(**message).payload == ImageMessage(attributes, body)
 
 
-@pytest.mark.parametrize("attributes", [[1], "a", 5, {"tenant_id": 1}, {"x": None}, {"x": []}, {"x": {}}])
+@pytest.mark.parametrize(
+    "attributes", [[1], "a", 5, {"tenant_id": 1}, {"x": None}, {"x": []}, {"x": {}}], ids=case_id
+)
 def test_attributes_that_are_not_strings_are_rejected(attributes: Any) -> None:
     with pytest.raises(InvalidEvent, match="attributes"):
         wrapped(attributes=attributes)
 
 
-@pytest.mark.parametrize("data", [5, [], {}, True, "a", "a===", "aGk", "aGk=\n", "a-_=", "ä"])
+@pytest.mark.parametrize("data", [5, [], {}, True, "a", "a===", "aGk", "aGk=\n", "a-_=", "ä"], ids=case_id)
 def test_data_that_is_not_base64_is_rejected(data: Any) -> None:
     with pytest.raises(InvalidEvent):
         wrapped(data=data)
@@ -127,6 +132,7 @@ def test_data_that_is_not_base64_is_rejected(data: Any) -> None:
         ({"messageId": 7}, ""),
         ({"messageId": "x" * 1000}, "x" * 256),
     ],
+    ids=case_id,
 )
 def test_event_id_is_the_message_id(message: dict[str, Any], event_id: str) -> None:
     assert wrapped(**message).event_id == event_id
@@ -146,6 +152,7 @@ def test_event_id_is_the_message_id(message: dict[str, Any], event_id: str) -> N
         (17, None),
         (None, None),
     ],
+    ids=case_id,
 )
 def test_time_is_parsed_or_none(text: Any, time: datetime | None) -> None:
     assert wrapped(publishTime=text).occurred_at == time
@@ -160,6 +167,7 @@ def test_time_is_parsed_or_none(text: Any, time: datetime | None) -> None:
         ({"tenant-id": "t", "request-id": "r"}, {"tenant_id": "t", "request_id": "r"}),
         ({"image": "a.jpg", "host": "h", "authorization": "Bearer x"}, {"image": "a.jpg"}),
     ],
+    ids=case_id,
 )
 def test_attributes_of_an_unwrapped_push_are_read_from_headers(
     headers: Mapping[str, str], fields: dict[str, str]

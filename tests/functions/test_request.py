@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from testing import models, scripted_server
+from testing.case_ids import case_id
 from testing.cloud import Cloud
 from testing.pictures import picture
 from testing.serving import ReadLogLines, ServeFunction
@@ -119,6 +120,7 @@ def test_missing_model_is_named_as_in_the_contract(client: FlaskClient) -> None:
         {"colour": "red"},
         {"confidence_threshold": {}},
     ],
+    ids=case_id,
 )
 def test_invalid_options_are_a_400_problem(options: Any, client: FlaskClient) -> None:
     answer = post(client, options=options)
@@ -127,7 +129,7 @@ def test_invalid_options_are_a_400_problem(options: Any, client: FlaskClient) ->
     assert len(document(answer)["detail"]) > 20
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'"a text"', b"[" * 50_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'"a text"', b"[" * 50_000], ids=case_id)
 def test_body_without_a_request_is_a_400_problem(body: bytes, client: FlaskClient) -> None:
     answer = client.post("/", headers=JSON, data=body)
     assert (answer.status_code, document(answer)["error"]) == (400, "invalid_event")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shared.errors import ConfigError
+from testing.case_ids import case_id
 from testing.serving import ServeFunction
 
 SETTINGS = {"GCS_BUCKET": "models", "ERROR_TOPIC": "errors"}
@@ -72,6 +73,7 @@ def test_main_exports_only_the_three_entry_points(imported: dict[str, Any]) -> N
         (SETTINGS | {"CONFIDENCE_THRESHOLD": "high"}, "CONFIDENCE_THRESHOLD"),
         (SETTINGS | {"RESULTS_BUCKET": "models/uploads"}, "RESULTS_BUCKET"),
     ],
+    ids=case_id,
 )
 def test_invalid_setting_stops_the_start_and_is_named(
     settings: Mapping[str, str], name: str, serve: ServeFunction

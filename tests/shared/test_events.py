@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shared.config import Config
 from shared.errors import Ignored, InvalidEvent, InvalidPipeline, Rejected, TenantMismatch, TenantVisionError
 from shared.events import Event, ImageMessage, ObjectFinalized, Request, loggable_fields, message_fields, parse
+from testing.case_ids import case_id
 
 CONFIG = Config(gcs_bucket="models", error_topic="errors", upload_bucket="up", results_bucket="results")
 
@@ -36,7 +37,9 @@ def upload(
 
 
 @pytest.mark.parametrize(
-    ("metadata", "origin_unknown"), [(None, True), ({}, False), ({"goog-reserved-file-mtime": "1"}, False)]
+    ("metadata", "origin_unknown"),
+    [(None, True), ({}, False), ({"goog-reserved-file-mtime": "1"}, False)],
+    ids=case_id,
 )
 def test_origin_is_unknown_only_without_metadata(
     metadata: Mapping[str, Any] | None, *, origin_unknown: bool
@@ -176,6 +179,7 @@ def test_valid_tenant_id_is_accepted(tenant_id: str) -> None:
         "\u0663",
         "a\0",
     ],
+    ids=case_id,
 )
 def test_invalid_tenant_id_is_rejected(tenant_id: Any) -> None:
     with pytest.raises(InvalidEvent, match="tenant_id"):
@@ -256,6 +260,7 @@ def test_image_of_another_tenant_is_a_mismatch(image: str) -> None:
         [],
         {"gs": "up"},
     ],
+    ids=case_id,
 )
 def test_invalid_image_is_rejected(image: Any) -> None:
     with pytest.raises(InvalidEvent):
@@ -276,6 +281,7 @@ def test_valid_generation_is_accepted(generation: Any, number: int | None) -> No
 @pytest.mark.parametrize(
     "generation",
     [0, "0", -1, "-1", "+1", " 1", "1.0", 1.0, "1e3", "x", True, [], {}, 2**63, "9" * 19, "9" * 20, "\u0661"],
+    ids=case_id,
 )
 def test_invalid_generation_is_rejected(generation: Any) -> None:
     with pytest.raises(InvalidEvent, match="generation"):
@@ -288,19 +294,19 @@ def test_valid_pipeline_name_is_accepted(pipeline: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "pipeline", ["", "Detect", "1a", "_a", "a b", "a/b", "../a", "a" * 64, "a\n", 1, [], {}, True]
+    "pipeline", ["", "Detect", "1a", "_a", "a b", "a/b", "../a", "a" * 64, "a\n", 1, [], {}, True], ids=case_id
 )
 def test_invalid_pipeline_name_is_rejected(pipeline: Any) -> None:
     with pytest.raises((InvalidPipeline, InvalidEvent)):
         parsed(pipeline=pipeline)
 
 
-@pytest.mark.parametrize("request_id", ["order-1", "ü", "x" * 256, "a b"])
+@pytest.mark.parametrize("request_id", ["order-1", "ü", "x" * 256, "a b"], ids=case_id)
 def test_printable_request_id_is_accepted(request_id: str) -> None:
     assert parsed(request_id=request_id).request_id == request_id
 
 
-@pytest.mark.parametrize("request_id", ["x" * 257, "a\nb", "\0", 5, True, [], {}])
+@pytest.mark.parametrize("request_id", ["x" * 257, "a\nb", "\0", 5, True, [], {}], ids=case_id)
 def test_invalid_request_id_is_rejected(request_id: Any) -> None:
     with pytest.raises(InvalidEvent, match="request_id"):
         parsed(request_id=request_id)
@@ -333,14 +339,16 @@ def test_options_are_read_from_the_body_only() -> None:
     assert dict(message({"tenant_id": "t", "image": "a", "options": '{"a": 1}'}).options) == {}
 
 
-@pytest.mark.parametrize("options", [[], "{}", 1, True])
+@pytest.mark.parametrize("options", [[], "{}", 1, True], ids=case_id)
 def test_options_that_are_not_an_object_are_rejected(options: Any) -> None:
     with pytest.raises(InvalidEvent, match="options"):
         parsed(options=options)
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"null", b'"a"', b"1", b"{", b"\xff", b"{}{}", b"{'a': 1}", b'{"a": NaN}', b"[" * 99_999]
+    "body",
+    [b"[]", b"null", b'"a"', b"1", b"{", b"\xff", b"{}{}", b"{'a': 1}", b'{"a": NaN}', b"[" * 99_999],
+    ids=case_id,
 )
 def test_body_that_is_not_a_json_object_is_rejected(body: bytes) -> None:
     with pytest.raises(InvalidEvent):
@@ -370,6 +378,7 @@ def test_body_may_be_empty_or_without_known_fields(body: bytes) -> None:
         ({"image": [], "request_id": {}, "tenant_id": None}, {}),
         ({"secret": "x"}, {}),
     ],
+    ids=case_id,
 )
 def test_only_valid_fields_are_loggable(fields: Any, safe: dict[str, str]) -> None:
     event = Event(ImageMessage({}, json.dumps(fields).encode()), "e-1")
@@ -383,6 +392,7 @@ def test_attributes_are_loggable_when_the_body_is_malformed() -> None:
 @pytest.mark.parametrize(
     ("name", "tenant"),
     [("uploads/t/a.jpg", {"tenant_id": "t"}), ("uploads/a.jpg", {}), ("x/t/a", {}), ("uploads/T/a", {})],
+    ids=case_id,
 )
 def test_name_and_generation_of_an_upload_are_loggable(name: str, tenant: dict[str, str]) -> None:
     logged = loggable_fields(Event(ObjectFinalized("up", name, 7)))

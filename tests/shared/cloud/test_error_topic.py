@@ -10,6 +10,7 @@ from local.stack import Stack
 from shared.cloud.error_topic import ErrorTopic
 from shared.errors import PublishFailed
 from shared.runtime import deadline
+from testing.case_ids import case_id
 from testing.cloud import Cloud
 
 
@@ -19,7 +20,9 @@ def pubsub(emulators: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", emulators.pubsub_host)
 
 
-@pytest.mark.parametrize("attributes", [{}, {"status": "400"}, {"image": "gs://b/ü", "error": "x" * 1024}])
+@pytest.mark.parametrize(
+    "attributes", [{}, {"status": "400"}, {"image": "gs://b/ü", "error": "x" * 1024}], ids=case_id
+)
 def test_message_arrives_unchanged(attributes: dict[str, str], cloud: Cloud, pubsub: None) -> None:
     message_id = ErrorTopic(cloud.topic).publish(attributes, b'{"message": "a sentence"}')
     assert message_id
@@ -40,6 +43,7 @@ def test_publishing_to_a_missing_topic_fails(cloud: Cloud, pubsub: None) -> None
 @pytest.mark.parametrize(
     ("attributes", "data"),
     [({"image": "x" * 1025}, b"{}"), ({}, b"x" * 11 * 2**20), ({}, b""), ({"": "x"}, b"{}")],
+    ids=case_id,
 )
 def test_message_that_pub_sub_rejects_fails(
     attributes: dict[str, str], data: bytes, cloud: Cloud, pubsub: None

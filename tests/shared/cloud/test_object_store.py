@@ -22,6 +22,7 @@ from shared.cloud.objects import crc32c
 from shared.errors import DeadlineExceeded, ObjectChanged, ObjectNotFound, StorageUnavailable
 from shared.runtime import deadline
 from testing import scripted_server
+from testing.case_ids import case_id
 from testing.cloud import Cloud
 from testing.scripted_server import Response
 
@@ -43,7 +44,7 @@ def bucket(cloud: Cloud) -> str:
     return name
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"\x1f\x8b no gzip", b"x" * 300_000])
+@pytest.mark.parametrize("data", [b"", b"\0", b"\x1f\x8b no gzip", b"x" * 300_000], ids=case_id)
 def test_written_object_is_read_back(data: bytes, store: ObjectStore, bucket: str) -> None:
     generation = store.write(bucket, "a b/ü#?%.bin", data, content_type="text/plain", metadata={"k": "v"})
     stored = store.read(bucket, "a b/ü#?%.bin")
