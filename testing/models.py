@@ -154,6 +154,7 @@ def segment(
     cell: int = 1,
     emptied: Sequence[int] = (),
     prototypes_shape: Sequence[int] | None = None,
+    prototypes_value: float | None = None,
     half: bool = False,
     batch: int = 1,
     metadata: Mapping[str, str] | None = None,
@@ -168,6 +169,7 @@ def segment(
         cell: Canvas px per cell of the prototypes, of which there are two more than masks.
         emptied: Indices of masks that have no pixel inside their boxes.
         prototypes_shape: The shape of the prototypes at run time, if it is not the declared one.
+        prototypes_value: A value that one cell of the first prototype has, such as NaN.
         half: Its input and outputs are float16.
         batch: Its fixed batch size.
         metadata: Added to an export's metadata.
@@ -181,6 +183,8 @@ def segment(
         prototypes[0, index] = pixels.reshape(height // cell, cell, width // cell, cell).mean(axis=(1, 3)) * 2 - 1
         (top, left), (bottom, right) = np.argwhere(pixels).min(axis=0), np.argwhere(pixels).max(axis=0) + 1
         boxes.append(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, class_id, score))
+    if prototypes_value is not None:
+        prototypes[0, 0, 0, 0] = prototypes_value
     answer, is_score = layout_output(kind, boxes, len(labels), canvas_hw, prototypes.shape[1])
     coefficients = np.zeros((answer.shape[2 if kind == "raw" else 1], prototypes.shape[1]), np.float32)
     coefficients[: len(masks), : len(masks)] = np.eye(len(masks))

@@ -182,8 +182,12 @@ class BoxProcessor(BaseProcessor):
             )
         else:
             kept = np.argsort(-detections.confidences, kind="stable")[: self.options.max_detections]
+        coefficients = coefficients[kept]
         prototypes = None if layout.prototypes_index is None else outputs[layout.prototypes_index][0]
-        return ModelBoxes(fit, detections[kept], coefficients[kept], prototypes)
+        if prototypes is not None and len(kept):
+            yolo.ensure_finite(coefficients, "mask coefficients")
+            yolo.ensure_finite(prototypes, "prototypes")
+        return ModelBoxes(fit, detections[kept], coefficients, prototypes)
 
 
 def class_ids_of(export: Export, label: str) -> list[int]:

@@ -287,11 +287,42 @@ def test_confidence_above_one_is_an_invalid_model(kind, score, put_model):
 
 
 @pytest.mark.parametrize("kind", models.LAYOUTS)
-@pytest.mark.parametrize("score", [np.nan, -1, -np.inf, 0])
+@pytest.mark.parametrize("score", [-1, 0])
 def test_scores_not_above_the_threshold_are_dropped(kind, score, put_model):
     boxes = ((16, 16, 16, 16, 0, score), (40, 40, 8, 8, 1, 0.8))
     detections = detect(put_model, models.detect_in_layout(kind, boxes, labels=THREE), white((64, 64)))
     assert detections.class_ids.tolist() == [1]
+
+
+@pytest.mark.parametrize("kind", models.LAYOUTS)
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(
+    "box",
+    [
+        pytest.param((16, 16, 16, 16, 0, np.nan), id="score"),
+        pytest.param((16, 16, np.nan, 16, 0, 0.9), id="width"),
+        pytest.param((np.nan, np.nan, np.nan, np.nan, 0, np.nan), id="everything"),
+    ],
+)
+def test_output_that_is_not_finite_is_an_invalid_model(kind, half, box, put_model):
+    boxes = (box, (40, 40, 8, 8, 1, 0.8))
+    data = models.detect_in_layout(kind, boxes, labels=THREE, half=half)
+    with pytest.raises(InvalidModel, match="not finite"):
+        detect(put_model, data, white((64, 64)))
+
+
+@pytest.mark.parametrize("kind", models.LAYOUTS)
+@pytest.mark.parametrize("size_wh", [(-16, 24), (16, -24), (-16, -24)])
+def test_swapped_corners_of_a_box_are_put_in_order(kind, size_wh, put_model):
+    boxes = ((30, 30, *size_wh, 0, 0.9), (50, 10, 8, 8, 1, 0.8))
+    detections = detect(put_model, models.detect_in_layout(kind, boxes, labels=THREE), white((64, 64)))
+    assert detections.boxes_xyxy.tolist() == [[22, 18, 38, 42], [46, 6, 54, 14]]
+
+
+@pytest.mark.parametrize("kind", models.LAYOUTS)
+def test_box_without_an_area_after_clipping_is_kept(kind, put_model):
+    data = models.detect_in_layout(kind, ((-30, 30, 20, 20, 0, 0.9),), labels=THREE)
+    assert detect(put_model, data, white((64, 64))).boxes_xyxy.tolist() == [[0, 20, 0, 40]]
 
 
 # A model that looks at the pixels

@@ -163,3 +163,12 @@ def test_blobs_are_segmented_to_the_pixel(dynamic, resolution, image_hw, put_mod
 def test_prototypes_of_unexpected_shape_are_an_invalid_model(shape, put_model):
     with pytest.raises(InvalidModel, match="prototypes"):
         segment(put_model, models.segment(SHAPES[:1], prototypes_shape=shape), white((64, 96)))
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_masks_that_are_not_finite_are_an_invalid_model(half, value, put_model):
+    data = models.segment(SHAPES, prototypes_value=value, half=half)
+    with pytest.raises(InvalidModel, match="prototypes are not finite"):
+        segment(put_model, data, white((64, 96)))
+    assert len(segment(put_model, data, white((64, 96)), labels=())) == 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from shared.errors import InvalidModel
 from shared.vision.arrays import Float32Array
 from shared.vision.boxes import yolo
 from shared.vision.boxes.yolo import xywh_to_xyxy
@@ -97,7 +98,7 @@ def test_v5_confidence_is_objectness_times_score() -> None:
         pytest.param([[40, 35, 60, 45, 0.9, 1]], [1], id="one detection"),
         pytest.param([[40, 35, 60, 45, 0.9, 7]], [], id="unknown class"),
         pytest.param([[40, 35, 60, 45, 0.9, -1]], [], id="negative class"),
-        pytest.param([[40, 35, 60, 45, np.nan, 1]], [], id="confidence is NaN"),
+        pytest.param([[60, 45, 40, 35, 0.9, 1]], [1], id="swapped corners"),
     ],
 )
 def test_end_to_end_rows_are_boxes_of_known_classes(rows: list[list[float]], class_ids: list[int]) -> None:
@@ -114,6 +115,29 @@ def test_end_to_end_ignores_classes_without_a_threshold(classes: int, class_ids:
     candidates, _ = yolo.decode_end_to_end(np.array([[0, 0, 9, 9, 0.9, 41]], np.float32), thresholds)
 
     assert candidates.class_ids.tolist() == class_ids
+
+
+@pytest.mark.parametrize(("column", "name"), [(4, "confidences"), (5, "class ids")])
+def test_end_to_end_row_that_is_not_finite_is_an_invalid_model(column: int, name: str) -> None:
+    rows = np.array([[40, 35, 60, 45, 0.9, 1]] * 3, np.float32)
+    rows[2, column] = np.nan
+
+    with pytest.raises(InvalidModel, match=f"The model's {name} are not finite"):
+        yolo.decode_end_to_end(rows, QUARTER)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
+def test_value_that_is_not_finite_is_an_invalid_model(dtype: type[np.floating], value: float) -> None:
+    values = np.full((3, 5), np.finfo(dtype).max, dtype)
+    values[0] = 0, -0.0, -1, np.finfo(dtype).min, np.finfo(dtype).smallest_subnormal
+
+    yolo.ensure_finite(values, "scores")
+    yolo.ensure_finite(values[:0], "scores")
+    values[1, 2] = value
+
+    with pytest.raises(InvalidModel, match="The model's scores are not finite numbers"):
+        yolo.ensure_finite(values, "scores")
 
 
 def test_rtdetr_boxes_are_scaled_to_the_canvas() -> None:
