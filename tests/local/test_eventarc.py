@@ -1,25 +1,32 @@
-"""What Pub/Sub pushes and what Eventarc makes of it, side by side."""
+"""Pub/Sub pushes and the CloudEvents that Eventarc makes of them."""
 
 import base64
 import json
+from typing import Any
 
 import pytest
 
-from local.eventarc import InvalidPushError, message_event, upload_event
+from local.eventarc import CloudEvent, InvalidPushError, message_event, upload_event
 
 TOPIC = "projects/p/topics/images"
 
 
-def push(message, **others):
+def push(message: object, **others: object) -> bytes:
     return json.dumps({"message": message, "subscription": "projects/p/subscriptions/s", **others}).encode()
 
 
-def b64(value):
+def b64(value: object) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
 
 
-def notification(name="uploads/t/a.jpg", event_type="OBJECT_FINALIZE", resource=None, **attributes):
-    message = {
+def notification(
+    name: str = "uploads/t/a.jpg",
+    event_type: str = "OBJECT_FINALIZE",
+    resource: dict[str, Any] | None = None,
+    **attributes: str,
+) -> bytes:
+    """Return a push of a storage notification."""
+    message: dict[str, Any] = {
         "messageId": "17",
         "publishTime": "2026-01-02T03:04:06.5Z",
         "attributes": {
@@ -36,10 +43,17 @@ def notification(name="uploads/t/a.jpg", event_type="OBJECT_FINALIZE", resource=
     return push(message)
 
 
-def test_notification_becomes_finalized_event():
+def finalized_event(push: bytes) -> CloudEvent:
+    """Convert a push that must give an event."""
+    event = upload_event(push)
+    assert event is not None
+    return event
+
+
+def test_notification_becomes_finalized_event() -> None:
     resource = {"name": "uploads/t/a.jpg", "bucket": "up", "generation": 1700000000000001, "size": 5}
-    envelope = upload_event(notification(resource=resource))
-    assert envelope.headers == {
+    event = finalized_event(notification(resource=resource))
+    assert event.headers == {
         "content-type": "application/json",
         "ce-specversion": "1.0",
         "ce-id": "17",
@@ -49,7 +63,7 @@ def test_notification_becomes_finalized_event():
         "ce-time": "2026-01-02T03:04:05Z",
         "ce-bucket": "up",
     }
-    assert json.loads(envelope.body) == {
+    assert json.loads(event.body) == {
         "kind": "storage#object",
         "id": "up/uploads/t/a.jpg/1700000000000001",
         "name": "uploads/t/a.jpg",
@@ -60,13 +74,13 @@ def test_notification_becomes_finalized_event():
     }
 
 
-def test_notification_without_resource_uses_attributes():
-    body = json.loads(upload_event(notification()).body)
+def test_notification_without_resource_uses_attributes() -> None:
+    body = json.loads(finalized_event(notification()).body)
     assert (body["bucket"], body["name"], body["generation"]) == ("up", "uploads/t/a.jpg", "1700000000000001")
 
 
 @pytest.mark.parametrize("event_type", ["OBJECT_DELETE", "OBJECT_METADATA_UPDATE", "OBJECT_ARCHIVE"])
-def test_other_notification_types_give_no_event(event_type):
+def test_other_notification_types_give_no_event(event_type: str) -> None:
     assert upload_event(notification(event_type=event_type)) is None
 
 
@@ -79,13 +93,13 @@ def test_other_notification_types_give_no_event(event_type):
         ("uploads/t/a\r\nce-type: x", "objects/uploads/t/a%0D%0Ace-type:%20x"),
     ],
 )
-def test_object_name_is_percent_encoded_in_subject_only(name, subject):
-    envelope = upload_event(notification(name))
-    assert envelope.headers["ce-subject"] == subject
-    assert json.loads(envelope.body)["name"] == name
+def test_object_name_is_percent_encoded_in_subject_only(name: str, subject: str) -> None:
+    event = finalized_event(notification(name))
+    assert event.headers["ce-subject"] == subject
+    assert json.loads(event.body)["name"] == name
 
 
-def test_message_becomes_published_event():
+def test_message_becomes_published_event() -> None:
     message = {
         "data": "aGk=",
         "attributes": {"tenant_id": "t"},
@@ -93,8 +107,8 @@ def test_message_becomes_published_event():
         "publishTime": "2026-01-02T03:04:05.678Z",
         "orderingKey": "k",
     }
-    envelope = message_event(push(message, deliveryAttempt=2), TOPIC)
-    assert envelope.headers == {
+    event = message_event(push(message, deliveryAttempt=2), TOPIC)
+    assert event.headers == {
         "content-type": "application/json",
         "ce-specversion": "1.0",
         "ce-id": "18",
@@ -102,21 +116,21 @@ def test_message_becomes_published_event():
         "ce-source": "//pubsub.googleapis.com/projects/p/topics/images",
         "ce-time": "2026-01-02T03:04:05.678Z",
     }
-    assert json.loads(envelope.body) == {
+    assert json.loads(event.body) == {
         "message": message | {"message_id": "18", "publish_time": "2026-01-02T03:04:05.678Z"},
         "subscription": "projects/p/subscriptions/s",
         "deliveryAttempt": 2,
     }
 
 
-def test_message_without_data_gives_event_without_data():
-    envelope = message_event(push({"messageId": "1", "publishTime": "x", "attributes": {"a": "b"}}), TOPIC)
-    assert "data" not in json.loads(envelope.body)["message"]
+def test_message_without_data_gives_event_without_data() -> None:
+    event = message_event(push({"messageId": "1", "publishTime": "x", "attributes": {"a": "b"}}), TOPIC)
+    assert "data" not in json.loads(event.body)["message"]
 
 
-def test_push_with_snake_case_ids_only_is_accepted():
-    envelope = message_event(push({"message_id": "1", "publish_time": "x"}), TOPIC)
-    assert (envelope.headers["ce-id"], envelope.headers["ce-time"]) == ("1", "x")
+def test_push_with_snake_case_ids_only_is_accepted() -> None:
+    event = message_event(push({"message_id": "1", "publish_time": "x"}), TOPIC)
+    assert (event.headers["ce-id"], event.headers["ce-time"]) == ("1", "x")
 
 
 @pytest.mark.parametrize(
@@ -133,14 +147,14 @@ def test_push_with_snake_case_ids_only_is_accepted():
         b'{"message": {"messageId": "1", "publishTime": "x", "attributes": []}}',
     ],
 )
-def test_invalid_push_is_rejected(body):
-    for envelope in (upload_event, lambda push: message_event(push, TOPIC)):
+def test_invalid_push_is_rejected(body: bytes) -> None:
+    for event in (upload_event, lambda push: message_event(push, TOPIC)):
         with pytest.raises(InvalidPushError):
-            envelope(body)
+            event(body)
 
 
 @pytest.mark.parametrize("data", ["not base64!", "e30", b64([]), 5])
-def test_notification_with_invalid_resource_is_rejected(data):
+def test_notification_with_invalid_resource_is_rejected(data: Any) -> None:
     body = json.loads(notification())
     body["message"]["data"] = data
     with pytest.raises(InvalidPushError):

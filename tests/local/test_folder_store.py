@@ -1,4 +1,7 @@
+"""The object store in local folders: names, generations, preconditions and errors."""
+
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +13,12 @@ MODEL = "models/tenant-001/detect.onnx"
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> FolderStore:
     return FolderStore({"models/": tmp_path / "mine", "uploads/tenant-001/bed.jpg": tmp_path / "photo.jpg"})
 
 
-def put(path, data, mtime_ns=None):
+def put(path: Path, data: bytes, mtime_ns: int | None = None) -> Path:
+    """Write a file with this modification time, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     if mtime_ns is not None:
@@ -25,17 +29,17 @@ def put(path, data, mtime_ns=None):
 @pytest.mark.parametrize(
     "name", [MODEL, "models/", "models", "models/tenant-001", "uploads/tenant-002/bed.jpg", ""]
 )
-@pytest.mark.parametrize("ask", ["read", "stat"])
-def test_missing_file_or_folder_is_not_found(store, tmp_path, name, ask):
+@pytest.mark.parametrize("method", ["read", "stat"])
+def test_missing_file_or_folder_is_not_found(store: FolderStore, tmp_path: Path, name: str, method: str) -> None:
     (tmp_path / "mine" / "tenant-001").mkdir(parents=True)
 
     with pytest.raises(ObjectNotFound):
-        getattr(store, ask)("local", name)
+        getattr(store, method)("local", name)
     with pytest.raises(ObjectNotFound):
         FolderStore({}).changed("local", name, generation=1)
 
 
-def test_prefix_maps_objects_to_files_of_a_folder(store, tmp_path):
+def test_prefix_maps_objects_to_files_of_a_folder(store: FolderStore, tmp_path: Path) -> None:
     put(tmp_path / "mine" / "tenant-001" / "detect.onnx", b"model", mtime_ns=1_700_000_000_123_456_789)
 
     stored = store.read("local", MODEL)
@@ -49,20 +53,22 @@ def test_prefix_maps_objects_to_files_of_a_folder(store, tmp_path):
     assert not stat.metadata
 
 
-def test_object_name_can_map_to_one_file(store, tmp_path):
+def test_object_name_can_map_to_one_file(store: FolderStore, tmp_path: Path) -> None:
     put(tmp_path / "photo.jpg", b"pixels")
 
     assert store.read("local", "uploads/tenant-001/bed.jpg").data == b"pixels"
 
 
 @pytest.mark.parametrize(("max_bytes", "data"), [(0, None), (4, None), (5, b"bytes"), (6, b"bytes")])
-def test_file_larger_than_max_bytes_is_read_without_data(store, tmp_path, max_bytes, data):
+def test_file_larger_than_max_bytes_is_read_without_data(
+    store: FolderStore, tmp_path: Path, max_bytes: int, data: bytes | None
+) -> None:
     put(tmp_path / "photo.jpg", b"bytes")
 
     assert store.read("local", "uploads/tenant-001/bed.jpg", max_bytes=max_bytes).data == data
 
 
-def test_rewritten_file_has_another_generation(store, tmp_path):
+def test_rewritten_file_has_another_generation(store: FolderStore, tmp_path: Path) -> None:
     path = put(tmp_path / "mine" / "tenant-001" / "detect.onnx", b"old", mtime_ns=1_000_000)
     first = store.read("local", MODEL).generation
     assert not store.changed("local", MODEL, generation=first)
@@ -75,14 +81,14 @@ def test_rewritten_file_has_another_generation(store, tmp_path):
         store.read("local", MODEL, generation=first)
 
 
-def test_file_of_the_epoch_has_a_positive_generation(store, tmp_path):
+def test_file_of_the_epoch_has_a_positive_generation(store: FolderStore, tmp_path: Path) -> None:
     put(tmp_path / "photo.jpg", b"", mtime_ns=0)
 
     assert store.stat("local", "uploads/tenant-001/bed.jpg").generation == 1
 
 
-def test_write_checks_its_generation_precondition(store, tmp_path):
-    def write(data, if_generation=None):
+def test_write_checks_its_generation_precondition(store: FolderStore, tmp_path: Path) -> None:
+    def write(data: bytes, if_generation: int | None = None) -> int:
         return store.write("local", MODEL, data, content_type="", if_generation=if_generation)
 
     with pytest.raises(ObjectChanged):
@@ -95,10 +101,10 @@ def test_write_checks_its_generation_precondition(store, tmp_path):
 
     folder = tmp_path / "mine" / "tenant-001"
     assert (folder / "detect.onnx").read_bytes() == b"third"
-    assert [path.name for path in folder.iterdir()] == ["detect.onnx"], "no drafts stay"
+    assert [path.name for path in folder.iterdir()] == ["detect.onnx"], "a temporary file is left"
 
 
-def test_storage_error_names_the_file(store, tmp_path):
+def test_storage_error_names_the_file(store: FolderStore, tmp_path: Path) -> None:
     put(tmp_path / "mine", b"a file where the folder should be")
 
     with pytest.raises(StorageUnavailable, match=r"detect\.onnx cannot be written"):

@@ -1,8 +1,11 @@
-"""Emulators that the environment names are used instead of ours, and left as they were found."""
+"""Emulators that the environment names are used instead of the stack's own, and left unchanged."""
 
 import json
 import os
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,10 +24,10 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
-def storage_url(tmp_path_factory):
-    """A storage emulator that publishes nothing, as one is that knows of no Pub/Sub."""
+def storage_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a storage emulator that publishes no notifications."""
 
-    def command(port):
+    def command(port: int) -> list[str]:
         url = f"http://127.0.0.1:{port}"
         options = {"scheme": "http", "backend": "memory", "host": "127.0.0.1", "port": port, "external-url": url}
         return [str(find_binary()), *(f"-{key}={value}" for key, value in options.items())]
@@ -49,12 +52,14 @@ def storage_url(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pubsub_host():
+def pubsub_host() -> Iterator[str]:
     with PubSubServer() as server:
         yield server.host_port
 
 
-def test_given_emulators_are_used_and_left_without_push_subscriptions(source, storage_url, pubsub_host):
+def test_given_emulators_are_used_and_left_without_push_subscriptions(
+    source: Path, storage_url: str, pubsub_host: str
+) -> None:
     environment = os.environ | {
         "STORAGE_EMULATOR_HOST": storage_url.removeprefix("http://"),
         "PUBSUB_EMULATOR_HOST": pubsub_host,
@@ -67,26 +72,26 @@ def test_given_emulators_are_used_and_left_without_push_subscriptions(source, st
             assert stack.env["PUBSUB_EMULATOR_HOST"] == pubsub_host
             assert storage_children() == storages
             stack.storage.bucket(stack.names.upload_bucket).blob(name).upload_from_string(b"123")
-            (line,) = eventually(stack, "process_upload")
+            (line,) = wait_for_log_lines(stack, "process_upload")
             assert json.loads(line["body"])["name"] == name
             assert line["headers"]["Ce-Bucket"] == stack.names.upload_bucket
         with clients.subscriber_client(pubsub_host) as subscriber:
-            names = {one.name for one in subscriber.list_subscriptions(project="projects/given")}
+            names = {subscription.name for subscription in subscriber.list_subscriptions(project="projects/given")}
         assert names == {stack.names.error_subscription, stack.names.dead_letter_subscription}
 
 
-def storage_children():
+def storage_children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "fake-gcs-server" in child.name()]
 
 
-def eventually(stack, name):
+def wait_for_log_lines(stack: Stack, name: str) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 10
     while not (lines := stack.log_lines(name)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return lines
 
 
-def test_watcher_publishes_each_generation_once(storage_url, pubsub_host):
+def test_watcher_publishes_each_generation_once(storage_url: str, pubsub_host: str) -> None:
     names = Stack(environment={"GOOGLE_CLOUD_PROJECT": "watched"}).names
     publisher = clients.publisher_client(pubsub_host)
     create_topics(publisher, names)
@@ -100,20 +105,20 @@ def test_watcher_publishes_each_generation_once(storage_url, pubsub_host):
         watcher.start()
         watcher.stop()  # from here on it looks when it is told to
 
-        def told():
+        def poll_and_read() -> list[tuple[str, str]]:
             watcher.poll()
             messages = clients.read(subscriber, subscription, count=9, timeout_s=0.2)
             return [(each.attributes["objectId"], each.attributes["objectGeneration"]) for each in messages]
 
-        assert told() == []
+        assert poll_and_read() == []
         new = bucket.blob("new ü")
         new.upload_from_string(b"1")
-        assert told() == [("new ü", str(new.generation))]
-        assert told() == []
+        assert poll_and_read() == [("new ü", str(new.generation))]
+        assert poll_and_read() == []
         new.upload_from_string(b"2")
-        assert told() == [("new ü", str(new.generation))]
+        assert poll_and_read() == [("new ü", str(new.generation))]
         new.delete()
-        assert told() == []
+        assert poll_and_read() == []
     publisher.stop()
     publisher.transport.close()
     storage.close()

@@ -1,4 +1,4 @@
-"""`python -m local up` as another process sees it: the file, the signals, and what is left afterwards."""
+"""The command `local up` as a child process: its env file, signals, and what remains afterwards."""
 
 import contextlib
 import http.client
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from local.port import Port
 from local.process_group_reaper import ProcessGroupReaper
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMISED = [
+EXPECTED_VARIABLES = [
     "STORAGE_EMULATOR_HOST",
     "PUBSUB_EMULATOR_HOST",
     "GOOGLE_CLOUD_PROJECT",
@@ -36,7 +37,10 @@ PROMISED = [
 ]
 
 
-def start(source, env_file, **settings):
+Running = tuple[subprocess.Popen[str], dict[str, str], list[psutil.Process]]
+
+
+def start(source: Path, env_file: Path, **settings: str) -> subprocess.Popen[str]:
     without = {key: value for key, value in os.environ.items() if not key.endswith("EMULATOR_HOST")}
     command = [sys.executable, "-m", "local", "up", "--source", str(source), "--env-file", str(env_file)]
     return subprocess.Popen(
@@ -50,7 +54,7 @@ def start(source, env_file, **settings):
     )
 
 
-def wait_for(env_file, process, timeout_s=20):
+def wait_for(env_file: Path, process: subprocess.Popen[str], timeout_s: float = 20) -> dict[str, str]:
     deadline = time.monotonic() + timeout_s
     while not env_file.exists():
         assert process.poll() is None, process.communicate()
@@ -60,8 +64,8 @@ def wait_for(env_file, process, timeout_s=20):
 
 
 @contextlib.contextmanager
-def running(source, env_file, **settings):
-    """The process once the file is there, what the file says, and every process that came with it."""
+def running(source: Path, env_file: Path, **settings: str) -> Iterator[Running]:
+    """Yield the process once its env file is there, the variables in it, and all child processes."""
     with start(source, env_file, **settings) as process:
         try:
             variables = wait_for(env_file, process)
@@ -70,26 +74,26 @@ def running(source, env_file, **settings):
             process.kill()
 
 
-def ended(processes, timeout_s=3.0):
-    """Gone, or a zombie that only its new parent can bury."""
+def ended(processes: Iterable[psutil.Process], timeout_s: float = 3.0) -> bool:
+    """Wait until the processes have ended; zombies, which only their new parent can reap, count as ended."""
     deadline = time.monotonic() + timeout_s
     while any(is_alive(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not any(is_alive(process) for process in processes)
 
 
-def is_alive(process):
+def is_alive(process: psutil.Process) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
 
 @pytest.mark.stack
-def test_up_stops_on_sigint_and_leaves_nothing(source, tmp_path):
+def test_up_stops_on_sigint_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
     env_file = tmp_path / "local.env"
     with running(source, env_file) as (process, variables, children):
-        assert sorted(variables) == sorted(PROMISED)
+        assert sorted(variables) == sorted(EXPECTED_VARIABLES)
         assert variables["STORAGE_EMULATOR_HOST"].startswith("http://127.0.0.1:")
         assert len(children) >= 5  # storage, three functions, the reaper
         process.send_signal(signal.SIGINT)
@@ -102,9 +106,9 @@ def test_up_stops_on_sigint_and_leaves_nothing(source, tmp_path):
 
 
 @pytest.mark.stack
-def test_up_stops_despite_many_signals_and_a_full_pipe(source, tmp_path):
+def test_up_stops_despite_many_signals_and_a_full_pipe(source: Path, tmp_path: Path) -> None:
     with running(source, tmp_path / "local.env") as (process, variables, children):
-        ask(variables["REQUEST_URL"], b"x" * 200_000)  # logged, and shown: more than a pipe holds
+        post(variables["REQUEST_URL"], b"x" * 200_000)  # logged, and shown: more than a pipe holds
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
@@ -115,7 +119,7 @@ def test_up_stops_despite_many_signals_and_a_full_pipe(source, tmp_path):
 
 
 @pytest.mark.stack
-def test_killed_up_leaves_no_children_and_no_files(source, tmp_path):
+def test_killed_up_leaves_no_children_and_no_files(source: Path, tmp_path: Path) -> None:
     env_file = tmp_path / "local.env"
     with running(source, env_file) as (process, _, children):
         os.killpg(process.pid, signal.SIGKILL)
@@ -125,7 +129,7 @@ def test_killed_up_leaves_no_children_and_no_files(source, tmp_path):
 
 
 @pytest.mark.stack
-def test_up_stopped_during_start_leaves_nothing(source, tmp_path):
+def test_up_stopped_during_start_leaves_nothing(source: Path, tmp_path: Path) -> None:
     env_file = tmp_path / "local.env"
     with start(source, env_file) as process:
         myself = psutil.Process(process.pid)
@@ -139,7 +143,7 @@ def test_up_stopped_during_start_leaves_nothing(source, tmp_path):
 
 
 @pytest.mark.stack
-def test_up_reports_why_source_cannot_be_loaded(tmp_path):
+def test_up_reports_why_source_cannot_be_loaded(tmp_path: Path) -> None:
     source = tmp_path / "main.py"
     source.write_text("import a_module_that_is_not_there\n", encoding="utf-8")
     env_file = tmp_path / "local.env"
@@ -151,7 +155,7 @@ def test_up_reports_why_source_cannot_be_loaded(tmp_path):
     assert not env_file.exists()
 
 
-def ask(url, body):
+def post(url: str, body: bytes) -> None:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
     connection.request("POST", "/", body=body)
     connection.getresponse().read()
@@ -159,7 +163,7 @@ def ask(url, body):
 
 
 @pytest.mark.parametrize(
-    ("line", "shown"),
+    ("line", "expected"),
     [
         ('{"severity": "INFO", "message": "done"}', "process_upload   INFO     done\n"),
         ("Traceback", "process_upload   Traceback\n"),
@@ -167,11 +171,11 @@ def ask(url, body):
         ("[1]", "process_upload   [1]\n"),
     ],
 )
-def test_log_line_is_formatted_for_the_terminal(line, shown):
-    assert up.format_log_line("process_upload", line) == shown
+def test_log_line_is_formatted_for_the_terminal(line: str, expected: str) -> None:
+    assert up.format_log_line("process_upload", line) == expected
 
 
-def test_env_file_is_replaced_atomically(tmp_path):
+def test_env_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "local.env"
     up.write_env_file(path, {"A": "1"})
     up.write_env_file(path, {"B": "x=y"})
@@ -179,24 +183,24 @@ def test_env_file_is_replaced_atomically(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_reaper_kills_its_group_and_removes_its_files(tmp_path):
+def test_reaper_kills_its_group_and_removes_its_files(tmp_path: Path) -> None:
     reaper = ProcessGroupReaper()
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
-    held, free = (subprocess.Popen(sleeper, process_group=group) for group in (reaper.group_id, 0))
+    grouped, ungrouped = (subprocess.Popen(sleeper, process_group=group) for group in (reaper.group_id, 0))
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for name in ("folder", "file", "absent"):
         reaper.remove_on_exit(tmp_path / name)
     reaper.close()
-    assert held.wait(timeout=5) == -signal.SIGKILL
-    assert free.poll() is None
+    assert grouped.wait(timeout=5) == -signal.SIGKILL
+    assert ungrouped.poll() is None
     assert list(tmp_path.iterdir()) == []
-    free.kill()
-    free.wait()
+    ungrouped.kill()
+    ungrouped.wait()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept")
-def test_reserved_port_is_not_assigned_to_another_socket():
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reserves a bound port")
+def test_reserved_port_is_not_assigned_to_another_socket() -> None:
     port = Port()
     bridge = Bridge({}, timeout_s=1)
     assert bridge.url("") != f"http://127.0.0.1:{port.number}"
