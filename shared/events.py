@@ -132,11 +132,7 @@ def parse(event: Event, config: Config) -> Request:
 
 
 def reject_own_output(metadata: Mapping[str, Any]) -> None:
-    """Reject an object that is a copy of one of our outputs, by its metadata.
-
-    Raises:
-        Ignored: the metadata have the key that every output has.
-    """
+    """Raise Ignored if an object's metadata have the key that all outputs of this function have."""
     if WORK_KEY in metadata:
         raise Ignored(f"object is a copy of an output of this function: its metadata have '{WORK_KEY}'")
 
@@ -144,19 +140,17 @@ def reject_own_output(metadata: Mapping[str, Any]) -> None:
 def loggable_fields(event: Event) -> dict[str, str]:
     """Return the valid fields of an event, for logs and errors, even if the event as a whole is invalid."""
     fields: Mapping[str, Any]
-    if isinstance(event.payload, ObjectFinalized):
-        fields = {
-            "image": f"gs://{event.payload.bucket}/{event.payload.name}",
-            "generation": event.payload.generation,
-        }
-        parts = event.payload.name.split("/")
-        if event.payload.name.startswith(UPLOADS_PREFIX) and len(parts) > 2:
+    payload = event.payload
+    if isinstance(payload, ObjectFinalized):
+        fields = {"image": f"gs://{payload.bucket}/{payload.name}", "generation": payload.generation}
+        parts = payload.name.split("/")
+        if payload.name.startswith(UPLOADS_PREFIX) and len(parts) > 2:
             fields["tenant_id"] = parts[1]
     else:
         try:
-            fields = message_fields(event.payload)
+            fields = message_fields(payload)
         except InvalidEvent:
-            fields = event.payload.attributes
+            fields = payload.attributes
     checks: dict[str, Callable[[str], object]] = {
         "tenant_id": TENANT_ID.fullmatch,
         "image": _is_loggable,

@@ -152,10 +152,10 @@ def test_copy_of_own_output_in_the_uploads_is_ignored(
     assert client.post("/", headers=PUSH, data=push(upload | names)).text == "done\n"
     written = nursery.names_written()
     for name in written:
-        ours = nursery.results.get_blob(name)
-        copy = nursery.results.copy_blob(ours, nursery.uploads, f"uploads/tenant-001/copy-of-{name[-4:]}")
+        output = nursery.results.get_blob(name)
+        copy = nursery.results.copy_blob(output, nursery.uploads, f"uploads/tenant-001/copy-of-{name[-4:]}")
         names = {"objectId": copy.name, "objectGeneration": str(copy.generation)}
-        data = {"metadata": ours.metadata} if with_metadata else None
+        data = {"metadata": output.metadata} if with_metadata else None
         assert client.post("/", headers=PUSH, data=push(upload | names, data)).text == "ignored\n"
     assert nursery.names_written() == written
 
