@@ -33,6 +33,16 @@ class ResourceNames:
         """All topics."""
         return (self.upload_topic, self.image_topic, self.error_topic, self.dead_letter_topic)
 
+    def settings(self) -> dict[str, str]:
+        """Return the names as environment variables of the functions."""
+        return {
+            "GOOGLE_CLOUD_PROJECT": self.project,
+            "GCS_BUCKET": self.models_bucket,
+            "UPLOAD_BUCKET": self.upload_bucket,
+            "RESULTS_BUCKET": self.results_bucket,
+            "ERROR_TOPIC": self.error_topic,
+        }
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ResourceNames":
         """Return the names that environment variables set, and defaults for the others.

@@ -76,8 +76,6 @@ class Stack:
         self.pubsub_host = self._environment.get("PUBSUB_EMULATOR_HOST", "")
         self.folder = Path()
 
-    # Start and stop
-
     def start(self) -> Self:
         """Start everything, and return when it is ready.
 
@@ -111,8 +109,6 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    # Use
 
     @property
     def env(self) -> dict[str, str]:
@@ -177,8 +173,6 @@ class Stack:
         self.kill_function(name)
         self.start_function(name)
 
-    # Parts
-
     def _start(self) -> None:
         # Each step registers its undoing before it begins: a signal handler may raise between any two lines.
         self.folder = Path(tempfile.gettempdir()) / f"tenant-vision-{secrets.token_hex(4)}"
@@ -210,11 +204,7 @@ class Stack:
         return {
             "STORAGE_EMULATOR_HOST": self.storage_url,
             "PUBSUB_EMULATOR_HOST": self.pubsub_host,
-            "GOOGLE_CLOUD_PROJECT": self.names.project,
-            "GCS_BUCKET": self.names.models_bucket,
-            "UPLOAD_BUCKET": self.names.upload_bucket,
-            "RESULTS_BUCKET": self.names.results_bucket,
-            "ERROR_TOPIC": self.names.error_topic,
+            **self.names.settings(),
         }
 
     def _start_storage(self, reaper: ProcessGroupReaper) -> ServerProcess:

@@ -156,7 +156,7 @@ def test_503_and_no_response_are_retried_with_backoff_to_dead_letters(source: Pa
         (letter,) = stack.read(stack.names.dead_letter_subscription)
         attempts = stack.log_lines("process_message")
         stack.kill_function("process_message")
-        stack.publisher.publish(stack.names.image_topic, b"nobody there", tenant_id="t").result(timeout=5)
+        stack.publisher.publish(stack.names.image_topic, b"no response", tenant_id="t").result(timeout=5)
         (dead_letter,) = stack.read(stack.names.dead_letter_subscription)
     assert letter.data == b"never"
     assert [json.loads(attempt["body"])["deliveryAttempt"] for attempt in attempts] == [1, 2, 3, 4, 5]
@@ -164,7 +164,7 @@ def test_503_and_no_response_are_retried_with_backoff_to_dead_letters(source: Pa
     pauses = [later - earlier for earlier, later in pairwise(timestamps)]
     for pause, minimum in zip(pauses, [0.1, 0.2, 0.4, 0.4], strict=True):
         assert pause > 0.9 * minimum
-    assert dead_letter.data == b"nobody there"
+    assert dead_letter.data == b"no response"
     assert dead_letter.attributes["tenant_id"] == "t"
     assert dead_letter.attributes["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"
 

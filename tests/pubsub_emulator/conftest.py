@@ -72,7 +72,7 @@ def stop_process_group(process: subprocess.Popen[bytes]) -> None:
         wait_until(has_ended, within_s=5)
 
 
-@pytest.fixture(params=["ours", pytest.param("google", marks=pytest.mark.slow)])
+@pytest.fixture(params=["own", pytest.param("google", marks=pytest.mark.slow)])
 def pubsub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubClient]:
     """The clients of one of the two emulators."""
     is_google = request.param == "google"
