@@ -67,7 +67,7 @@ class OnnxModel:
         self.file_bytes = len(data)
         self._max_run_s = limits.max_run_s
         self._shortest_run_s: dict[int, float] = {}  # by the canvas's area in px
-        self._run_failure: tuple[float, InvalidModel] | None = None  # raised again until then
+        self._run_failure: tuple[float, InvalidModel] | None = None  # raised by every run until that time
         self._users: WeakSet[object] = WeakSet()
         checked = check_model(data, domains=limits.domains)
         self.size_bytes = checked.size_bytes

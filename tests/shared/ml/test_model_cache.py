@@ -88,6 +88,7 @@ def test_model_is_loaded_once_and_cached_under_its_key(store: MemoryStore) -> No
     data = models.detect()
     generation = store.put(PATH, data)
     model = get()
+
     assert get() is model
     assert ModelCache.keys() == ["tenant-001_detect_worker_0"]
     assert (model.source.uri, model.source.generation) == (uri(PATH), generation)
@@ -104,6 +105,7 @@ def test_concurrent_lookups_of_one_model_share_one_download(store: MemoryStore) 
         wait_for(lambda: ModelCache.stats().waits == 49)
         gate.set()
         loaded = {id(future.result(20)) for future in futures}
+
     assert len(loaded) == 1
     assert store.calls["read", PATH] == 1
     stats = ModelCache.stats()
@@ -135,6 +137,7 @@ def test_similar_tenant_ids_and_workers_have_different_keys(store: MemoryStore) 
         store.put(f"models/{tenant_id}/detect.onnx", models.detect(labels=(tenant_id,), boxes=()))
     for tenant_id in ("a", "a-1", "a1", "1", "a-detect-worker-0"):
         assert get(tenant_id).export.labels == (tenant_id,)
+
     assert len(set(ModelCache.keys())) == 5
 
 
@@ -157,6 +160,7 @@ def test_malformed_argument_is_rejected_before_any_call_to_storage(
         get(**arguments)
     with pytest.raises(ValueError, match=name):
         ModelCache.generation(**arguments)
+
     assert not store.calls
 
 
@@ -174,6 +178,7 @@ def test_missing_model_is_a_file_not_found_error_with_the_contracts_message(stor
     get("tenant-002")
     with pytest.raises(FileNotFoundError, match=r"^Model 'detect' not found for tenant 'tenant-001'$") as caught:
         get()
+
     assert isinstance(caught.value, ModelNotFound)
     assert ModelCache.keys() == ["tenant-002_detect_worker_0"], "the other tenant's model is kept"
 
@@ -186,6 +191,7 @@ def test_missing_type_is_not_replaced_by_a_model_of_another_type(
         store.put(f"models/tenant-001/{other}.onnx", models.detect())
     with pytest.raises(ModelNotFound, match=f"Model '{model_type}' not found"):
         get(model_type=model_type)
+
     assert store.calls == {("read", f"models/tenant-001/{model_type}.onnx"): 1}
 
 
@@ -200,6 +206,7 @@ def test_load_error_other_than_404_is_raised_and_not_cached(failure: BaseExcepti
     assert not isinstance(caught.value, FileNotFoundError)
     assert (ModelCache.keys(), ModelCache.stats().models) == ([], 0)
     store.failures.clear()
+
     assert get().source.uri == uri(PATH)
 
 
@@ -211,6 +218,7 @@ def test_invalid_file_is_not_cached_and_a_valid_upload_is_used_at_once(always_st
             get()
     assert ModelCache.keys() == []
     store.put(PATH, models.detect())
+
     assert get().source.uri == uri(PATH)
 
 
@@ -219,6 +227,7 @@ def test_model_uploaded_after_a_miss_is_loaded(always_stale: MemoryStore) -> Non
     with pytest.raises(ModelNotFound):
         get()
     store.put(PATH, models.detect())
+
     assert get().source.uri == uri(PATH)
     assert ModelCache.stats().failures == 1
 
@@ -240,6 +249,7 @@ def test_failed_load_fails_all_waiting_threads_and_is_tried_again_later(
     assert store.calls["read", PATH] == 1
     store.failures.clear()
     store.put(PATH, models.detect())
+
     assert get().source.uri == uri(PATH)
 
 
@@ -258,6 +268,7 @@ def test_repeated_lookups_of_an_invalid_model_read_storage_once(store: MemorySto
     for _ in range(50):
         with pytest.raises(InvalidModel, match="for the task 'segment'"):
             get()
+
     assert store.calls == {("read", PATH): 1}
 
 
@@ -266,6 +277,7 @@ def test_unavailable_storage_is_read_again_at_each_lookup(store: MemoryStore) ->
     for _ in range(3):
         with pytest.raises(StorageUnavailable):
             get()
+
     assert store.calls == {("read", PATH): 3}
 
 
@@ -280,6 +292,7 @@ def test_upload_is_used_once_the_negative_entry_expires(
     with pytest.raises(ModelNotFound):
         get()
     time.sleep(0.25)
+
     assert get().source.uri == uri(PATH)
 
 
@@ -288,6 +301,7 @@ def test_expire_drops_the_negative_entry_at_once(store: MemoryStore) -> None:
         get()
     store.put(PATH, models.detect())
     ModelCache.expire(tenant_id="tenant-001", model_types=["detect"])
+
     assert get().source.uri == uri(PATH)
 
 
@@ -296,6 +310,7 @@ def test_negative_entry_applies_to_its_own_key_only(store: MemoryStore) -> None:
     for _ in range(2):
         with pytest.raises(ModelNotFound):
             get()
+
     assert get("tenant-002").source.uri == uri(OTHER)
 
 
@@ -320,6 +335,7 @@ def test_file_above_the_size_limit_is_not_downloaded(store: MemoryStore) -> None
     with pytest.raises(InvalidModel, match=f"^detect.onnx has more than {len(data) - 1} bytes, the limit$"):
         get()
     configure(store, limits=ModelLimits(max_bytes=len(data)))
+
     assert get().source.uri == uri(PATH)
 
 
@@ -360,6 +376,7 @@ def test_least_recently_used_model_is_evicted(small_cache: MemoryStore) -> None:
         get(tenant)
     get(TENANTS[0])
     get(TENANTS[4])
+
     assert cached_tenants() == [TENANTS[0], TENANTS[2], TENANTS[3], TENANTS[4]]
     assert ModelCache.stats().evictions == 1
 
@@ -372,6 +389,7 @@ def test_model_in_use_is_not_evicted(small_cache: MemoryStore) -> None:
     del processor
     gc.collect()
     get(TENANTS[1])
+
     assert TENANTS[0] not in cached_tenants()
 
 
@@ -400,6 +418,7 @@ def test_missing_invalid_or_too_large_model_evicts_no_other(data: bytes | None, 
         get(TENANTS[5])
     except (ModelNotFound, InvalidModel):
         assert data is None or len(data) < 10_000
+
     assert cached_tenants() == TENANTS[:4]
     assert ModelCache.stats().evictions == 0
 
@@ -410,6 +429,7 @@ def test_one_tenants_models_cannot_evict_all_others(small_cache: MemoryStore) ->
     for worker in range(10):
         get(TENANTS[3], worker_id=worker)
     own = [TENANTS[3] in tenant for tenant in cached_tenants()]
+
     assert sorted(own) == [False, False, True, True]
 
 
@@ -421,6 +441,7 @@ def test_larger_new_generation_evicts_others_or_is_not_cached(small_cache: Memor
     get(TENANTS[0])
     assert cached_tenants() == [TENANTS[0], TENANTS[2], TENANTS[3]]
     new = small_cache.put(f"models/{TENANTS[0]}/detect.onnx", models.detect(ballast=1_000_000))
+
     assert get(TENANTS[0]).source.generation == new
     assert cached_tenants() == TENANTS[2:4]
 
@@ -460,6 +481,7 @@ def test_clear_cache_removes_models_and_counts(store: MemoryStore) -> None:
     store.put(PATH, models.detect())
     first = get()
     ModelCache.clear_cache()
+
     assert (ModelCache.keys(), ModelCache.stats().loads, ModelCache.stats().bytes) == ([], 0, 0)
     assert get() is not first
 
@@ -476,9 +498,23 @@ def test_load_in_progress_during_clear_cache_is_returned_but_not_cached(store: M
         assert store.entered.acquire(timeout=10), "a lookup after clear_cache loads again"
         gate.set()
         loaded = [future.result(10) for future in (*old, new)]
+
     assert loaded[0] is loaded[1]
     assert loaded[2] is not loaded[0]
     assert get() is loaded[2]
+
+
+def test_configure_registers_the_shared_arena_once_per_process(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(model_cache, "share_arena", lambda: calls.append("share_arena"))
+    monkeypatch.setattr(ModelCache, "_has_arena", False)
+
+    configure(store)
+    configure(store)
+
+    assert calls == ["share_arena"]
 
 
 def test_configure_removes_models_of_the_old_store(store: MemoryStore) -> None:
@@ -497,6 +533,7 @@ def test_fresh_model_is_returned_without_a_call_to_storage(store: MemoryStore) -
     store.put(PATH, models.detect())
     first = get()
     store.put(PATH, models.detect())
+
     assert get() is first
     assert store.calls == {("read", PATH): 1}
 
@@ -504,6 +541,7 @@ def test_fresh_model_is_returned_without_a_call_to_storage(store: MemoryStore) -
 def test_refresh_keeps_an_unchanged_model_after_one_metadata_read(always_stale: MemoryStore) -> None:
     always_stale.put(PATH, models.detect())
     first = get()
+
     assert get() is first
     assert always_stale.calls == {("read", PATH): 1, ("changed", PATH): 1}
     assert ModelCache.stats().refreshes == 0
@@ -513,6 +551,7 @@ def test_refresh_replaces_the_model_by_a_new_generation(always_stale: MemoryStor
     old = always_stale.put(PATH, models.detect())
     first = get()
     new = always_stale.put(PATH, models.detect(labels=("weed", "pot"), ballast=4000))
+
     assert (first.source.generation, get().source.generation) == (old, new)
     assert get().export.labels == ("weed", "pot")
     stats = ModelCache.stats()
@@ -530,6 +569,7 @@ def test_old_model_is_used_while_the_new_one_is_loading(always_stale: MemoryStor
         assert [get() for _ in range(5)] == [first] * 5
         gate.set()
         assert renewing.result(10).source.generation == new
+
     assert always_stale.calls["read", PATH] == 2
 
 
@@ -547,6 +587,7 @@ def test_refresh_keeps_old_model_and_logs_a_warning_when_reload_fails(
         assert "tenant-001_detect_worker_0" in caplog.messages[-1]
     assert ModelCache.stats().failures == 2
     always_stale.failures.clear()
+
     assert get().source.generation > old
 
 
@@ -558,6 +599,7 @@ def test_failed_refresh_is_not_repeated_at_every_lookup(store: MemoryStore) -> N
     store.failures["changed", PATH] = StorageUnavailable("x")
     for _ in range(20):
         get()
+
     assert store.calls["changed", PATH] == 1
 
 
@@ -575,6 +617,7 @@ def test_refresh_keeps_old_model_when_the_upload_is_invalid(
     assert get().source.generation == old
     assert caplog.messages
     new = always_stale.put(PATH, models.detect())
+
     assert get().source.generation == new
 
 
@@ -584,6 +627,7 @@ def test_refresh_keeps_old_model_on_an_unexpected_error(failure: BaseException, 
     get()
     always_stale.put(PATH, models.detect())
     always_stale.failures["read", PATH] = failure
+
     assert get().source.generation == old
 
 
@@ -597,6 +641,7 @@ def test_refresh_removes_a_deleted_model(always_stale: MemoryStore) -> None:
     with pytest.raises(ModelNotFound):
         get()
     new = always_stale.put(PATH, models.detect())
+
     assert get().source.generation == new
 
 
@@ -658,6 +703,7 @@ def test_event_record_has_the_most_expensive_lookup_outcome(store: MemoryStore) 
         get()
         get("tenant-002")
         get()
+
     assert [each.fields["model_cache"] for each in (first, second, third)] == ["miss", "hit", "miss"]
     assert "model" in first.timings_ms
     assert "model" not in second.timings_ms
@@ -695,6 +741,7 @@ def test_loading_writes_nothing_to_disk(
     Path("tmp").mkdir()
     emulator_cloud.put_model("tenant-001", models.detect(ballast=200_000))
     get()
+
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -705,6 +752,7 @@ def test_http_error_of_storage_is_not_a_missing_model(status: int, monkeypatch: 
         ModelCache.configure(ObjectStore(project="p", call_timeout_s=0.1), bucket="b")
         with pytest.raises(StorageUnavailable):
             get()
+
     assert ModelCache.keys() == []
 
 
@@ -718,6 +766,7 @@ def test_file_with_a_wrong_checksum_is_not_loaded(monkeypatch: pytest.MonkeyPatc
         ModelCache.configure(ObjectStore(project="p", call_timeout_s=1), bucket="b")
         with pytest.raises(StorageUnavailable, match="damaged"):
             get()
+
     assert ModelCache.keys() == []
 
 
@@ -726,4 +775,5 @@ def test_cache_is_empty_before_configure(root: Path) -> None:
         "from shared.ml.model_cache import ModelCache as C; C.clear_cache(); print(C.keys(), C.stats().models)"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
+
     assert run.stdout == "[] 0\n"
