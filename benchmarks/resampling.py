@@ -29,7 +29,7 @@ from testing.metrics import ClassMatches, box_ious, mean_average_precision
 MODELS: Final = Path(__file__).parents[1] / "samples" / "models"
 CANVAS_PX: Final = 640
 RESAMPLINGS: Final[tuple[Resampling, ...]] = ("exact", "fast")
-SIZES_WH: Final = {(640, 480): 2, (1920, 1440): 2, (4000, 3000): 1}  # and the number of scenes for each tenant
+SCENES_BY_SIZE_WH: Final = {(640, 480): 2, (1920, 1440): 2, (4000, 3000): 1}  # scenes of each tenant
 PLANTS: Final = {"usual": None, "small": 10}  # px on the canvas; None: 16 to 44
 _FIRST_SEED: Final = 500_000  # far below the seeds of the training set
 _REPETITIONS: Final = 3
@@ -60,7 +60,7 @@ def run(scene_factor: int = 1) -> Table:
     try:
         evaluations = {
             (size_wh, plants): evaluate(size_wh, plants, scene_factor * count)
-            for size_wh, count in SIZES_WH.items()
+            for size_wh, count in SCENES_BY_SIZE_WH.items()
             for plants in PLANTS
         }
     finally:
@@ -108,7 +108,7 @@ def evaluate_scene(
 
 
 def table(evaluations: dict[tuple[tuple[int, int], str], dict[Resampling, Evaluation]]) -> Table:
-    largest = [each for (size_wh, _), each in evaluations.items() if size_wh == max(SIZES_WH)]
+    largest = [each for (size_wh, _), each in evaluations.items() if size_wh == max(SCENES_BY_SIZE_WH)]
     cpu_ms = {
         resampling: median([ms for each in largest for ms in each[resampling].preparation_ms])
         for resampling in RESAMPLINGS

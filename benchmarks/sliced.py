@@ -17,7 +17,7 @@ from shared.processors.sliced_processor import SliceOptions
 
 TENANT: Final = "sliced"
 ROUNDS: Final = 5
-OBJECTS: Final = 10  # in each tile
+OBJECTS_PER_TILE: Final = 10
 SLICES: Final = SliceOptions(slice_hw=(512, 512))
 LIMIT: Final = 0.95
 SEGMENTS_LIMIT: Final = 1.05
@@ -25,8 +25,8 @@ SEGMENTS_LIMIT: Final = 1.05
 
 def run(rounds: int = ROUNDS) -> Table:
     models: dict[tuple[str, ModelType], bytes] = {
-        (TENANT, "detect"): detect_model(objects=OBJECTS)[0],
-        (TENANT, "segment"): segment_model(objects=OBJECTS)[0],
+        (TENANT, "detect"): detect_model(objects=OBJECTS_PER_TILE)[0],
+        (TENANT, "segment"): segment_model(objects=OBJECTS_PER_TILE)[0],
     }
     image = pixels(TWELVE_MP)
     with serving(models):
@@ -42,7 +42,7 @@ def run(rounds: int = ROUNDS) -> Table:
                 SEGMENTS_LIMIT,
             ),
         ]
-        title = f"Sliced at 512, 4000x3000, {OBJECTS} objects a tile, over {passes} bare runs"
+        title = f"Sliced at 512, 4000x3000, {OBJECTS_PER_TILE} objects a tile, over {passes} bare runs"
         return timing_table(title, rows, measure_rows(rows, rounds, warm_up=1))
 
 

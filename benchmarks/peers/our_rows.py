@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers.rows import REPEATED, ROWS, TASKS
+from benchmarks.peers.rows import ROWS, RUNS_PER_TASK, TASKS
 from benchmarks.peers.worker import serve
 from benchmarks.photos import MAX_PIXELS
 from local.folder_store import FolderStore
@@ -91,8 +91,8 @@ class Ours:
         processors, image = [kind(tenant_id=tenant_id) for kind in kinds], self._pixels(tenant_id)
 
         def work() -> None:
-            for index in range(REPEATED * len(TASKS)):
-                processors[index % len(TASKS) if in_turn else index // REPEATED].process(image)
+            for index in range(RUNS_PER_TASK * len(TASKS)):
+                processors[index % len(TASKS) if in_turn else index // RUNS_PER_TASK].process(image)
 
         return work
 

@@ -44,10 +44,16 @@ SLICED: Final = {
     ),
     "256 0.5 GREEDYNMM agnostic": SliceSetting(slice_hw=(256, 256), overlap=0.5, class_agnostic=True),
 }
-# Limits in px, px, confidence, IoU and score, as docs/performance.md promises.
-COORDINATE_P99, COORDINATE, CONFIDENCE, MASK_IOU, SCORE = 0.05, 1.0, 0.005, 0.995, 0.001
+# The limits that docs/performance.md promises.
+MAX_COORDINATE_P99_PX, MAX_COORDINATE_PX, MAX_CONFIDENCE_DIFFERENCE, MIN_MASK_IOU, MAX_SCORE_DIFFERENCE = (
+    0.05,
+    1.0,
+    0.005,
+    0.995,
+    0.001,
+)
 # At the image's resolution ultralytics rounds the letterbox to prototype cells: see `image_masks`.
-IMAGE_MASK_IOU: Final = 0.98
+MIN_IMAGE_MASK_IOU: Final = 0.98
 AnySetting = TypeVar("AnySetting", Setting, SliceSetting)
 _HEAD: Final = (
     "model",
@@ -145,9 +151,9 @@ def row(
     min_mask_iou = min(total.mask_ious, default=1.0)
     holds = (
         total.theirs == total.ours == total.matched
-        and (p99 <= COORDINATE_P99 and maximum <= COORDINATE)
-        and confidence <= CONFIDENCE
-        and min_mask_iou >= (IMAGE_MASK_IOU if getattr(setting, "in_image", False) else MASK_IOU)
+        and (p99 <= MAX_COORDINATE_P99_PX and maximum <= MAX_COORDINATE_PX)
+        and confidence <= MAX_CONFIDENCE_DIFFERENCE
+        and min_mask_iou >= (MIN_IMAGE_MASK_IOU if getattr(setting, "in_image", False) else MIN_MASK_IOU)
     )
     return (
         name,
@@ -183,7 +189,7 @@ def scores_row(images: Sequence[Path], theirs: Theirs, ours: Ours) -> tuple[str,
         "",
         f"{maximum:.1e}",
         "",
-        "yes" if maximum <= SCORE else "NO",
+        "yes" if maximum <= MAX_SCORE_DIFFERENCE else "NO",
     )
 
 

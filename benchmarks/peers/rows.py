@@ -55,4 +55,4 @@ ROWS: Final = (
     ),
 )
 TASKS: Final = ("detect", "segment", "classify")
-REPEATED: Final = 4  # runs of each of the three models, consecutive or in turn
+RUNS_PER_TASK: Final = 4  # consecutive or in turn

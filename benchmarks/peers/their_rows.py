@@ -15,7 +15,7 @@ import cv2
 from PIL import Image
 from ultralytics import YOLO
 
-from benchmarks.peers.rows import REPEATED, ROWS, TASKS
+from benchmarks.peers.rows import ROWS, RUNS_PER_TASK, TASKS
 from benchmarks.peers.worker import serve
 
 Work = Callable[[], object]
@@ -90,8 +90,8 @@ def three(folder: Path, *, in_turn: bool) -> Work:
     models, image = [model(folder, task) for task in TASKS], cv2.imread(photo(folder))
 
     def work() -> None:
-        for index in range(REPEATED * len(TASKS)):
-            models[index % len(TASKS) if in_turn else index // REPEATED].predict(image, **PREDICT_OPTIONS)
+        for index in range(RUNS_PER_TASK * len(TASKS)):
+            models[index % len(TASKS) if in_turn else index // RUNS_PER_TASK].predict(image, **PREDICT_OPTIONS)
 
     return work
 

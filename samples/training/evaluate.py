@@ -35,7 +35,7 @@ BANDS_PX = (
 class Evaluation:
     """The detections and the ground truth in the scenes of one size band."""
 
-    ledgers: list[ClassMatches]
+    matches_by_class: list[ClassMatches]
     detections: list[int] = field(default_factory=list)
     true: list[int] = field(default_factory=list)
 
@@ -63,9 +63,9 @@ def evaluate_detector(
         for evaluation in (evaluations["all"], evaluations[band]):
             evaluation.detections.append(int((detections.scores > CONFIDENCE).sum()))
             evaluation.true.append(len(true))
-            for class_id, ledger in enumerate(evaluation.ledgers):
+            for class_id, matches in enumerate(evaluation.matches_by_class):
                 mine = detections.class_ids == class_id
-                ledger.add(
+                matches.add(
                     box_ious(detections.boxes[mine], true[scene.class_ids == class_id]), detections.scores[mine]
                 )
     return evaluations
@@ -90,7 +90,7 @@ def report(tenant_id: str, task: str, path: Path, count: int) -> str:
         "| --- " * 7 + "|",
     ]
     for name, evaluation in evaluations.items():
-        map50, map50_95 = mean_average_precision(evaluation.ledgers)
+        map50, map50_95 = mean_average_precision(evaluation.matches_by_class)
         share = sum(evaluation.detections) / max(1, sum(evaluation.true))
         lines.append(
             f"| {name} | {len(evaluation.true)} | {sum(evaluation.true)} | {map50:.3f} | {map50_95:.3f} "

@@ -37,17 +37,17 @@ LARGE_WH, LARGE_PLANTS_PX = (4000, 3000), (36, 48, 70, 100)
 class MaskEvaluation:
     """Accumulates the results over scenes."""
 
-    ledger: ClassMatches = field(default_factory=ClassMatches)
-    best: list[float] = field(default_factory=list)  # IoU of each actual segment with the best detected one
-    union: list[float] = field(default_factory=list)  # IoU of the union of all segments, by scene
+    matches: ClassMatches = field(default_factory=ClassMatches)
+    best_ious: list[float] = field(default_factory=list)  # IoU of each actual segment with the best detected one
+    union_ious: list[float] = field(default_factory=list)  # IoU of the union of all segments, by scene
     detections: int = 0
 
     def __str__(self) -> str:
         """Return the cells of a row below `HEAD`."""
-        map50, map50_95 = mean_average_precision([self.ledger])
+        map50, map50_95 = mean_average_precision([self.matches])
         return (
-            f"{self.ledger.truths} | {self.detections} | {map50:.3f} | {map50_95:.3f} "
-            f"| {np.mean(self.best):.3f} | {np.mean(self.union):.3f}"
+            f"{self.matches.truths} | {self.detections} | {map50:.3f} | {map50_95:.3f} "
+            f"| {np.mean(self.best_ious):.3f} | {np.mean(self.union_ious):.3f}"
         )
 
 
@@ -80,12 +80,12 @@ def evaluate_segmenter(model: ort.InferenceSession, scenes: Iterable[Scene]) -> 
         true = np.array([polygon_mask(p, side_px) for p in polygons]).reshape(-1, side_px, side_px)
         mine = decode_masks(detections, prototypes, side_px)
         shared = overlaps(mine, true)
-        masks.ledger.add(shared, detections.scores)
+        masks.matches.add(shared, detections.scores)
         sure = detections.scores > CONFIDENCE
         masks.detections += int(sure.sum())
-        masks.best += shared[sure].max(0, initial=0.0).tolist()
+        masks.best_ious += shared[sure].max(0, initial=0.0).tolist()
         if len(true):
-            masks.union.append(float(overlaps(_union(mine[sure]), _union(true))[0, 0]))
+            masks.union_ious.append(float(overlaps(_union(mine[sure]), _union(true))[0, 0]))
     return masks
 
 

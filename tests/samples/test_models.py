@@ -82,9 +82,9 @@ def test_detector_is_accurate_on_new_scenes(path: Path) -> None:
     tenant_id = path.parent.name
     sizes = (18, 28, 45)
     scenes = [render(tenant_id, seed=9100 + px, size_wh=(640, 480), plant_px=px) for px in sizes]
-    tally = evaluate_detector(tenant_id, open_session(path), scenes)["all"]
-    assert mean_average_precision(tally.ledgers)[0] > 0.9
-    assert tally.count_error < 0.1
+    evaluation = evaluate_detector(tenant_id, open_session(path), scenes)["all"]
+    assert mean_average_precision(evaluation.matches_by_class)[0] > 0.9
+    assert evaluation.count_error < 0.1
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.stem == "segment"], ids=lambda path: path.parent.name)
@@ -101,9 +101,9 @@ def test_segmenter_outputs_coefficients_and_prototypes(path: Path) -> None:
 def test_segmenter_is_accurate_on_new_scenes(path: Path) -> None:
     scenes = [render(path.parent.name, seed=9200 + i, size_wh=(640, 480)) for i in range(4)]
     seen = evaluate_segmenter(open_session(path), scenes)
-    assert mean_average_precision([seen.ledger])[0] > 0.9
-    assert np.mean(seen.best) > 0.75
-    assert np.mean(seen.union) > 0.85
+    assert mean_average_precision([seen.matches])[0] > 0.9
+    assert np.mean(seen.best_ious) > 0.75
+    assert np.mean(seen.union_ious) > 0.85
 
 
 def test_classifier_is_accurate_on_new_scenes() -> None:

@@ -39,9 +39,9 @@ def test_truth_is_matched_once_by_the_detection_with_the_higher_score() -> None:
 
 
 def test_perfect_detections_have_an_average_precision_of_one() -> None:
-    ledger, true = ClassMatches(), boxes([0, 0, 10, 10], [20, 0, 30, 10])
-    ledger.add(box_ious(true, true), np.array([0.9, 0.8], np.float32))
-    assert mean_average_precision([ledger]) == pytest.approx((1.0, 1.0))
+    matches, true = ClassMatches(), boxes([0, 0, 10, 10], [20, 0, 30, 10])
+    matches.add(box_ious(true, true), np.array([0.9, 0.8], np.float32))
+    assert mean_average_precision([matches]) == pytest.approx((1.0, 1.0))
 
 
 def test_suppression_keeps_boxes_with_a_small_overlap() -> None:
