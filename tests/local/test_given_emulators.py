@@ -103,7 +103,7 @@ def test_watcher_publishes_each_generation_once(storage_url: str, pubsub_host: s
         subscriber.create_subscription(name=subscription, topic=names.upload_topic)
         watcher = UploadWatcher(storage_url, bucket.name, publisher, names.upload_topic)
         watcher.start()
-        watcher.stop()  # from here on it looks when it is told to
+        watcher.stop()  # from here on the test polls
 
         def poll_and_read() -> list[tuple[str, str]]:
             watcher.poll()
