@@ -8,11 +8,18 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from typing import Protocol
 
 from shared.cloud.objects import ObjectStat, StoredObject, crc32c
 from shared.errors import ObjectChanged, ObjectNotFound
 
 GATE_TIMEOUT_S = 20
+
+
+class PutModel(Protocol):
+    """Stores a file as a model of tenant-001, and returns its generation (the fixture `put_model`)."""
+
+    def __call__(self, data: bytes, model_type: str = "detect") -> int: ...
 
 
 class MemoryStore:

@@ -1,13 +1,15 @@
-"""Pipelines: schema and code say the same, mistakes are told with their place, tenants' files kept and renewed."""
+"""Tests pipelines: schema and code agree, errors name their position, tenants' files are cached and refreshed."""
 
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -27,51 +29,53 @@ PIPELINES_FILE = "models/tenant-001/pipelines.json"
 
 
 @pytest.fixture(scope="module")
-def schema(root):
-    return json.loads((root / "shared/schemas/pipelines.schema.json").read_text())
+def schema(root: Path) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((root / "shared/schemas/pipelines.schema.json").read_text())
+    return schema
 
 
 @pytest.fixture
-def store():
+def store() -> MemoryStore:
     return MemoryStore()
 
 
 @pytest.fixture
-def pipelines(store):
+def pipelines(store: MemoryStore) -> PipelineRegistry:
     return PipelineRegistry(store, CONFIG)
 
 
-def put(store, document):
+def put(store: MemoryStore, document: Any) -> int:
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
     return store.put(PIPELINES_FILE, data)
 
 
-def steps(name, pipelines, **options):
+def steps(name: str, pipelines: PipelineRegistry, **options: Any) -> tuple[Any, ...]:
     return pipelines.plan("tenant-001", name, options).steps
 
 
-def one_step(step, **options):
-    """A file of one pipeline, `mine`, of one step."""
+def one_step(step: str, **options: Any) -> dict[str, Any]:
+    """Return a file of one pipeline, `mine`, of one step."""
     return {"mine": {"steps": [{"step": step, "options": options}]}}
 
 
 # The schema and the code
 
 
-class RecordedOptions(Mapping):
-    """A step's options that are all there, and who asked for which."""
+class RecordedOptions(Mapping[str, Any]):
+    """A step's options, which records which are requested."""
 
-    def __init__(self, options):
-        self.options, self.requested = options, set()
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.requested: set[str] = set()
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         self.requested.add(name)
         return self.options[name]
 
-    def __iter__(self):
-        raise AssertionError("options are asked for by name")
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("options are requested by name")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.options)
 
 
@@ -100,7 +104,7 @@ EXAMPLE_OPTIONS = {
 }
 
 
-def test_schema_lists_all_steps(schema):
+def test_schema_lists_all_steps(schema: dict[str, Any]) -> None:
     assert schema["$defs"]["step"]["properties"]["step"]["enum"] == list(STEPS)
     chosen = [each["if"]["properties"]["step"]["const"] for each in schema["$defs"]["step"]["allOf"]]
     assert chosen == list(STEPS)
@@ -111,7 +115,7 @@ def test_schema_lists_all_steps(schema):
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_schema_lists_the_options_a_step_reads(name, schema):
+def test_schema_lists_the_options_a_step_reads(name: str, schema: dict[str, Any]) -> None:
     known = schema["$defs"][name].get("properties", {})
     assert set(known) <= set(EXAMPLE_OPTIONS), "one to be tested"
     recorded = RecordedOptions({option: EXAMPLE_OPTIONS[option] for option in known})
@@ -125,7 +129,7 @@ STEP_OPTIONS = [(name, option) for name in STEPS for option in EXAMPLE_OPTIONS]
 
 
 @pytest.mark.parametrize(("name", "option"), STEP_OPTIONS)
-def test_each_option_changes_step_and_digest(name, option, schema):
+def test_each_option_changes_step_and_digest(name: str, option: str, schema: dict[str, Any]) -> None:
     if option not in schema["$defs"][name].get("properties", {}):
         with pytest.raises(InvalidPipeline, match=option):
             validate({option: EXAMPLE_OPTIONS[option]}, "options", name)
@@ -137,7 +141,7 @@ def test_each_option_changes_step_and_digest(name, option, schema):
     assert Plan((plain, other)).digest != Plan((other, plain)).digest
 
 
-def test_built_in_pipelines_match_the_schema(pipelines):
+def test_built_in_pipelines_match_the_schema(pipelines: PipelineRegistry) -> None:
     validate(BUILT_IN, "built in", "")
     assert set(BUILT_IN) == {"detect", "segment", "sahi_detect", "classify", "count"}
     for name in BUILT_IN:
@@ -163,7 +167,7 @@ print(PipelineRegistry(store, config).plan("tenant-001", "mine", {}).digest)
 """
 
 
-def test_digest_is_equal_in_all_processes(root, store, pipelines):
+def test_digest_is_equal_in_all_processes(root: Path, store: MemoryStore, pipelines: PipelineRegistry) -> None:
     thresholds = dict.fromkeys(("tray", "plant", "pot", "weed", "bed"), 0.1)
     document = {
         "mine": {
@@ -208,7 +212,9 @@ def test_digest_is_equal_in_all_processes(root, store, pipelines):
     ],
     ids=str,
 )
-def test_equivalent_options_have_equal_digests(step, options, equivalent):
+def test_equivalent_options_have_equal_digests(
+    step: str, options: dict[str, Any], equivalent: dict[str, Any]
+) -> None:
     one_step, other = (STEPS[step].from_json(each, CONFIG) for each in (options, equivalent))
     assert Plan((one_step,)).digest == Plan((other,)).digest
 
@@ -270,17 +276,17 @@ FIXED_DIGESTS = [
 
 
 @pytest.mark.parametrize(("step", "options", "digest"), FIXED_DIGESTS, ids=[each[0] for each in FIXED_DIGESTS])
-def test_digest_of_a_step_is_fixed(step, options, digest):
+def test_digest_of_a_step_is_fixed(step: str, options: dict[str, Any], digest: str) -> None:
     assert Plan((STEPS[step].from_json(options, CONFIG),)).digest == digest
 
 
-def test_digest_of_several_steps_with_fast_resampling_is_fixed(pipelines):
+def test_digest_of_several_steps_with_fast_resampling_is_fixed(pipelines: PipelineRegistry) -> None:
     plan = pipelines.plan("tenant-001", "count", {"resampling": "fast"})
 
     assert plan.digest == "1c7439f2cc6d9ae2168db461f47a8279abe0ddbf226dfffe56c107f3f93c57e6"
 
 
-def test_non_default_options_ignore_class_field_order_and_new_defaults():
+def test_non_default_options_ignore_class_field_order_and_new_defaults() -> None:
     @dataclass(frozen=True)
     class Before:
         overlap: float = 0.2
@@ -300,10 +306,10 @@ def test_non_default_options_ignore_class_field_order_and_new_defaults():
     assert before == non_default_options(After(only=("a",), options=options)) == {"labels": ("a",), "top_k": 3}
 
 
-# A tenant's own
+# A tenant's own pipelines
 
 
-def test_tenant_without_file_has_only_built_in_pipelines(pipelines, store):
+def test_tenant_without_file_has_only_built_in_pipelines(pipelines: PipelineRegistry, store: MemoryStore) -> None:
     assert steps("detect", pipelines)
     with pytest.raises(
         InvalidPipeline, match="unknown pipeline 'mine'; known pipelines: classify, count, detect, sahi_detect"
@@ -311,7 +317,7 @@ def test_tenant_without_file_has_only_built_in_pipelines(pipelines, store):
         steps("mine", pipelines)
 
 
-def test_own_pipelines_extend_and_replace_built_in_ones(pipelines, store):
+def test_own_pipelines_extend_and_replace_built_in_ones(pipelines: PipelineRegistry, store: MemoryStore) -> None:
     put(
         store,
         one_step("detect", max_detections=3)
@@ -328,7 +334,7 @@ def test_own_pipelines_extend_and_replace_built_in_ones(pipelines, store):
         steps("yours", pipelines)
 
 
-def test_own_pipelines_are_unknown_to_other_tenants(pipelines, store):
+def test_own_pipelines_are_unknown_to_other_tenants(pipelines: PipelineRegistry, store: MemoryStore) -> None:
     put(store, one_step("detect"))
     with pytest.raises(InvalidPipeline, match="unknown pipeline 'mine'"):
         pipelines.plan("tenant-002", "mine", {})
@@ -420,7 +426,9 @@ INVALID_FILES = {
 
 
 @pytest.mark.parametrize("case", INVALID_FILES)
-def test_invalid_file_is_reported_with_its_json_path(case, pipelines, store):
+def test_invalid_file_is_reported_with_its_json_path(
+    case: str, pipelines: PipelineRegistry, store: MemoryStore
+) -> None:
     document, message = INVALID_FILES[case]
     put(store, document)
     started = time.monotonic()
@@ -431,11 +439,11 @@ def test_invalid_file_is_reported_with_its_json_path(case, pipelines, store):
         assert str(caught.value).startswith("pipelines.json:")
         assert len(str(caught.value)) < 600
         str(caught.value).encode()
-    assert time.monotonic() - started < 5, "a stranger's document costs little"
+    assert time.monotonic() - started < 5, "a hostile document must cost little"
 
 
-def test_very_many_errors_in_a_file_cost_little_time(pipelines, store):
-    document = {f"p{number}": {"steps": [{}]} for number in range(30_000)}
+def test_very_many_errors_in_a_file_cost_little_time(pipelines: PipelineRegistry, store: MemoryStore) -> None:
+    document: dict[str, Any] = {f"p{number}": {"steps": [{}]} for number in range(30_000)}
     put(store, document)
     started = time.monotonic()
     with pytest.raises(InvalidPipeline):
@@ -458,7 +466,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["step", "options", *EXAMPLE_OPTIONS]), JSON), JSON)
-def test_any_json_is_a_pipeline_or_invalid_pipeline(step, options):
+def test_any_json_is_a_pipeline_or_invalid_pipeline(step: str, options: dict[str, Any]) -> None:
     store = MemoryStore()
     put(store, {"mine": {"steps": [{"step": "within_segments", "options": options}, step]}})
     try:
@@ -490,20 +498,24 @@ def test_any_json_is_a_pipeline_or_invalid_pipeline(step, options):
         ("classify", {"confidence_threshold": {"healthy": 0.5}}, "options: confidence_threshold: "),
     ],
 )
-def test_invalid_request_options_are_reported_by_name(name, options, message, pipelines):
+def test_invalid_request_options_are_reported_by_name(
+    name: str, options: dict[str, Any], message: str, pipelines: PipelineRegistry
+) -> None:
     with pytest.raises(InvalidPipeline) as caught:
         steps(name, pipelines, **options)
     assert message in str(caught.value)
     assert len(str(caught.value)) < 600
 
 
-def test_step_without_options_leaves_only_resampling(pipelines, store):
+def test_step_without_options_leaves_only_resampling(pipelines: PipelineRegistry, store: MemoryStore) -> None:
     put(store, {"mine": {"steps": [{"step": "aggregate"}]}})
     with pytest.raises(InvalidPipeline, match=r"known options: resampling$"):
         steps("mine", pipelines, labels=[])
 
 
-def test_request_options_override_those_of_all_steps_that_have_them(pipelines, store):
+def test_request_options_override_those_of_all_steps_that_have_them(
+    pipelines: PipelineRegistry, store: MemoryStore
+) -> None:
     put(
         store,
         {
@@ -525,7 +537,8 @@ def test_request_options_override_those_of_all_steps_that_have_them(pipelines, s
     assert (segment.options.confidence_threshold, kept.min_area, within.options.max_detections) == (0.5, 7, 9)
 
 
-def test_settings_are_the_defaults_of_options(store):
+def test_settings_are_the_defaults_of_options(store: MemoryStore) -> None:
+    step: Any
     config = Config(
         gcs_bucket="b",
         error_topic="e",
@@ -546,19 +559,19 @@ def test_settings_are_the_defaults_of_options(store):
     assert (step.options.confidence_threshold, step.options.confidence_thresholds) == (0.4, {"plant": 0.9})
 
 
-# Kept and renewed
+# Cached and refreshed
 
 
-def requested(store):
+def requested(store: MemoryStore) -> dict[str, int]:
     return {verb: count for (verb, name), count in store.calls.items() if name == PIPELINES_FILE}
 
 
-def long_refresh_registry(store, refresh_s=3600.0):
+def long_refresh_registry(store: MemoryStore, refresh_s: float = 3600.0) -> PipelineRegistry:
     return PipelineRegistry(store, Config(gcs_bucket="b", error_topic="e", model_refresh_s=refresh_s))
 
 
 @pytest.mark.parametrize("document", [None, one_step("detect"), b"no JSON", {"mine": 3}], ids=str)
-def test_file_is_read_once_even_if_missing_or_invalid(document, store):
+def test_file_is_read_once_even_if_missing_or_invalid(document: Any, store: MemoryStore) -> None:
     if document is not None:
         put(store, document)
     pipelines = long_refresh_registry(store)
@@ -570,7 +583,7 @@ def test_file_is_read_once_even_if_missing_or_invalid(document, store):
     assert requested(store) == {"read": 1}
 
 
-def test_concurrent_plans_share_one_read(store):
+def test_concurrent_plans_share_one_read(store: MemoryStore) -> None:
     put(store, one_step("detect"))
     gate = store.gate(PIPELINES_FILE)
     pipelines = long_refresh_registry(store)
@@ -583,7 +596,9 @@ def test_concurrent_plans_share_one_read(store):
 
 
 @pytest.mark.parametrize("before", [None, one_step("segment"), b"no JSON"], ids=str)
-def test_new_file_is_loaded_when_refresh_is_due(before, store, pipelines):
+def test_new_file_is_loaded_when_refresh_is_due(
+    before: Any, store: MemoryStore, pipelines: PipelineRegistry
+) -> None:
     if before is not None:
         put(store, before)
     first = None
@@ -594,10 +609,10 @@ def test_new_file_is_loaded_when_refresh_is_due(before, store, pipelines):
     put(store, one_step("detect"))
     [step] = steps("mine", pipelines)
     assert step.model_types == ("detect",)
-    assert [step] != first
+    assert (step,) != first
 
 
-def test_new_file_is_not_loaded_before_refresh_is_due(store):
+def test_new_file_is_not_loaded_before_refresh_is_due(store: MemoryStore) -> None:
     pipelines = long_refresh_registry(store)
     steps("detect", pipelines)
     put(store, one_step("detect"))
@@ -605,7 +620,9 @@ def test_new_file_is_not_loaded_before_refresh_is_due(store):
         steps("mine", pipelines)
 
 
-def test_deleted_file_is_dropped_and_a_restored_one_loaded(store, pipelines):
+def test_deleted_file_is_dropped_and_a_restored_one_loaded(
+    store: MemoryStore, pipelines: PipelineRegistry
+) -> None:
     put(store, one_step("detect"))
     assert steps("mine", pipelines)
     store.remove(PIPELINES_FILE)
@@ -616,15 +633,17 @@ def test_deleted_file_is_dropped_and_a_restored_one_loaded(store, pipelines):
     assert steps("mine", pipelines)
 
 
-def test_refresh_of_unchanged_file_costs_only_a_stat(store, pipelines):
+def test_refresh_of_unchanged_file_costs_only_a_stat(store: MemoryStore, pipelines: PipelineRegistry) -> None:
     put(store, one_step("detect"))
     for _ in range(3):
         steps("mine", pipelines)
     assert requested(store) == {"read": 1, "stat": 2}
 
 
-def test_invalid_new_file_keeps_old_pipelines_and_is_logged(store, pipelines, caplog):
-    """As with a model: what is on its way does not stop because of a comma."""
+def test_invalid_new_file_keeps_old_pipelines_and_is_logged(
+    store: MemoryStore, pipelines: PipelineRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with a model, a broken new generation does not interrupt the service."""
     put(store, one_step("detect", max_detections=3))
     assert steps("mine", pipelines)
     put(store, one_step("detect", max_detections=0))
@@ -634,7 +653,9 @@ def test_invalid_new_file_keeps_old_pipelines_and_is_logged(store, pipelines, ca
     assert "tenant-001" in caplog.text
 
 
-def test_invalid_first_file_is_reported_after_a_missing_one(store, pipelines):
+def test_invalid_first_file_is_reported_after_a_missing_one(
+    store: MemoryStore, pipelines: PipelineRegistry
+) -> None:
     steps("detect", pipelines)
     put(store, one_step("detect", max_detections=0))
     with pytest.raises(InvalidPipeline, match=r"mine.steps\[0\].options.max_detections"):
@@ -643,7 +664,7 @@ def test_invalid_first_file_is_reported_after_a_missing_one(store, pipelines):
     assert steps("mine", pipelines)
 
 
-def test_storage_failure_is_not_taken_for_a_missing_file(store, pipelines):
+def test_storage_failure_is_not_taken_for_a_missing_file(store: MemoryStore, pipelines: PipelineRegistry) -> None:
     put(store, one_step("detect"))
     store.failures["read", PIPELINES_FILE] = StorageUnavailable("x")
     for name in ("mine", "detect"):
@@ -654,7 +675,7 @@ def test_storage_failure_is_not_taken_for_a_missing_file(store, pipelines):
 
 
 @pytest.mark.parametrize("verb", ["stat", "read"])
-def test_failed_refresh_keeps_old_pipelines(verb, store, pipelines):
+def test_failed_refresh_keeps_old_pipelines(verb: str, store: MemoryStore, pipelines: PipelineRegistry) -> None:
     put(store, one_step("detect"))
     steps("mine", pipelines)
     put(store, one_step("segment"))

@@ -1,7 +1,10 @@
-"""Two ways to read an image, from file to result: what `fast` finds is what `exact` finds, in the same px."""
+"""Tests fast against exact resampling, from file to result: equal detections in full-resolution px."""
 
 import io
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -16,6 +19,7 @@ from shared.pipeline.definitions import Plan
 from shared.pipeline.runner import PipelineRunner
 from shared.runtime.event_record import event_record
 from shared.steps.detection_step import DetectionStep
+from shared.vision.arrays import Pixels, SizeHW
 from shared.vision.images import codec
 from testing import models
 from testing.memory_store import MemoryStore
@@ -38,11 +42,12 @@ STORED_TRANSPOSE = {
 }
 
 
-def image_file(image, kind="JPEG", orientation=1):
-    """An upright image as a file whose pixels lie as a camera held otherwise would have them."""
+def image_file(image: Pixels, kind: str = "JPEG", orientation: int = 1) -> bytes:
+    """Return an upright image as a file with an EXIF orientation, its pixels stored accordingly."""
     stored = Image.fromarray(image)
-    if STORED_TRANSPOSE[orientation] is not None:
-        stored = stored.transpose(STORED_TRANSPOSE[orientation])
+    transpose = STORED_TRANSPOSE[orientation]
+    if transpose is not None:
+        stored = stored.transpose(transpose)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     file = io.BytesIO()
@@ -50,32 +55,32 @@ def image_file(image, kind="JPEG", orientation=1):
     return file.getvalue()
 
 
-def enlarged_scene(factor, canvas_hw=CANVAS_HW, cut=(0, 0)):
-    """Rectangles on a canvas, enlarged so many times; `cut`: rows and columns less, to the right and below."""
+def enlarged_scene(factor: int, canvas_hw: SizeHW = CANVAS_HW, cut: tuple[int, int] = (0, 0)) -> Pixels:
+    """Return rectangles scaled up by a factor; `cut`: rows and columns removed at the bottom and right."""
     rectangles = [(8, 6, 20, 16, RED), (60, 40, 76, 58, BLUE), (40, 8, 52, 30, RED)]
     image = scene(canvas_hw, rectangles).repeat(factor, axis=0).repeat(factor, axis=1)
     return np.ascontiguousarray(image[: image.shape[0] - cut[0], : image.shape[1] - cut[1]])
 
 
 @pytest.fixture
-def store():
+def store() -> Iterator[MemoryStore]:
     yield MemoryStore()
     ModelCache.clear_cache()
 
 
 @pytest.fixture
-def validate(root):
+def validate(root: Path) -> Callable[[Any], None]:
     return jsonschema.Draft202012Validator(
         json.loads((root / "shared/schemas/result.schema.json").read_text())
     ).validate
 
 
 @pytest.fixture
-def run(store, validate):
-    """Gives a function: pipeline and options -> the result document, and the size of the picture (w, h)."""
+def run(store: MemoryStore, validate: Callable[[Any], None]) -> Callable[..., tuple[Any, Any]]:
+    """Return a function that runs a pipeline with options: its document and the picture's size (w, h)."""
     ModelCache.configure(store, bucket="b", threads=1, refresh_s=0.0)
 
-    def run(pipeline="detect", **options):
+    def run(pipeline: str = "detect", **options: Any) -> tuple[Any, Any]:
         request = Request(tenant_id="tenant-001", image=ImageRef("b", IMAGE), pipeline=pipeline, options=options)
         with event_record():
             outcome = PipelineRunner(store, CONFIG).run(request)
@@ -88,13 +93,13 @@ def run(store, validate):
     return run
 
 
-def put(store, data, **files):
+def put(store: MemoryStore, data: bytes, **files: bytes) -> None:
     store.put(IMAGE, data)
     for model_type, file in files.items():
         store.put(f"models/tenant-001/{model_type}.onnx", file)
 
 
-def assert_same(exact, fast, key, within_px):
+def assert_same(exact: Any, fast: Any, key: str, within_px: float) -> None:
     assert [each["label"] for each in fast[key]] == [each["label"] for each in exact[key]]
     assert len(exact[key]) == 3
     np.testing.assert_allclose(
@@ -105,7 +110,14 @@ def assert_same(exact, fast, key, within_px):
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("cut", [(0, 0), (1, 3), (7, 5)])
 @pytest.mark.parametrize("orientation", STORED_TRANSPOSE)
-def test_fast_boxes_match_exact_ones_in_each_exif_orientation(orientation, cut, dynamic, store, run):
+def test_fast_boxes_match_exact_ones_in_each_exif_orientation(
+    orientation: int,
+    cut: tuple[int, int],
+    *,
+    dynamic: bool,
+    store: MemoryStore,
+    run: Callable[..., tuple[Any, Any]],
+) -> None:
     model = models.blob_detector(canvas_hw=(96, 96) if dynamic else CANVAS_HW, dynamic=dynamic)
     put(store, image_file(enlarged_scene(8, cut=cut), orientation=orientation), detect=model)
     exact, exact_size = run()
@@ -121,7 +133,9 @@ def test_fast_boxes_match_exact_ones_in_each_exif_orientation(orientation, cut, 
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_other_formats_are_decoded_at_full_resolution_and_averaged(kind, store, run):
+def test_other_formats_are_decoded_at_full_resolution_and_averaged(
+    kind: str, store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     put(store, image_file(enlarged_scene(8), kind), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     exact, _ = run()
     fast, picture = run(resampling="fast")
@@ -138,8 +152,10 @@ def test_other_formats_are_decoded_at_full_resolution_and_averaged(kind, store, 
         ("sahi_detect", {"slice_size": [512, 768], "model": "segment"}),
     ],
 )
-def test_fast_resampling_averages_pixels_in_each_step(pipeline, options, store, run):
-    """Four red pixels of each eight times eight, which are those that `exact` sees."""
+def test_fast_resampling_averages_pixels_in_each_step(
+    pipeline: str, options: dict[str, Any], store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
+    """Four red pixels in each 8 x 8, which are the ones that exact resampling picks."""
     image = enlarged_scene(8)
     seen = np.isin(np.arange(768) % 8, (3, 4))
     image[~(seen[:512, None] & seen)] = 0
@@ -156,7 +172,9 @@ def test_fast_resampling_averages_pixels_in_each_step(pipeline, options, store, 
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (3, 2), (64, 96), (100, 101)])
-def test_fast_equals_exact_without_a_downscale_by_half(size_hw, store, run):
+def test_fast_equals_exact_without_a_downscale_by_half(
+    size_hw: SizeHW, store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     image = np.random.default_rng(3).integers(0, 256, (*size_hw, 3), np.uint8)
     put(store, image_file(image), detect=models.detect(canvas_hw=CANVAS_HW))
     exact, _ = run()
@@ -165,7 +183,9 @@ def test_fast_equals_exact_without_a_downscale_by_half(size_hw, store, run):
     assert fast["detections"] == exact["detections"] != []
 
 
-def test_decoded_size_suits_the_largest_canvas_of_the_plan(store, run):
+def test_decoded_size_suits_the_largest_canvas_of_the_plan(
+    store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     put(
         store,
         image_file(enlarged_scene(8)),
@@ -182,7 +202,9 @@ def test_decoded_size_suits_the_largest_canvas_of_the_plan(store, run):
     assert run("classify", resampling="fast")[1] == (96, 64), "the short side is 32 px or more"
 
 
-def test_decoded_size_covers_the_canvas_of_a_stretching_model(store, run):
+def test_decoded_size_covers_the_canvas_of_a_stretching_model(
+    store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     put(store, image_file(enlarged_scene(8)), detect=models.detect_in_layout("rtdetr", canvas_hw=(256, 64)))
     exact, _ = run()
     fast, picture = run(resampling="fast")
@@ -192,7 +214,9 @@ def test_decoded_size_covers_the_canvas_of_a_stretching_model(store, run):
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_fast_segments_are_in_full_resolution_px(resolution, orientation, store, run):
+def test_fast_segments_are_in_full_resolution_px(
+    resolution: str, orientation: int, store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     put(
         store,
         image_file(enlarged_scene(8), orientation=orientation),
@@ -211,7 +235,9 @@ def test_fast_segments_are_in_full_resolution_px(resolution, orientation, store,
 
 @pytest.mark.parametrize("pipeline", ["detect", "segment"])
 @pytest.mark.parametrize("factor", [2, 8])
-def test_picture_of_reduced_decode_equals_that_of_a_smaller_image(pipeline, factor, store, run):
+def test_picture_of_reduced_decode_equals_that_of_a_smaller_image(
+    pipeline: Any, factor: int, store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     model = models.blob_detector(pipeline, canvas_hw=CANVAS_HW)
     pictures = []
     for image in (enlarged_scene(1), enlarged_scene(factor)):
@@ -224,7 +250,7 @@ def test_picture_of_reduced_decode_equals_that_of_a_smaller_image(pipeline, fact
     assert np.count_nonzero(differ) < 20, "an outline's corners may be cut otherwise"
 
 
-def test_fast_classification_matches_exact_one(store, run):
+def test_fast_classification_matches_exact_one(store: MemoryStore, run: Callable[..., tuple[Any, Any]]) -> None:
     image = scene((256, 400), [(0, 0, 400, 256, (200, 40, 60))])
     put(store, image_file(image), classify=models.classify())
     exact, _ = run("classify")
@@ -240,7 +266,7 @@ def test_fast_classification_matches_exact_one(store, run):
     )
 
 
-def test_steps_that_need_full_resolution_get_it(store, run):
+def test_steps_that_need_full_resolution_get_it(store: MemoryStore, run: Callable[..., tuple[Any, Any]]) -> None:
     put(
         store,
         image_file(enlarged_scene(4)),
@@ -256,7 +282,7 @@ def test_steps_that_need_full_resolution_get_it(store, run):
         assert fast["pipeline_digest"] != exact["pipeline_digest"]
 
 
-def test_resampling_is_part_of_the_work_id(store, run):
+def test_resampling_is_part_of_the_work_id(store: MemoryStore, run: Callable[..., tuple[Any, Any]]) -> None:
     put(store, image_file(enlarged_scene(2)), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     assert run()[0]
     assert not run(resampling="exact")[0], "that is what it was"
@@ -265,12 +291,14 @@ def test_resampling_is_part_of_the_work_id(store, run):
     assert run()[0]
 
 
-def test_digest_omits_default_resampling():
+def test_digest_omits_default_resampling() -> None:
     steps = (DetectionStep(),)
     assert Plan(steps).digest == Plan(steps, "exact").digest != Plan(steps, "fast").digest
 
 
-def test_request_overrides_the_resampling_of_a_pipeline(store, run):
+def test_request_overrides_the_resampling_of_a_pipeline(
+    store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     put(store, image_file(enlarged_scene(2)), detect=models.blob_detector(canvas_hw=CANVAS_HW))
     own = {"mine": {"steps": [{"step": "detect"}], "resampling": "fast"}}
     store.put("models/tenant-001/pipelines.json", json.dumps(own).encode())
@@ -280,7 +308,9 @@ def test_request_overrides_the_resampling_of_a_pipeline(store, run):
 
 
 @pytest.mark.parametrize("resampling", ["quick", "", None, True, ["fast"], {"fast": 1}])
-def test_unknown_resampling_is_rejected_with_its_json_path(resampling, store, run):
+def test_unknown_resampling_is_rejected_with_its_json_path(
+    resampling: Any, store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     put(store, image_file(enlarged_scene(1)), detect=models.detect())
     with pytest.raises(InvalidPipeline, match=r"^options: resampling: .* is not one of"):
         run(resampling=resampling)
@@ -290,7 +320,9 @@ def test_unknown_resampling_is_rejected_with_its_json_path(resampling, store, ru
         run("mine")
 
 
-def test_missing_model_is_reported_before_the_download(store, run):
+def test_missing_model_is_reported_before_the_download(
+    store: MemoryStore, run: Callable[..., tuple[Any, Any]]
+) -> None:
     put(store, image_file(enlarged_scene(1)))
     with pytest.raises(ModelNotFound):
         run(resampling="fast")

@@ -1,7 +1,10 @@
-"""The journey of one request on a store in memory: what is read, what is written, what is not done twice."""
+"""Tests the runner with a store in memory: what is read and written, and what is not repeated."""
 
 import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -21,7 +24,7 @@ from shared.errors import (
 )
 from shared.events import ImageRef, Request
 from shared.ml.model_cache import ModelCache
-from shared.pipeline.runner import PipelineRunner
+from shared.pipeline.runner import PipelineRunner, RunResult
 from shared.runtime import deadline
 from shared.runtime.event_record import event_record
 from shared.vision.images import codec
@@ -35,7 +38,7 @@ PICTURE, RESULT = "results/tenant-001/a.png/annotated.jpg", "results/tenant-001/
 
 
 @pytest.fixture
-def store():
+def store() -> Iterator[MemoryStore]:
     store = MemoryStore()
     store.put(MODEL, models.detect())
     yield store
@@ -45,11 +48,11 @@ def store():
 
 
 @pytest.fixture
-def run(store):
-    """Gives a function: a generation of the image, what else a request says, and settings -> an outcome."""
+def run(store: MemoryStore) -> Callable[..., RunResult]:
+    """Return a function that runs a request: generation, other fields and settings."""
     ModelCache.configure(store, bucket="b", threads=1, refresh_s=0.0)
 
-    def run(generation=None, *, image=IMAGE, settings=(), **fields):
+    def run(generation: int | None = None, *, image: str = IMAGE, settings: Any = (), **fields: Any) -> RunResult:
         config = Config(
             **{
                 "gcs_bucket": "b",
@@ -69,21 +72,24 @@ def run(store):
 
 
 @pytest.fixture(scope="module")
-def validate(root):
+def validate(root: Path) -> Callable[[Any], None]:
     return jsonschema.Draft202012Validator(
         json.loads((root / "shared/schemas/result.schema.json").read_text())
     ).validate
 
 
-def written(store):
+def written(store: MemoryStore) -> list[str]:
     return [name for name in store.names() if name.startswith("results/")]
 
 
-def result(store):
-    return json.loads(store.data(RESULT))
+def result(store: MemoryStore) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(store.data(RESULT))
+    return document
 
 
-def test_run_writes_picture_and_result(store, run, validate):
+def test_run_writes_picture_and_result(
+    store: MemoryStore, run: Callable[..., RunResult], validate: Callable[[Any], None]
+) -> None:
     generation = store.put(IMAGE, picture((128, 64), kind="PNG"))
     outcome = run()
     assert not outcome.duplicate
@@ -97,7 +103,7 @@ def test_run_writes_picture_and_result(store, run, validate):
     assert written(store) == [PICTURE, RESULT]
 
 
-def test_result_is_written_last(store, run):
+def test_result_is_written_last(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     store.failures["write", RESULT] = StorageUnavailable("x")
     with pytest.raises(StorageUnavailable):
@@ -111,17 +117,17 @@ def test_result_is_written_last(store, run):
     assert not run().duplicate
 
 
-def test_duplicate_costs_no_download_and_no_inference(store, run):
+def test_duplicate_costs_no_download_and_no_inference(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     run()
     before = dict(store.calls)
     assert run().duplicate
     spent = {call for call, count in store.calls.items() if count != before.get(call)}
-    own = "models/tenant-001/pipelines.json"  # asked for by each new pipeline, and then kept
+    own = "models/tenant-001/pipelines.json"  # read by each new runner, and then cached
     assert spent == {("stat", IMAGE), ("stat", RESULT), ("changed", MODEL), ("read", own)}
 
 
-def test_repeated_work_gives_equal_bytes(store, run):
+def test_repeated_work_gives_equal_bytes(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     documents = []
     for _ in range(2):
@@ -136,7 +142,9 @@ def test_repeated_work_gives_equal_bytes(store, run):
     assert pictures == store.data(PICTURE)
 
 
-def test_image_options_models_and_settings_change_the_work_id(store, run):
+def test_image_options_models_and_settings_change_the_work_id(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     run()
     for change in (
@@ -151,20 +159,20 @@ def test_image_options_models_and_settings_change_the_work_id(store, run):
     assert not run(settings={"iou_threshold": 0.5}).duplicate
 
 
-def test_options_at_their_defaults_keep_the_work_id(store, run):
+def test_options_at_their_defaults_keep_the_work_id(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     run()
     assert run(options={"max_detections": 300}).duplicate
 
 
-def test_request_and_event_ids_keep_the_work_id(store, run):
+def test_request_and_event_ids_keep_the_work_id(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     generation = store.put(IMAGE, picture(kind="PNG"))
     run(request_id="a", event_id="1")
     assert run(request_id="b", event_id="2").duplicate
     assert run(generation, source="upload").duplicate
 
 
-def test_older_generation_than_the_result_is_ignored(store, run):
+def test_older_generation_than_the_result_is_ignored(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     old = store.put(IMAGE, picture(kind="PNG"))
     store.put(IMAGE, picture(kind="PNG"))
     run()
@@ -173,7 +181,9 @@ def test_older_generation_than_the_result_is_ignored(store, run):
             run(old, source=source)
 
 
-def test_copies_of_own_outputs_are_ignored_without_a_download(store, run):
+def test_copies_of_own_outputs_are_ignored_without_a_download(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     run(settings={"thumbnail_sizes": (64,)})
     for name in written(store):
@@ -185,20 +195,26 @@ def test_copies_of_own_outputs_are_ignored_without_a_download(store, run):
         assert store.calls["read", IMAGE] == reads
 
 
-def test_upload_of_unknown_origin_is_processed_or_ignored_if_missing(store, run):
+def test_upload_of_unknown_origin_is_processed_or_ignored_if_missing(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     generation = store.put(IMAGE, picture(kind="PNG"))
     assert not run(generation, source="upload", origin_unknown=True).duplicate
     with pytest.raises(Ignored, match="gone"):
         run(generation - 1, source="upload", origin_unknown=True)
 
 
-def test_origin_is_looked_up_only_if_the_event_lacks_metadata(store, run):
+def test_origin_is_looked_up_only_if_the_event_lacks_metadata(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     generation = store.put(IMAGE, picture(kind="PNG"))
     run(generation, source="upload")
     assert store.calls["stat", IMAGE] == 0
 
 
-def test_new_image_costs_four_storage_calls_and_one_per_thumbnail(store, run):
+def test_new_image_costs_four_storage_calls_and_one_per_thumbnail(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     generation = store.put(IMAGE, picture(kind="PNG"))
     run(generation, source="upload", settings={"thumbnail_sizes": (64,)})
     calls = {f"{verb} {name.rpartition('/')[2]}": count for (verb, name), count in store.calls.items()}
@@ -213,7 +229,7 @@ def test_new_image_costs_four_storage_calls_and_one_per_thumbnail(store, run):
     }
 
 
-def test_result_without_valid_metadata_is_replaced(store, run):
+def test_result_without_valid_metadata_is_replaced(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     for metadata in ({}, {"tenant-vision-image-generation": "x"}, {"tenant-vision-image-generation": "-1"}):
         store.put(RESULT, b"of somebody else", metadata)
@@ -235,7 +251,9 @@ def test_result_without_valid_metadata_is_replaced(store, run):
         ({"settings": {"event_deadline_s": 0.0}}, DeadlineExceeded),
     ],
 )
-def test_failure_leaves_no_result(fields, error, store, run):
+def test_failure_leaves_no_result(
+    fields: dict[str, Any], error: Any, store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     for name in (IMAGE, "uploads/tenant-002/a.png"):
         store.put(name, picture(kind="PNG"))
     with pytest.raises(error):
@@ -243,7 +261,7 @@ def test_failure_leaves_no_result(fields, error, store, run):
     assert written(store) == []
 
 
-def test_format_is_detected_from_content_not_name(store, run):
+def test_format_is_detected_from_content_not_name(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     store.put(IMAGE, picture(kind="JPEG"))
     run()
     store.put(IMAGE, b"%!PS-Adobe-3.0 EPSF-3.0")
@@ -251,7 +269,9 @@ def test_format_is_detected_from_content_not_name(store, run):
         run()
 
 
-def test_deleted_model_is_reported_despite_an_existing_result(store, run):
+def test_deleted_model_is_reported_despite_an_existing_result(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     run()
     store.remove(MODEL)
@@ -270,7 +290,9 @@ def test_deleted_model_is_reported_despite_an_existing_result(store, run):
         {"labels": ("only",), "boxes": ((16, 16, 16, 16, 0, 0.9),)},
     ],
 )
-def test_each_kind_of_export_gives_detections(variant, store, run, validate):
+def test_each_kind_of_export_gives_detections(
+    variant: dict[str, Any], store: MemoryStore, run: Callable[..., RunResult], validate: Callable[[Any], None]
+) -> None:
     store.put(MODEL, models.detect(**variant))
     store.put(IMAGE, picture((200, 100), kind="PNG"))
     run()
@@ -280,7 +302,9 @@ def test_each_kind_of_export_gives_detections(variant, store, run, validate):
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e30, -1e30])
 @pytest.mark.parametrize("row", [0, 1, 2, 3, 4])
-def test_non_finite_outputs_make_no_invalid_document(number, row, store, run, validate):
+def test_non_finite_outputs_make_no_invalid_document(
+    number: float, row: int, store: MemoryStore, run: Callable[..., RunResult], validate: Callable[[Any], None]
+) -> None:
     answer = np.zeros((1, 6, 8), np.float32)
     answer[0, :, 0] = 16, 16, 8, 8, 0.9, 0
     answer[0, :, 1] = 40, 40, 8, 8, 0.8, 0
@@ -296,8 +320,8 @@ def test_non_finite_outputs_make_no_invalid_document(number, row, store, run, va
     assert [40.0 in each["box"] or 36.0 in each["box"] for each in document["detections"]].count(True) == 1
 
 
-def test_write_whose_response_is_lost_counts_as_done(store, run):
-    """The answer to a write is lost, and the client asks again."""
+def test_write_whose_response_is_lost_counts_as_done(store: MemoryStore, run: Callable[..., RunResult]) -> None:
+    """The response to a write is lost, and the client retries it."""
     store.loses_answers = True
     for colour in ("white", "black"):
         generation = store.put(IMAGE, picture(colour=colour, kind="PNG"))
@@ -310,7 +334,9 @@ def test_write_whose_response_is_lost_counts_as_done(store, run):
 # Two deliveries at once
 
 
-def test_second_of_two_concurrent_deliveries_is_a_duplicate(store, run):
+def test_second_of_two_concurrent_deliveries_is_a_duplicate(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     generation = store.put(IMAGE, picture(kind="PNG"))
     gate = store.gate(IMAGE)
     with ThreadPoolExecutor(2) as pool:
@@ -322,8 +348,10 @@ def test_second_of_two_concurrent_deliveries_is_a_duplicate(store, run):
     assert run(generation).duplicate
 
 
-def test_late_delivery_of_an_old_image_keeps_the_newer_picture(store, run):
-    """The old generation is read, then the new one overtakes it."""
+def test_late_delivery_of_an_old_image_keeps_the_newer_picture(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
+    """The old generation is read, then the new one is processed first."""
     old = store.put(IMAGE, picture(colour="black", kind="PNG"))
     gate = store.gate(IMAGE)
     with ThreadPoolExecutor(1) as pool:
@@ -339,7 +367,9 @@ def test_late_delivery_of_an_old_image_keeps_the_newer_picture(store, run):
     assert store.data(PICTURE) == b"the new picture"
 
 
-def test_live_image_replaced_before_download_is_deferred(store, run):
+def test_live_image_replaced_before_download_is_deferred(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     store.put(IMAGE, picture(kind="PNG"))
     gate = store.gate(IMAGE)
     with ThreadPoolExecutor(1) as pool:
@@ -353,8 +383,8 @@ def test_live_image_replaced_before_download_is_deferred(store, run):
 
 
 @pytest.fixture
-def result_by_newer_model(store, run):
-    """The image's generation, done by a newer model than the one held here: another instance knew it first."""
+def result_by_newer_model(store: MemoryStore, run: Callable[..., RunResult]) -> int:
+    """Store a result by a newer model than the cached one; return the image's generation."""
     ModelCache.configure(store, bucket="b", threads=1, refresh_s=1000)
     generation = store.put(IMAGE, picture(kind="PNG"))
     run(generation)
@@ -364,27 +394,33 @@ def result_by_newer_model(store, run):
     return generation
 
 
-def test_result_by_a_newer_model_refreshes_the_model_first(store, run, result_by_newer_model):
+def test_result_by_a_newer_model_refreshes_the_model_first(
+    store: MemoryStore, run: Callable[..., RunResult], result_by_newer_model: int
+) -> None:
     assert not run(result_by_newer_model).duplicate
     assert result(store)["counts"] == {"weed": 1, "pot": 1}
     assert run(result_by_newer_model).duplicate
 
 
-def test_result_by_a_newer_model_is_kept_while_it_cannot_be_loaded(store, run, result_by_newer_model):
+def test_result_by_a_newer_model_is_kept_while_it_cannot_be_loaded(
+    store: MemoryStore, run: Callable[..., RunResult], result_by_newer_model: int
+) -> None:
     store.failures["changed", MODEL] = StorageUnavailable("x")
     with pytest.raises(StorageUnavailable, match="newer model than this instance has: detect"):
         run(result_by_newer_model)
     assert store.data(RESULT) == b"{}"
 
 
-def test_generations_of_another_models_bucket_are_not_compared(store, run):
+def test_generations_of_another_models_bucket_are_not_compared(
+    store: MemoryStore, run: Callable[..., RunResult]
+) -> None:
     generation = store.put(IMAGE, picture(kind="PNG"))
     metadata = {"tenant-vision-image-generation": str(generation), "tenant-vision-model-detect": "before#9999"}
     store.put(RESULT, b"{}", metadata)
     assert not run(generation).duplicate
 
 
-def test_thumbnails_are_written_before_the_result(store, run):
+def test_thumbnails_are_written_before_the_result(store: MemoryStore, run: Callable[..., RunResult]) -> None:
     store.put(IMAGE, picture((128, 64), kind="PNG"))
     sizes = {"results/tenant-001/a.png/thumbnail-64.jpg": 64, "results/tenant-001/a.png/thumbnail-1024.jpg": 128}
     store.failures["write", RESULT] = StorageUnavailable("x")

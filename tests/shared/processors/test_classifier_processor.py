@@ -1,15 +1,20 @@
-"""The strongest classes of a whole image, on the real ONNX Runtime."""
+"""Tests the classifier on ONNX Runtime: labels, options, and crops of images of any shape."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 
 from shared.errors import InvalidModel, ModelNotFound
 from shared.processors.classifier_processor import ClassifierOptions, ClassifierProcessor
+from shared.vision.arrays import Pixels, SizeHW
+from shared.vision.classification import Classification
 from testing import models
-from testing.scenes import BLUE, GREEN, RED, scene
+from testing.memory_store import PutModel
+from testing.scenes import BLUE, GREEN, RED, Colour, scene
 
 
-def classify(put_model, data, image, **options):
+def classify(put_model: PutModel, data: bytes, image: Pixels, **options: Any) -> Classification:
     put_model(data, "classify")
     processor = ClassifierProcessor(
         tenant_id="tenant-001", options=ClassifierOptions(**options) if options else None
@@ -17,7 +22,7 @@ def classify(put_model, data, image, **options):
     return processor.process(image)
 
 
-def plain(colour, size_hw=(40, 40)):
+def plain(colour: Colour, size_hw: SizeHW = (40, 40)) -> Pixels:
     return scene(size_hw, [(0, 0, size_hw[1], size_hw[0])], colour)
 
 
@@ -29,13 +34,18 @@ HIGH_CONFIDENCE = np.exp(4) / (np.exp(4) + 2)
     "variant", [{}, {"half": True}, {"batch": 4}, {"canvas_hw": (16, 48)}, {"half": True, "batch": 2}], ids=str
 )
 @pytest.mark.parametrize("size_hw", [(40, 40), (31, 90), (90, 31), (1, 1), (1, 5000), (5000, 1)])
-def test_class_is_the_images_colour(colour, class_id, variant, size_hw, put_model):
+def test_class_is_the_images_colour(
+    colour: Colour, class_id: int, variant: dict[str, Any], size_hw: SizeHW, put_model: PutModel
+) -> None:
     classification = classify(put_model, models.classify(**variant), plain(colour, size_hw))
     assert classification.class_ids[0] == class_id
     assert classification.confidences.tolist() == pytest.approx(
         [HIGH_CONFIDENCE, (1 - HIGH_CONFIDENCE) / 2, (1 - HIGH_CONFIDENCE) / 2], abs=2e-3
     )
-    assert (classification.confidences.dtype, classification.class_ids.dtype) == (np.float32, np.int64)
+    assert (classification.confidences.dtype, classification.class_ids.dtype) == (
+        np.dtype(np.float32),
+        np.dtype(np.int64),
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,28 +60,30 @@ def test_class_is_the_images_colour(colour, class_id, variant, size_hw, put_mode
         ({"confidence_threshold": 1.0}, []),
     ],
 )
-def test_top_k_and_threshold_limit_the_classes(options, class_ids, put_model):
+def test_top_k_and_threshold_limit_the_classes(
+    options: dict[str, Any], class_ids: list[int], put_model: PutModel
+) -> None:
     assert classify(put_model, models.classify(), plain(BLUE), **options).class_ids.tolist() == class_ids
 
 
 @pytest.mark.parametrize("colour", [RED, BLUE])
-def test_scores_without_softmax_are_an_invalid_model(colour, put_model):
+def test_scores_without_softmax_are_an_invalid_model(colour: Colour, put_model: PutModel) -> None:
     with pytest.raises(InvalidModel, match="softmax"):
         classify(put_model, models.classify(softmax=False), plain(colour))
 
 
-def test_centre_of_a_long_image_is_classified(put_model):
+def test_centre_of_a_long_image_is_classified(put_model: PutModel) -> None:
     image = scene((40, 200), [(0, 0, 200, 40, BLUE), (80, 0, 120, 40, RED)])
     assert classify(put_model, models.classify(), image).class_ids[0] == 0
 
 
-def test_very_long_image_needs_little_memory(put_model):
+def test_very_long_image_needs_little_memory(put_model: PutModel) -> None:
     """As a whole, its short side enlarged to 224 px, it would be 13 GB."""
     image = scene((65_000, 1), [(0, 0, 1, 65_000, RED), (0, 32_400, 1, 32_600, BLUE)])
     classification = classify(put_model, models.classify(canvas_hw=(224, 224)), image)
     assert classification.class_ids[0] == 2
 
 
-def test_missing_model_raises(put_model):
+def test_missing_model_raises(put_model: PutModel) -> None:
     with pytest.raises(ModelNotFound, match="'classify'"):
         ClassifierProcessor(tenant_id="tenant-001")

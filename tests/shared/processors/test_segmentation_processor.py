@@ -1,15 +1,21 @@
-"""Segments on the real ONNX Runtime: the shapes that were planted come back, at either resolution."""
+"""Tests the segmenter on ONNX Runtime: the planted shapes come back at either resolution."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 
 from shared.errors import InvalidModel, InvalidPipeline, ModelNotFound
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
+from shared.vision.arrays import BoolArray, Pixels, SizeHW
+from shared.vision.masks.masks import Mask
+from shared.vision.masks.segments import Segments
 from testing import models
+from testing.memory_store import PutModel
 from testing.scenes import BLUE, scene, white
 
 
-def segment(put_model, data, image, **options):
+def segment(put_model: PutModel, data: bytes, image: Pixels, **options: Any) -> Segments:
     put_model(data, "segment")
     processor = SegmentationProcessor(
         tenant_id="tenant-001", options=SegmentOptions(**options) if options else None
@@ -17,15 +23,15 @@ def segment(put_model, data, image, **options):
     return processor.process(image)
 
 
-def shape(canvas_hw, x1, y1, x2, y2):
-    """A rectangle whose lower right quarter is missing."""
+def shape(canvas_hw: SizeHW, x1: int, y1: int, x2: int, y2: int) -> BoolArray:
+    """Return a rectangle whose lower right quarter is missing."""
     pixels = np.zeros(canvas_hw, bool)
     pixels[y1:y2, x1:x2] = True
     pixels[(y1 + y2) // 2 : y2, (x1 + x2) // 2 : x2] = False
     return pixels
 
 
-def whole(mask, shape_hw):
+def whole(mask: Mask, shape_hw: SizeHW) -> BoolArray:
     out = np.zeros(shape_hw, bool)
     height, width = mask.pixels.shape
     out[mask.top : mask.top + height, mask.left : mask.left + width] = mask.pixels
@@ -41,7 +47,9 @@ SHAPES = ((0, 0.9, shape((64, 96), 8, 16, 40, 48)), (1, 0.8, shape((64, 96), 52,
 )
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
 @pytest.mark.parametrize("image_hw", [(64, 96), (128, 192), (96, 192), (32, 48)])
-def test_planted_shapes_are_segmented(kind, variant, resolution, image_hw, put_model):
+def test_planted_shapes_are_segmented(
+    kind: models.LayoutName, variant: dict[str, Any], resolution: str, image_hw: SizeHW, put_model: PutModel
+) -> None:
     segments = segment(
         put_model, models.segment(SHAPES, kind=kind, **variant), white(image_hw), resolution=resolution
     )
@@ -65,7 +73,7 @@ def test_planted_shapes_are_segmented(kind, variant, resolution, image_hw, put_m
         assert area == pytest.approx(planted.sum(), rel=0.06)
 
 
-def test_image_without_objects_has_no_segments(put_model):
+def test_image_without_objects_has_no_segments(put_model: PutModel) -> None:
     for resolution in ("canvas", "image"):
         segments = segment(put_model, models.segment(), white((30, 50)), resolution=resolution)
         assert len(segments) == len(segments.detections) == len(segments.masks) == 0
@@ -73,7 +81,7 @@ def test_image_without_objects_has_no_segments(put_model):
 
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_object_with_empty_mask_is_dropped(resolution, put_model):
+def test_object_with_empty_mask_is_dropped(resolution: str, put_model: PutModel) -> None:
     """The second one's coefficients make a surface that is below zero everywhere."""
     data = models.segment([(0, 0.9, shape((64, 96), 8, 16, 40, 48)), (1, 0.8, shape((64, 96), 50, 16, 90, 48))])
     image = white((64, 96))
@@ -86,7 +94,7 @@ def test_object_with_empty_mask_is_dropped(resolution, put_model):
 
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_object_in_the_padding_is_dropped(resolution, put_model):
+def test_object_in_the_padding_is_dropped(resolution: str, put_model: PutModel) -> None:
     pixels = np.zeros((64, 64), bool)
     pixels[2:10, 10:30] = True  # of an image of 32 x 64: padding to row 16
     segments = segment(put_model, models.segment([(0, 0.9, pixels)]), white((32, 64)), resolution=resolution)
@@ -95,7 +103,9 @@ def test_object_in_the_padding_is_dropped(resolution, put_model):
 
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
 @pytest.mark.parametrize("image_hw", [(1, 1), (3, 2), (31, 33), (1, 60)])
-def test_small_image_has_equal_objects_at_both_resolutions(resolution, image_hw, put_model):
+def test_small_image_has_equal_objects_at_both_resolutions(
+    resolution: str, image_hw: SizeHW, put_model: PutModel
+) -> None:
     """An object of less than a pixel of the image is one of the image too."""
     rng = np.random.default_rng(4)
     masks = []
@@ -121,13 +131,15 @@ def test_small_image_has_equal_objects_at_both_resolutions(resolution, image_hw,
     ],
 )
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
-def test_box_options_select_segments(options, class_ids, resolution, put_model):
+def test_box_options_select_segments(
+    options: dict[str, Any], class_ids: list[int], resolution: str, put_model: PutModel
+) -> None:
     segments = segment(put_model, models.segment(SHAPES), white((64, 96)), resolution=resolution, **options)
     assert segments.detections.class_ids.tolist() == class_ids
     assert len(segments.masks) == len(class_ids)
 
 
-def test_unknown_label_and_missing_model_raise(put_model):
+def test_unknown_label_and_missing_model_raise(put_model: PutModel) -> None:
     with pytest.raises(ModelNotFound, match="'segment'"):
         SegmentationProcessor(tenant_id="tenant-001")
     put_model(models.segment(SHAPES), "segment")
@@ -135,14 +147,14 @@ def test_unknown_label_and_missing_model_raise(put_model):
         SegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(labels=("weed",)))
 
 
-def test_built_in_nms_is_warned_of(put_model):
+def test_built_in_nms_is_warned_of(put_model: PutModel) -> None:
     put_model(models.segment(SHAPES, kind="nms"), "segment")
     [warning] = SegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(iou_threshold=0.5)).warnings
     assert "segment.onnx" in warning
 
 
-def test_sorting_keeps_masks_with_their_boxes(put_model):
-    """Candidates come weakest first."""
+def test_sorting_keeps_masks_with_their_boxes(put_model: PutModel) -> None:
+    """The model gives the least confident candidate first."""
     segments = segment(put_model, models.segment(SHAPES[::-1], kind="end_to_end"), white((64, 96)))
     assert segments.detections.class_ids.tolist() == [0, 1]
     for (_, _, pixels), mask in zip(SHAPES, segments.masks, strict=True):
@@ -152,7 +164,9 @@ def test_sorting_keeps_masks_with_their_boxes(put_model):
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("resolution", ["canvas", "image"])
 @pytest.mark.parametrize("image_hw", [(64, 64), (32, 64), (64, 40)])
-def test_blobs_are_segmented_to_the_pixel(dynamic, resolution, image_hw, put_model):
+def test_blobs_are_segmented_to_the_pixel(
+    *, dynamic: bool, resolution: str, image_hw: SizeHW, put_model: PutModel
+) -> None:
     image = scene(image_hw, [(10, 10, 30, 28), (33, 5, 39, 25, BLUE)])
     segments = segment(put_model, models.blob_detector("segment", dynamic=dynamic), image, resolution=resolution)
     seen = sum(whole(mask, image_hw).astype(int) for mask in segments.in_image(image_hw))
@@ -160,14 +174,14 @@ def test_blobs_are_segmented_to_the_pixel(dynamic, resolution, image_hw, put_mod
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 0, 0), (1, 3, 0, 4), (1, 2, 4, 4)])
-def test_prototypes_of_unexpected_shape_are_an_invalid_model(shape, put_model):
+def test_prototypes_of_unexpected_shape_are_an_invalid_model(shape: tuple[int, ...], put_model: PutModel) -> None:
     with pytest.raises(InvalidModel, match="prototypes"):
         segment(put_model, models.segment(SHAPES[:1], prototypes_shape=shape), white((64, 96)))
 
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_masks_that_are_not_finite_are_an_invalid_model(half, value, put_model):
+def test_masks_that_are_not_finite_are_an_invalid_model(*, half: bool, value: float, put_model: PutModel) -> None:
     data = models.segment(SHAPES, prototypes_value=value, half=half)
     with pytest.raises(InvalidModel, match="prototypes are not finite"):
         segment(put_model, data, white((64, 96)))

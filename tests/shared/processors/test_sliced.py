@@ -1,8 +1,11 @@
-"""Sliced runs of models that look at the pixels: what one look at the whole image finds, tiles find too."""
+"""Tests sliced processors with blob detectors: tiles give what the whole image would give."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,34 +19,37 @@ from shared.processors.sahi_detector_processor import SAHIDetectorProcessor
 from shared.processors.sahi_segmentation_processor import SAHISegmentationProcessor
 from shared.processors.segmentation_processor import SegmentationProcessor, SegmentOptions
 from shared.processors.sliced_processor import MAX_TILES, SliceOptions, process_areas
+from shared.vision.arrays import BoolArray, SizeHW
+from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.merge import MergeKind, OverlapMetric
+from shared.vision.masks.segments import Segments
 from testing import models
-from testing.memory_store import MemoryStore
+from testing.memory_store import MemoryStore, PutModel
 from testing.scenes import BLUE, RED, scattered, scene, white
 
 BLOBS, SEGMENTS = models.blob_detector(), models.blob_detector("segment")
 CONFIG = Config(gcs_bucket="b", error_topic="e", slice_size=128, slice_overlap=0.1)
 
 
-def detector(slices=None, **options):
+def detector(slices: SliceOptions | None = None, **options: Any) -> SAHIDetectorProcessor:
     return SAHIDetectorProcessor(
         tenant_id="tenant-001", options=BoxOptions(**options) if options else None, slices=slices or OVERLAPPING
     )
 
 
-def segmenter(slices=None):
+def segmenter(slices: SliceOptions | None = None) -> SAHISegmentationProcessor:
     return SAHISegmentationProcessor(tenant_id="tenant-001", slices=slices or OVERLAPPING)
 
 
-def boxes(answer):
-    """As `scene` was given them: sorted, with their colours."""
+def boxes(answer: Detections) -> list[tuple[Any, ...]]:
+    """Return boxes as `scene` takes them: sorted, with their colours."""
     colours = (RED, BLUE)
     rows = zip(answer.boxes_xyxy.tolist(), answer.class_ids.tolist(), strict=True)
     return sorted((*box, colours[class_id]) for box, class_id in rows)
 
 
-def pixels(segments, image_hw):
-    """How many masks each pixel is in."""
+def pixels(segments: Segments, image_hw: SizeHW) -> npt.NDArray[np.int64]:
+    """Return (h, w): in how many masks each pixel is."""
     seen = np.zeros(image_hw, int)
     for mask in segments.masks:
         height, width = mask.pixels.shape
@@ -55,7 +61,7 @@ def pixels(segments, image_hw):
 OVERLAPPING = SliceOptions(slice_hw=(64, 64), overlap=0.5, full_image=False)
 
 
-def test_image_without_objects_has_none(put_model):
+def test_image_without_objects_has_none(put_model: PutModel) -> None:
     put_model(BLOBS)
     put_model(SEGMENTS, "segment")
     assert len(detector().process(scene((150, 200)))) == 0
@@ -74,7 +80,9 @@ def test_image_without_objects_has_none(put_model):
     ),
 )
 @settings(max_examples=40)
-def test_objects_are_detected_whole_and_once(blob_models, seed, image_hw, merging):
+def test_objects_are_detected_whole_and_once(
+    blob_models: None, seed: int, image_hw: SizeHW, merging: tuple[MergeKind, OverlapMetric]
+) -> None:
     rectangles = scattered(seed, image_hw, 1 + image_hw[0] * image_hw[1] // 2500)
     kind, metric = merging
     slices = SliceOptions(slice_hw=(64, 64), overlap=0.5, full_image=False, kind=kind, metric=metric)
@@ -82,8 +90,8 @@ def test_objects_are_detected_whole_and_once(blob_models, seed, image_hw, mergin
 
 
 @pytest.fixture(scope="module")
-def blob_models():
-    """The models of blobs, for tests that hypothesis repeats."""
+def blob_models() -> Iterator[None]:
+    """Store blob models once, for tests that hypothesis repeats."""
     store = MemoryStore()
     store.put("models/tenant-001/detect.onnx", BLOBS)
     store.put("models/tenant-001/segment.onnx", SEGMENTS)
@@ -94,7 +102,7 @@ def blob_models():
 
 @given(st.integers(0, 10_000), st.sampled_from([(64, 64), (150, 200), (200, 90), (40, 130)]))
 @settings(max_examples=20)
-def test_objects_are_segmented_to_the_pixel(blob_models, seed, image_hw):
+def test_objects_are_segmented_to_the_pixel(blob_models: None, seed: int, image_hw: SizeHW) -> None:
     rectangles = scattered(seed, image_hw, 1 + image_hw[0] * image_hw[1] // 2500)
     image = scene(image_hw, rectangles)
     answer = segmenter().process(image)
@@ -106,8 +114,8 @@ def test_objects_are_segmented_to_the_pixel(blob_models, seed, image_hw):
     ]
 
 
-def test_object_across_four_tiles_is_merged(put_model):
-    """Without overlap nobody sees it whole; with little, the parts match the largest."""
+def test_object_across_four_tiles_is_merged(put_model: PutModel) -> None:
+    """No tile contains it whole; with a little overlap, its parts match the largest of them."""
     put_model(BLOBS)
     image = scene((128, 128), [(56, 58, 76, 74)])
     slices = SliceOptions(slice_hw=(64, 64), overlap=0.2, full_image=False)
@@ -119,7 +127,9 @@ def test_object_across_four_tiles_is_merged(put_model):
 
 @pytest.mark.parametrize("image_hw", [(64, 64), (30, 60), (64, 20), (1, 1)])
 @pytest.mark.parametrize("full_image", [False, True])
-def test_single_tile_equals_the_unsliced_processor(image_hw, full_image, put_model):
+def test_single_tile_equals_the_unsliced_processor(
+    image_hw: SizeHW, *, full_image: bool, put_model: PutModel
+) -> None:
     put_model(BLOBS)
     put_model(SEGMENTS, "segment")
     image = scene(image_hw, [(2, 3, 8, 9), (10, 12, 19, 30, BLUE), (0, 0, 1, 1)])
@@ -140,8 +150,8 @@ OVERLAP = ((20, 20, 20, 20, 0, 0.9), (25, 20, 20, 20, 0, 0.8))  # IoU 0.6: two t
 
 
 @pytest.mark.parametrize("image_hw", [(64, 64), (64, 128)])
-def test_detections_of_a_single_tile_are_merged(image_hw, put_model):
-    """What is two objects to the detector may be one to a merging by IOS, however large the image is."""
+def test_detections_of_a_single_tile_are_merged(image_hw: SizeHW, put_model: PutModel) -> None:
+    """Two objects of the detector may be one by IoS, whatever the size of the image."""
     put_model(models.detect_in_layout("raw", OVERLAP))
     put_model(models.segment([(0, 0.9, block(10)), (0, 0.8, block(15))]), "segment")
     tiles = SliceOptions(overlap=0.0, full_image=False)
@@ -152,14 +162,14 @@ def test_detections_of_a_single_tile_are_merged(image_hw, put_model):
         assert len(processor.process(white((64, 64)))) == 2
 
 
-def block(left):
+def block(left: int) -> BoolArray:
     pixels = np.zeros((64, 64), bool)
     pixels[10:30, left : left + 20] = True
     return pixels
 
 
-def test_class_agnostic_applies_to_merging_only(put_model):
-    """The stronger of two classes takes the weaker in, which no suppression has dropped before."""
+def test_class_agnostic_applies_to_merging_only(put_model: PutModel) -> None:
+    """Suppression within a tile keeps classes apart; merging joins them."""
     boxes = ((20, 20, 20, 20, 0, 0.9), (22, 20, 20, 20, 1, 0.8))
     for kind in ("raw", "end_to_end"):
         put_model(models.detect_in_layout(kind, boxes))
@@ -167,11 +177,13 @@ def test_class_agnostic_applies_to_merging_only(put_model):
         assert processor.process(white((64, 64))).boxes_xyxy.tolist() == [[10, 10, 32, 30]]
         assert processor.warnings == ()
     put_model(models.segment([(0, 0.9, block(10)), (1, 0.8, block(12))]), "segment")
-    processor = SAHISegmentationProcessor(tenant_id="tenant-001", options=SegmentOptions(class_agnostic=True))
-    assert [mask.area for mask in processor.process(white((64, 64))).masks] == [20 * 22]
+    sliced_segmenter = SAHISegmentationProcessor(
+        tenant_id="tenant-001", options=SegmentOptions(class_agnostic=True)
+    )
+    assert [mask.area for mask in sliced_segmenter.process(white((64, 64))).masks] == [20 * 22]
 
 
-def test_full_image_detects_what_is_larger_than_a_tile(put_model):
+def test_full_image_detects_what_is_larger_than_a_tile(put_model: PutModel) -> None:
     """Larger than a tile sees it, and `MOST` px in the canvas."""
     put_model(BLOBS)
     image = scene((128, 128), [(20, 20, 66, 66)])
@@ -195,12 +207,14 @@ def test_full_image_detects_what_is_larger_than_a_tile(put_model):
         ),
     ],
 )
-def test_areas_are_tiles_then_full_image(options, image_hw, areas, put_model):
+def test_areas_are_tiles_then_full_image(
+    options: SliceOptions, image_hw: SizeHW, areas: Any, put_model: PutModel
+) -> None:
     put_model(BLOBS)
     assert detector(options).areas(image_hw).tolist() == areas
 
 
-def test_slice_options_default_to_settings_then_canvas():
+def test_slice_options_default_to_settings_then_canvas() -> None:
     assert SliceOptions.from_json({}, Config(gcs_bucket="b", error_topic="e")) == SliceOptions()
     assert SliceOptions.from_json({}, CONFIG) == SliceOptions(slice_hw=(128, 128), overlap=0.1)
     options = {"slice_size": [96, 64], "overlap": 0, "merge": "NMS", "merge_metric": "IOU", "merge_threshold": 1}
@@ -216,7 +230,7 @@ def test_slice_options_default_to_settings_then_canvas():
     assert SliceOptions.from_json({"slice_size": [640.0, 320.0]}, CONFIG).slice_hw == (640, 320)
 
 
-def test_too_many_tiles_are_rejected_before_they_are_made(put_model):
+def test_too_many_tiles_are_rejected_before_they_are_made(put_model: PutModel) -> None:
     put_model(BLOBS)
     tiny = SliceOptions(slice_hw=(32, 32), overlap=0.9)
     with pytest.raises(ImageTooLarge, match=f"tiles of 32 x 32 px; the limit is {MAX_TILES}"):
@@ -224,19 +238,19 @@ def test_too_many_tiles_are_rejected_before_they_are_made(put_model):
     assert len(detector(SliceOptions(slice_hw=(32, 32), overlap=0.0)).areas((2048, 2048))) == MAX_TILES + 1
 
 
-def test_failure_on_a_tile_raises(put_model):
+def test_failure_on_a_tile_raises(put_model: PutModel) -> None:
     put_model(models.failing())
     with pytest.raises(InvalidModel):
         detector().process(white((128, 128)))
 
 
-def test_missing_model_raises(put_model):
+def test_missing_model_raises(put_model: PutModel) -> None:
     for make, name in ((detector, "detect"), (segmenter, "segment")):
         with pytest.raises(ModelNotFound, match=f"'{name}'"):
             make()
 
 
-def test_box_options_apply_to_tiles(put_model):
+def test_box_options_apply_to_tiles(put_model: PutModel) -> None:
     put_model(BLOBS)
     image = scene((128, 128), [(10, 10, 20, 20), (70, 70, 80, 80, BLUE)])
     assert boxes(detector(labels=("tray",)).process(image)) == [(70, 70, 80, 80, BLUE)]
@@ -245,7 +259,7 @@ def test_box_options_apply_to_tiles(put_model):
     assert detector(iou_threshold=0.5).warnings
 
 
-def test_class_agnostic_merges_classes_of_different_tiles(put_model):
+def test_class_agnostic_merges_classes_of_different_tiles(put_model: PutModel) -> None:
     """Both classes' boxes in each tile, at another place in it: tiles of which each has its own answer."""
     data = models.detect_in_layout("end_to_end", ((20, 20, 20, 20, 0, 0.9), (21, 20, 20, 20, 1, 0.8)))
     put_model(data)
@@ -255,14 +269,14 @@ def test_class_agnostic_merges_classes_of_different_tiles(put_model):
     assert len(detector(slices, class_agnostic=True).process(image)) == 2
 
 
-def test_concurrent_images_do_not_mix(put_model):
+def test_concurrent_images_do_not_mix(put_model: PutModel) -> None:
     put_model(BLOBS)
     put_model(SEGMENTS, "segment")
     scenes = [scattered(seed, (150, 130 + 10 * seed), 8) for seed in range(4)]
     images = [scene((150, 130 + 10 * seed), rectangles) for seed, rectangles in enumerate(scenes)]
     boxes_of, masks_of = detector(), segmenter()
 
-    def process(task):
+    def process(task: int) -> tuple[int, Any, Any]:
         which = task % 4
         segments = masks_of.process(images[which])
         return which, boxes(boxes_of.process(images[which])), boxes(segments.detections)
@@ -272,27 +286,29 @@ def test_concurrent_images_do_not_mix(put_model):
             assert answer == segments == sorted(scenes[which])
 
 
-def test_repeated_processing_is_deterministic(put_model):
+def test_repeated_processing_is_deterministic(put_model: PutModel) -> None:
     put_model(BLOBS)
     image = scene((200, 300), scattered(3, (200, 300), 20))
     answers = {detector(SliceOptions()).process(image).boxes_xyxy.tobytes() for _ in range(5)}
     assert len(answers) == 1
 
 
-def test_process_areas_keeps_the_order_of_areas():
+def test_process_areas_keeps_the_order_of_areas() -> None:
     image = np.arange(64, dtype=np.uint8).reshape(8, 8, 1).repeat(3, axis=2)
     areas = np.array([[x, y, x + 1, y + 1] for y in range(8) for x in range(8)])
     assert process_areas(image, areas, lambda tile: int(tile[0, 0, 0])) == list(range(64))
     assert process_areas(image, areas[:0], lambda tile: tile) == []
 
 
-def test_tiles_use_the_single_threaded_worker(put_model):
+def test_tiles_use_the_single_threaded_worker(put_model: PutModel) -> None:
     put_model(BLOBS)
     detector()
     assert ModelCache.keys() == ["tenant-001_detect_worker_1"]
 
 
-def test_too_many_mask_pixels_of_all_tiles_are_rejected(put_model, monkeypatch):
+def test_too_many_mask_pixels_of_all_tiles_are_rejected(
+    put_model: PutModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_model(SEGMENTS, "segment")
     image = scene((320, 320), [(x, y, x + 20, y + 20, RED) for x in range(6, 300, 64) for y in range(6, 300, 64)])
     slices = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)

@@ -1,8 +1,12 @@
-"""What is written for the outside: results that the schema allows, errors that tell no secrets."""
+"""Tests result documents against their schema, and that errors disclose no secrets."""
 
 import json
+import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -35,24 +39,24 @@ MODEL = OnnxModel(
 
 
 @pytest.fixture(scope="module")
-def validate(root):
+def validate(root: Path) -> Callable[[Any], None]:
     return jsonschema.Draft202012Validator(
         json.loads((root / "shared/schemas/result.schema.json").read_text())
     ).validate
 
 
-def context(detections=None, size_wh=(640, 480)):
+def context(detections: Detections | None = None, size_wh: tuple[int, int] = (640, 480)) -> ProcessingContext:
     image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
     return ProcessingContext(tenant_id="tenant-001", image=image, detections=detections, models={"detect": MODEL})
 
 
-def detections_of(*objects):
-    """Objects as (x1, y1, x2, y2, confidence, class)."""
+def detections_of(*objects: tuple[float, ...]) -> Detections:
+    """Return detections from rows of x1, y1, x2, y2, confidence and class."""
     rows = np.array(objects, np.float32).reshape(-1, 6)
     return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
 
 
-def result(ctx, request=REQUEST):
+def result(ctx: ProcessingContext, request: Request = REQUEST) -> dict[str, Any]:
     return documents.result(
         request,
         ImageVersion(request.image.bucket, request.image.name, 7),
@@ -63,20 +67,20 @@ def result(ctx, request=REQUEST):
     )
 
 
-def test_no_objects_give_empty_list_and_no_counts(validate):
+def test_no_objects_give_empty_list_and_no_counts(validate: Callable[[Any], None]) -> None:
     document = result(context(Detections.empty()))
     validate(document)
     assert (document["detections"], document["counts"]) == ([], {})
 
 
-def test_answers_of_steps_that_did_not_run_are_absent(validate):
+def test_answers_of_steps_that_did_not_run_are_absent(validate: Callable[[Any], None]) -> None:
     document = result(context())
     validate(document)
     assert "detections" not in document
     assert document["counts"] == {}
 
 
-def test_result_has_image_models_and_detections(validate):
+def test_result_has_image_models_and_detections(validate: Callable[[Any], None]) -> None:
     document = result(context(detections_of((1.006, 2, 30, 40.25, 0.93456, 0), (5, 6, 7, 8, 0.5, 1))))
     validate(document)
     assert document == {
@@ -106,13 +110,13 @@ def test_result_has_image_models_and_detections(validate):
 
 
 @pytest.mark.parametrize("request_id", [None, "", "order-1"])
-def test_missing_request_id_is_null(request_id, validate):
+def test_missing_request_id_is_null(request_id: str | None, validate: Callable[[Any], None]) -> None:
     document = result(context(), replace(REQUEST, request_id=request_id or None))
     validate(document)
     assert document["request_id"] == (request_id or None)
 
 
-def test_warnings_are_absent_if_there_are_none(validate):
+def test_warnings_are_absent_if_there_are_none(validate: Callable[[Any], None]) -> None:
     assert "warnings" not in result(context())
     document = result(replace(context(), warnings=("NMS is built in",)))
     validate(document)
@@ -129,7 +133,9 @@ OBJECTS = st.lists(
 
 
 @given(OBJECTS, st.randoms())
-def test_document_is_independent_of_object_order(validate, objects, chance):
+def test_document_is_independent_of_object_order(
+    validate: Callable[[Any], None], objects: list[tuple[float, ...]], chance: random.Random
+) -> None:
     shuffled = list(objects)
     chance.shuffle(shuffled)
     first, second = (documents.to_json(result(context(detections_of(*each)))) for each in (objects, shuffled))
@@ -141,11 +147,11 @@ def test_document_is_independent_of_object_order(validate, objects, chance):
     assert sum(document["counts"].values()) == len(objects)
 
 
-def test_json_is_one_line_of_utf_8():
+def test_json_is_one_line_of_utf_8() -> None:
     assert documents.to_json({"ä": [1, "\n"], "b": None}) == '{"ä":[1,"\\n"],"b":null}\n'.encode()
 
 
-def test_result_prefix_is_the_image_path_in_the_tenants_folder():
+def test_result_prefix_is_the_image_path_in_the_tenants_folder() -> None:
     assert REQUEST.result_prefix == "results/tenant-001/beds/a.jpg"
     nested = replace(REQUEST, image=ImageRef("up", "uploads/tenant-001/uploads/tenant-001/a.jpg", 7))
     assert nested.result_prefix == "results/tenant-001/uploads/tenant-001/a.jpg"
@@ -163,7 +169,7 @@ FIELDS = {
 }
 
 
-def test_error_message_has_fields_as_attributes_and_data():
+def test_error_message_has_fields_as_attributes_and_data() -> None:
     attributes, data = documents.error_message(ModelNotFound("tenant-001", "detect"), FIELDS, occurred_at=NOW)
     assert attributes == {"status": "400", "error": "model_not_found", "model_type": "detect", **FIELDS}
     assert json.loads(data) == attributes | {
@@ -176,7 +182,7 @@ def test_error_message_has_fields_as_attributes_and_data():
 @pytest.mark.parametrize(
     "fields", [{}, {"tenant_id": None, "image": ""}, {"headers": "secret", "model_cache": "hit"}]
 )
-def test_unknown_and_foreign_fields_are_omitted(fields):
+def test_unknown_and_foreign_fields_are_omitted(fields: dict[str, Any]) -> None:
     attributes, data = documents.error_message(InvalidEvent("Why"), fields, occurred_at=NOW)
     assert attributes == {"status": "400", "error": "invalid_event"}
     assert set(json.loads(data)) == {"status", "error", "message", "occurred_at"}
@@ -184,7 +190,7 @@ def test_unknown_and_foreign_fields_are_omitted(fields):
 
 
 @pytest.mark.parametrize("character", ["x", "ü", "苗"])
-def test_attributes_are_truncated_at_1024_bytes_and_data_is_not(character):
+def test_attributes_are_truncated_at_1024_bytes_and_data_is_not(character: str) -> None:
     image = "gs://up/" + character * 2000
     attributes, data = documents.error_message(ImageNotFound("Why"), {"image": image}, occurred_at=NOW)
     assert 1020 < len(attributes["image"].encode()) <= 1024
@@ -192,7 +198,7 @@ def test_attributes_are_truncated_at_1024_bytes_and_data_is_not(character):
     assert json.loads(data)["image"] == image
 
 
-def test_cause_of_an_error_is_not_disclosed():
+def test_cause_of_an_error_is_not_disclosed() -> None:
     error = StorageUnavailable("Storage did not serve gs://b/o")
     error.__cause__ = KeyError("secret")
     attributes, data = documents.error_message(error, FIELDS, occurred_at=NOW)
@@ -201,7 +207,7 @@ def test_cause_of_an_error_is_not_disclosed():
     assert (attributes["status"], problem["status"]) == ("503", 503)
 
 
-def test_problem_follows_rfc_9457():
+def test_problem_follows_rfc_9457() -> None:
     problem = documents.problem(ModelNotFound("tenant-001", "detect"), FIELDS)
     assert problem == {
         "type": "urn:tenant-vision:error:model_not_found",
@@ -214,6 +220,6 @@ def test_problem_follows_rfc_9457():
     }
 
 
-def test_problem_of_a_bug_is_an_internal_error():
+def test_problem_of_a_bug_is_an_internal_error() -> None:
     problem = documents.problem(InternalError(), {})
     assert (problem["status"], problem["error"]) == (500, "internal_error")

@@ -1,16 +1,21 @@
-"""Deliveries of the same image in every order of their storage calls, killed at any of them, and delivered again.
+"""Explores deliveries of one image in all orders of their storage calls, with crashes and redeliveries.
 
-What a reader could see is looked at between any two calls, and at the end nothing is left half-done.
+After each call, what a reader could see is checked; at the end, all objects are of the newest work.
 """
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from local.stack import Stack
 from shared.cloud.object_store import ObjectStore
+from shared.cloud.objects import ObjectStat
 from shared.config import Config
 from shared.errors import Deferred, Ignored, ObjectNotFound
 from shared.events import ImageRef, Request
@@ -18,29 +23,39 @@ from shared.ml.model_cache import ModelCache
 from shared.pipeline.runner import PipelineRunner
 from shared.runtime.event_record import event_record
 from testing import models
-from testing.interleaving import Crash, Schedule, SteppedStore, explore_schedules
+from testing.cloud import Cloud
+from testing.interleaving import Choose, Crash, Option, Schedule, SteppedStore, explore_schedules
 from testing.memory_store import MemoryStore
 from testing.pictures import picture
+from testing.present import present
 
 MODEL, IMAGE, PREFIX = "models/t/detect.onnx", "uploads/t/a.png", "results/t/a.png"
 PICTURES = ("annotated.jpg", "thumbnail-16.jpg")
-STRICT_OPTIONS = {"confidence_threshold": 0.85}
+STRICT_OPTIONS: dict[str, Any] = {"confidence_threshold": 0.85}
 OLD, NEW = models.detect(), models.detect(labels=("weed", "pot"))
 COLOURS = [picture((16, 16), colour=colour, kind="PNG") for colour in ("white", "grey", "black")]
 
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """How new something is: first by its image, then by the model that looked at it."""
+    """Orders objects by the generation of the image, then by that of the model."""
 
     image: int
     model: int
 
 
 class World:
-    """One tenant's image and model in a store, the pipeline that serves it, and a reader of its results."""
+    """One tenant's image and model in a store, a runner, and a reader of the results."""
 
-    def __init__(self, store, put, bucket="b", *, steps=("results/",), thumbnails=False):
+    def __init__(
+        self,
+        store: Any,
+        put: Callable[[str, bytes], int],
+        bucket: str = "b",
+        *,
+        steps: tuple[str, ...] = ("results/",),
+        thumbnails: bool = False,
+    ) -> None:
         self.store, self._put, self.bucket = SteppedStore(store, *steps), put, bucket
         config = Config(
             gcs_bucket=bucket,
@@ -54,26 +69,30 @@ class World:
         self._pipeline = PipelineRunner(self.store, config)
         self.model = put(MODEL, OLD)
         self.image = put(IMAGE, COLOURS[0])
-        self.verdicts = []
-        self._seen = {}
+        self.verdicts: list[str] = []
+        self._seen: dict[str, Version] = {}
 
-    # What happens
+    # Actions
 
-    def upload(self, number):
-        self.store.schedule.step()
+    def upload(self, number: int) -> int:
+        present(self.store.schedule).step()
         self.replace_image(number)
         return self.image
 
-    def replace_image(self, number):
+    def replace_image(self, number: int) -> None:
         self.image = self._put(IMAGE, COLOURS[number])
 
-    def replace_model(self):
-        self.store.schedule.step()
+    def replace_model(self) -> None:
+        present(self.store.schedule).step()
         self.model = self._put(MODEL, NEW)
 
-    def deliver(self, generation=None, **options):
-        """An event that comes until it is acknowledged, whatever it is killed at."""
-        fields = {"tenant_id": "t", "pipeline": "detect", "options": options, "source": "upload"}
+    def deliver_with_new_model(self) -> None:
+        self.replace_model()
+        self.deliver()
+
+    def deliver(self, generation: int | None = None, **options: Any) -> None:
+        """Deliver an event until it is acknowledged, again after each crash."""
+        fields: dict[str, Any] = {"tenant_id": "t", "pipeline": "detect", "options": options, "source": "upload"}
         while True:
             request = Request(image=ImageRef(self.bucket, IMAGE, generation or self.image), **fields)
             try:
@@ -83,12 +102,12 @@ class World:
             except Ignored:
                 return self.verdicts.append("ignored")
             except (Deferred, Crash):
-                self.store.schedule.step()
+                present(self.store.schedule).step()
 
-    # What can be seen
+    # Checks
 
-    def check_visible_objects(self):
-        """Nothing goes back to something older, and no result lies beside an older picture, or none."""
+    def check_visible_objects(self) -> None:
+        """Check that no object goes back in version, and no result has an older picture or none."""
         versions = {}
         for name in (*self.pictures, "result.json"):
             stats = self._stat(name)
@@ -100,73 +119,76 @@ class World:
             assert versions[name].image >= versions["result.json"].image, f"a result beside an older {name}"
         self._seen = versions
 
-    def assert_newest_results(self):
-        """All of one work, of the newest image by the newest model; and what it says of itself is true."""
-        stats = {name: self._stat(name) for name in (*self.pictures, "result.json")}
+    def assert_newest_results(self) -> None:
+        """Check that all objects are of one work, of the newest image and model, and that the document says so."""
+        stats = {name: present(self._stat(name)) for name in (*self.pictures, "result.json")}
         assert len({each.metadata["tenant-vision-work"] for each in stats.values()}) == 1
         assert {_version(each) for each in stats.values()} == {Version(self.image, self.model)}
         document = json.loads(self.store.read(self.bucket, f"{PREFIX}/result.json").data)
         assert document["image"]["generation"] == self.image
         assert document["models"]["detect"]["generation"] == self.model
 
-    def _stat(self, name):
+    def _stat(self, name: str) -> ObjectStat | None:
         try:
-            return self.store.stat(self.bucket, f"{PREFIX}/{name}")
+            stats: ObjectStat = self.store.stat(self.bucket, f"{PREFIX}/{name}")
         except ObjectNotFound:
             return None
+        return stats
 
 
-def _version(stats):
+def _version(stats: ObjectStat) -> Version:
     model = stats.metadata["tenant-vision-model-detect"].rpartition("#")[2]
     return Version(int(stats.metadata["tenant-vision-image-generation"]), int(model))
 
 
-# Each story: who acts, in a world just made. The first image and the first model are there.
-SCENARIOS = {
+Actions = Callable[[World], list[Callable[[], object]]]
+
+# Each scenario: the actors, in a new world with the first image and the first model.
+SCENARIOS: dict[str, Actions] = {
     "the same event twice": lambda w: [w.deliver, w.deliver],
     "an image and the next one": lambda w: [
-        lambda first=w.image: w.deliver(first),
+        partial(w.deliver, w.image),
         lambda: w.deliver(w.upload(1)),
     ],
     "two pipelines at once": lambda w: [w.deliver, lambda: w.deliver(**STRICT_OPTIONS)],
-    "a new model meanwhile": lambda w: [w.deliver, lambda: (w.replace_model(), w.deliver())],
+    "a new model meanwhile": lambda w: [w.deliver, w.deliver_with_new_model],
 }
-SCENARIOS_OF_THREE = {
+SCENARIOS_OF_THREE: dict[str, Actions] = {
     "three images": lambda w: [
-        lambda first=w.image: w.deliver(first),
+        partial(w.deliver, w.image),
         lambda: w.deliver(w.upload(1)),
         lambda: w.deliver(w.upload(2)),
     ],
     "two pipelines, one of them twice": lambda w: [w.deliver, w.deliver, lambda: w.deliver(**STRICT_OPTIONS)],
     "a new model and a new image": lambda w: [
-        lambda first=w.image: w.deliver(first, **STRICT_OPTIONS),
-        lambda: (w.replace_model(), w.deliver()),
+        partial(w.deliver, w.image, **STRICT_OPTIONS),
+        w.deliver_with_new_model,
         lambda: w.deliver(w.upload(1)),
     ],
 }
 
 
 @pytest.fixture(autouse=True)
-def _no_models_left():
+def _no_models_left() -> Iterator[None]:
     yield
     ModelCache.clear_cache()
 
 
-def in_memory(scenario, **how):
-    """Reading the image is a step where the image may change: elsewhere its order tells nothing."""
+def in_memory(scenario: str, **how: Any) -> World:
+    """Make a world in memory; reading the image is a step only where the image may change."""
     store = MemoryStore()
     return World(store, store.put, steps=("results/", "uploads/") if "image" in scenario else ("results/",), **how)
 
 
-def run_scenario(world, acts, choose, **limits):
+def run_scenario(world: World, acts: Actions, choose: Choose, **limits: Any) -> None:
     world.store.schedule = Schedule(choose, world.check_visible_objects, **limits)
     world.store.schedule.run(*acts(world))
     world.assert_newest_results()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_two_deliveries_in_any_order_leave_newest_results(scenario):
-    def run_once(choose):
+def test_two_deliveries_in_any_order_leave_newest_results(scenario: str) -> None:
+    def run_once(choose: Choose) -> None:
         world = in_memory(scenario)
         run_scenario(world, SCENARIOS[scenario], choose)
         if scenario == "the same event twice":
@@ -175,8 +197,8 @@ def test_two_deliveries_in_any_order_leave_newest_results(scenario):
     assert explore_schedules(run_once) > 50
 
 
-def test_two_deliveries_over_an_old_result_write_one_result():
-    def run_once(choose):
+def test_two_deliveries_over_an_old_result_write_one_result() -> None:
+    def run_once(choose: Choose) -> None:
         world = in_memory("the same event twice")
         world.deliver()
         world.replace_image(1)
@@ -187,7 +209,7 @@ def test_two_deliveries_over_an_old_result_write_one_result():
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_delivery_killed_anywhere_is_repaired_by_the_next(scenario):
+def test_delivery_killed_anywhere_is_repaired_by_the_next(scenario: str) -> None:
     orders = explore_schedules(
         lambda choose: run_scenario(
             in_memory(scenario), SCENARIOS[scenario], choose, max_crashes=1, max_switches=1
@@ -199,7 +221,7 @@ def test_delivery_killed_anywhere_is_repaired_by_the_next(scenario):
 @pytest.mark.parametrize("scenario", SCENARIOS_OF_THREE)
 @hypothesis.settings(max_examples=25)
 @hypothesis.given(data=st.data())
-def test_three_repeatedly_killed_deliveries_leave_newest_results(scenario, data):
+def test_three_repeatedly_killed_deliveries_leave_newest_results(scenario: str, data: st.DataObject) -> None:
     choose = st.sampled_from
     run_scenario(
         in_memory(scenario, thumbnails=True),
@@ -210,19 +232,19 @@ def test_three_repeatedly_killed_deliveries_leave_newest_results(scenario, data)
     )
 
 
-def in_order(*actors):
-    """Chooses these, one after the other, and then whoever is first."""
+def in_order(*actors: int) -> Choose:
+    """Return a choice of these actors one after the other, then of the first."""
     schedule = iter(actors)
 
-    def choose(options):
+    def choose(options: Sequence[Option]) -> Option:
         wanted = next(schedule, None)
         return next((each for each in options if each[0] == wanted), options[0])
 
     return choose
 
 
-def test_writer_that_replaced_a_picture_also_rewrites_the_result():
-    """1 is late for the work of 0, and replaces the picture of 2 just before 2 writes its result."""
+def test_writer_that_replaced_a_picture_also_rewrites_the_result() -> None:
+    """Actor 1 is late for the work of actor 0, and replaces a picture of actor 2 before its result."""
     scenario = "two pipelines, one of them twice"
     schedule = [1, 1, 0, 0, 0, 0, 0, 2, 2, 2, 1, 2, 1, 1, 2, 1, 1, 1, 2, 1, 2]
     world = in_memory(scenario, thumbnails=True)
@@ -230,7 +252,7 @@ def test_writer_that_replaced_a_picture_also_rewrites_the_result():
     assert world.verdicts == ["done"] * 3
 
 
-# Who goes at each step; after these, whoever is first. 0 and 1: the two of the story.
+# The actor (0 or 1) of each step; after these, the first.
 EMULATED_ORDERS = {
     "both have looked before either writes": [0, 1, 0, 1, 0, 1, 0, 1],
     "the second overtakes the first between its writes": [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1],
@@ -240,11 +262,13 @@ EMULATED_ORDERS = {
 
 @pytest.mark.parametrize("order", EMULATED_ORDERS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_interleavings_hold_on_the_storage_emulator(scenario, order, emulators, cloud, monkeypatch):
+def test_interleavings_hold_on_the_storage_emulator(
+    scenario: str, order: str, emulators: Stack, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulators.storage_url)
     bucket, store = cloud.uploads.name, ObjectStore(project="p")
 
-    def put(name, data):
+    def put(name: str, data: bytes) -> int:
         return store.write(bucket, name, data, content_type="application/octet-stream")
 
     world = World(store, put, bucket, steps=("results/", "uploads/"), thumbnails=True)

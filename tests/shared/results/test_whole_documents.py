@@ -1,7 +1,10 @@
-"""Documents of whole pipelines: what steps add is what the schema allows, and the same work is the same bytes."""
+"""Tests documents of whole pipelines: each is valid by the schema and repeatable."""
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -13,6 +16,7 @@ from shared.ml.model_cache import ModelCache
 from shared.pipeline.definitions import PipelineRegistry
 from shared.processing_context import ProcessingContext
 from shared.results import documents
+from shared.vision.arrays import BoolArray, Pixels
 from testing import models
 from testing.memory_store import MemoryStore
 from testing.rle import decode_rle
@@ -23,7 +27,7 @@ CONFIG = Config(gcs_bucket="b", error_topic="e")
 NOW = datetime(2026, 11, 22, 20, 4, 46, tzinfo=UTC)
 
 
-def rectangle(x1, y1, x2, y2):
+def rectangle(x1: int, y1: int, x2: int, y2: int) -> BoolArray:
     inside = np.zeros(IMAGE_HW, bool)
     inside[y1:y2, x1:x2] = True
     return inside
@@ -47,15 +51,15 @@ IMAGE = scene(
 
 
 @pytest.fixture(scope="module")
-def validate(root):
+def validate(root: Path) -> Callable[[Any], None]:
     return jsonschema.Draft202012Validator(
         json.loads((root / "shared/schemas/result.schema.json").read_text())
     ).validate
 
 
 @pytest.fixture
-def run(validate):
-    """Gives a function: steps as pipelines.json has them, an image -> the result document, valid."""
+def run(validate: Callable[[Any], None]) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Return a function that runs steps (as in pipelines.json) on an image: the valid result document."""
     store = MemoryStore()
     for model_type, data in (
         ("detect", models.blob_detector(canvas_hw=IMAGE_HW)),
@@ -65,7 +69,7 @@ def run(validate):
         store.put(f"models/tenant-001/{model_type}.onnx", data)
     ModelCache.configure(store, bucket="b", threads=1)
 
-    def run(*steps, image=IMAGE):
+    def run(*steps: Any, image: Pixels = IMAGE) -> dict[str, Any]:
         made = [
             {"step": step} if isinstance(step, str) else {"step": step[0], "options": step[1]} for step in steps
         ]
@@ -84,9 +88,9 @@ def run(validate):
         document = documents.result(
             request, image_version, ctx, pipeline_digest=plan.digest, created_at=NOW, timings_ms={"total": 1.0}
         )
-        document = json.loads(documents.to_json(document))
-        validate(document)
-        return document
+        parsed: dict[str, Any] = json.loads(documents.to_json(document))
+        validate(parsed)
+        return parsed
 
     yield run
     ModelCache.clear_cache()
@@ -121,7 +125,9 @@ STEP_LISTS = [
     ids=["scene", "black", "a pixel", "small"],
 )
 @pytest.mark.parametrize("steps", STEP_LISTS, ids=str)
-def test_any_order_of_steps_gives_a_valid_repeatable_document(steps, image, run):
+def test_any_order_of_steps_gives_a_valid_repeatable_document(
+    steps: list[Any], image: Pixels, run: Callable[..., dict[str, Any]]
+) -> None:
     first, second = run(*steps, image=image), run(*steps, image=image)
     assert documents.to_json(first) == documents.to_json(second)
     names = [step if isinstance(step, str) else step[0] for step in steps]
@@ -131,7 +137,7 @@ def test_any_order_of_steps_gives_a_valid_repeatable_document(steps, image, run)
     assert ("sizes" in first) == ("size_statistics" in names)
 
 
-def test_segments_are_sorted_with_polygons_and_areas(run):
+def test_segments_are_sorted_with_polygons_and_areas(run: Callable[..., dict[str, Any]]) -> None:
     document = run(("segment", {"resolution": "image"}))
     assert [(each["label"], each["confidence"], each["area"]) for each in document["segments"]] == [
         ("bed", 0.9, 1600),
@@ -147,7 +153,7 @@ def test_segments_are_sorted_with_polygons_and_areas(run):
     assert all(0 <= x <= 96 and 0 <= y <= 64 for x, y in (*outer, *hole))
 
 
-def test_run_lengths_encode_the_mask(run):
+def test_run_lengths_encode_the_mask(run: Callable[..., dict[str, Any]]) -> None:
     for options in ({"resolution": "image"}, {"resolution": "canvas"}):
         document = run(("segment", {"run_lengths": True, **options}))
         for each in document["segments"]:
@@ -165,7 +171,7 @@ def test_run_lengths_encode_the_mask(run):
         )
 
 
-def test_counts_are_per_segment_and_in_total(run):
+def test_counts_are_per_segment_and_in_total(run: Callable[..., dict[str, Any]]) -> None:
     document = run(("segment", {"resolution": "image"}), "detect", "aggregate")
     assert [(each["label"], each["counts"]) for each in document["segments"]] == [
         ("bed", {"plant": 1}),
@@ -177,7 +183,7 @@ def test_counts_are_per_segment_and_in_total(run):
     assert segment_by_corner == {(4, 4): 2, (20, 10): 2, (60, 10): 0, (20, 46): 1, (88, 2): None}
 
 
-def test_within_segments_skips_filtered_segments(run):
+def test_within_segments_skips_filtered_segments(run: Callable[..., dict[str, Any]]) -> None:
     document = run(
         ("segment", {"resolution": "image"}),
         ("segment_filter", {"labels": ["bed"]}),
@@ -190,13 +196,13 @@ def test_within_segments_skips_filtered_segments(run):
     assert set(document["models"]) == {"detect", "segment"}
 
 
-def test_counts_per_segment_need_the_aggregate_step(run):
+def test_counts_per_segment_need_the_aggregate_step(run: Callable[..., dict[str, Any]]) -> None:
     document = run("segment", "detect")
     assert not any("counts" in each for each in document["segments"])
     assert not any("segment" in each for each in document["detections"])
 
 
-def test_sizes_are_per_label(run):
+def test_sizes_are_per_label(run: Callable[..., dict[str, Any]]) -> None:
     document = run("detect", ("size_statistics", {"bands": [{"name": "few", "below": 0}, {"name": "many"}]}))
     assert [(each["label"], each["count"], each["mean_area"]) for each in document["sizes"]] == [
         ("plant", 4, 96.0),
@@ -206,7 +212,7 @@ def test_sizes_are_per_label(run):
     assert document["sizes"][0]["bands"] == {"few": 1, "many": 3}
 
 
-def test_classification_is_sorted_by_confidence(run):
+def test_classification_is_sorted_by_confidence(run: Callable[..., dict[str, Any]]) -> None:
     document = run(("classify", {"top_k": 2}), image=scene((9, 9), [(0, 0, 9, 9, BLUE)]))
     assert [each["label"] for each in document["classification"]] == ["blue", "red"]
     assert document["counts"] == {}

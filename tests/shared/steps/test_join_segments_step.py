@@ -1,6 +1,8 @@
-"""Parts of one segment that several tiles saw are one again; neighbours stay two."""
+"""Tests that parts of one segment from several tiles are joined, and neighbours are not."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +18,16 @@ from shared.vision.masks import masks
 from shared.vision.masks.masks import Mask
 from shared.vision.masks.segments import Segments
 from testing import models
-from testing.scenes import scene
+from testing.memory_store import PutModel
+from testing.present import present
+from testing.scenes import Rectangle, scene
 
 CONFIG = Config(gcs_bucket="b", error_topic="e")
 IMAGE_HW = (60, 100)
 
 
-def segmented_context(*rectangles, segment_index=None):
-    """A context of segments, each x1, y1, x2, y2, perhaps a class, the first the strongest."""
+def segmented_context(*rectangles: Any, segment_index: list[int] | None = None) -> ProcessingContext:
+    """Return a context of segments: x1, y1, x2, y2 and perhaps a class; in descending confidence."""
     boxes = [each[:4] for each in rectangles]
     class_ids = [each[4] if len(each) > 4 else 0 for each in rectangles]
     confidences = np.linspace(0.9, 0.5, len(rectangles), dtype=np.float32)
@@ -53,49 +57,51 @@ def segmented_context(*rectangles, segment_index=None):
         pytest.param([(0, 0, 0, 0), (0, 0, 9, 9)], [(0, 0, 0, 0), (0, 0, 9, 9)], id="nothing of it in its box"),
     ],
 )
-def test_segments_with_enough_overlap_are_joined(rectangles, boxes):
-    after = JoinSegmentsStep.from_json({}, CONFIG).execute(segmented_context(*rectangles)).segments
-    assert [tuple(box) for box in after.detections.boxes_xyxy.tolist()] == boxes
+def test_segments_with_enough_overlap_are_joined(rectangles: Sequence[Rectangle], boxes: Any) -> None:
+    after = present(JoinSegmentsStep.from_json({}, CONFIG).execute(segmented_context(*rectangles)).segments)
+    assert [tuple(box) for box in present(after.detections).boxes_xyxy.tolist()] == boxes
     assert after.areas.tolist() == [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes]
 
 
-def test_joined_segment_has_the_highest_confidence():
+def test_joined_segment_has_the_highest_confidence() -> None:
     after = JoinSegmentsStep().execute(segmented_context((0, 0, 50, 10), (0, 20, 9, 29), (40, 0, 90, 10)))
-    assert after.segments.detections.confidences.tolist() == pytest.approx([0.9, 0.7])
+    assert present(after.segments).detections.confidences.tolist() == pytest.approx([0.9, 0.7])
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(0.2, 1), (0.21, 2), (1, 2)])
-def test_threshold_option_decides_what_is_joined(threshold, count):
+def test_threshold_option_decides_what_is_joined(threshold: float, count: int) -> None:
     step = JoinSegmentsStep.from_json({"threshold": threshold}, CONFIG)
-    assert len(step.execute(segmented_context((0, 0, 50, 10), (40, 0, 90, 10))).segments) == count
+    assert len(present(step.execute(segmented_context((0, 0, 50, 10), (40, 0, 90, 10))).segments)) == count
 
 
-def test_masks_apart_with_overlapping_boxes_are_not_joined():
+def test_masks_apart_with_overlapping_boxes_are_not_joined() -> None:
     ctx = segmented_context((0, 0, 40, 40), (10, 0, 50, 40))
     band = np.abs(np.subtract.outer(np.arange(40), np.arange(40))) < 4  # along the diagonal
-    parts = tuple(replace(mask, pixels=band) for mask in ctx.segments.masks)
-    ctx = replace(ctx, segments=replace(ctx.segments, masks=parts))
-    assert len(JoinSegmentsStep().execute(ctx).segments) == 2
+    parts = tuple(replace(mask, pixels=band) for mask in present(ctx.segments).masks)
+    ctx = replace(ctx, segments=replace(present(ctx.segments), masks=parts))
+    assert len(present(JoinSegmentsStep().execute(ctx).segments)) == 2
 
 
-def test_segment_index_is_renumbered():
+def test_segment_index_is_renumbered() -> None:
     ctx = segmented_context((0, 0, 50, 10), (0, 20, 50, 30), (40, 0, 90, 10), segment_index=[2, -1, 1, 0, 2])
-    assert JoinSegmentsStep().execute(ctx).segment_index.tolist() == [0, -1, 1, 0, 0]
+    assert present(JoinSegmentsStep().execute(ctx).segment_index).tolist() == [0, -1, 1, 0, 0]
 
 
-def test_segments_in_any_order_are_joined():
+def test_segments_in_any_order_are_joined() -> None:
     ctx = segmented_context((0, 0, 50, 10), (40, 0, 90, 10), (0, 20, 50, 30), segment_index=[0, 1, 2])
-    reversed_ctx = replace(ctx, segments=ctx.segments[np.array([2, 1, 0])], segment_index=np.array([0, 1, 2]))
+    reversed_ctx = replace(
+        ctx, segments=present(ctx.segments)[np.array([2, 1, 0])], segment_index=np.array([0, 1, 2])
+    )
     after = JoinSegmentsStep().execute(reversed_ctx)
-    assert after.segments.detections.boxes_xyxy[after.segment_index].tolist() == [
+    assert present(after.segments).detections.boxes_xyxy[after.segment_index].tolist() == [
         [0, 20, 50, 30],
         [0, 0, 90, 10],
         [0, 0, 90, 10],
     ]
 
 
-def test_parts_of_a_segment_from_tiles_are_joined(put_model):
-    """A segmenter that finds the whole of every tile: parts that only tiles have made."""
+def test_parts_of_a_segment_from_tiles_are_joined(put_model: PutModel) -> None:
+    """The segmenter finds one segment in each tile, which fills it."""
     put_model(models.segment([(0, 0.9, np.ones((40, 40), bool))]), "segment")
     image = scene((40, 100), [(x, 39, x + 1, 40) for x in range(100)])
     slices = SliceOptions(slice_hw=(40, 40), overlap=0.25, full_image=False)
@@ -105,17 +111,17 @@ def test_parts_of_a_segment_from_tiles_are_joined(put_model):
     )
     assert sliced.slices == slices
     tiled = sliced.execute(ctx)
-    assert len(tiled.segments) == 3
-    [box] = JoinSegmentsStep().execute(tiled).segments.detections.boxes_xyxy.tolist()
+    assert len(present(tiled.segments)) == 3
+    [box] = present(JoinSegmentsStep().execute(tiled).segments).detections.boxes_xyxy.tolist()
     assert box == [0, 0, 100, 40]
 
 
-def test_context_without_segments_is_rejected():
+def test_context_without_segments_is_rejected() -> None:
     with pytest.raises(InvalidPipeline, match="join_segments needs a step before it that segments"):
         JoinSegmentsStep().execute(ProcessingContext(tenant_id="tenant-001", image=scene(IMAGE_HW)))
 
 
-def test_too_large_masks_are_rejected(monkeypatch):
+def test_too_large_masks_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks, "MAX_MASK_PIXELS", 500)
     with pytest.raises(ImageTooLarge, match="900 px together"):
         JoinSegmentsStep().execute(segmented_context((0, 0, 50, 10), (40, 0, 90, 10)))

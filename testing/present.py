@@ -1,0 +1,11 @@
+"""Narrows optional values in tests."""
+
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def present(value: Value | None) -> Value:
+    """Return a value that must not be None."""
+    assert value is not None
+    return value
