@@ -56,7 +56,7 @@ class Cloud:
 
     def names_written(self) -> list[str]:
         """Return the names of all objects in the results bucket."""
-        return sorted(blob.name for blob in self.results.list_blobs())
+        return sorted(stored_object.name for stored_object in self.results.list_blobs())
 
     def errors(self, count: int = 1, timeout_s: float = 10.0) -> list[tuple[dict[str, str], Any]]:
         """Take `count` messages off the error topic, fewer if the time is over: (attributes, data) of each."""
@@ -65,6 +65,6 @@ class Cloud:
 
 
 def _put(bucket: Any, name: str, data: bytes) -> int:
-    blob = bucket.blob(name)
-    blob.upload_from_string(data, content_type="application/octet-stream")
-    return int(blob.generation)
+    stored_object = bucket.blob(name)
+    stored_object.upload_from_string(data, content_type="application/octet-stream")
+    return int(stored_object.generation)

@@ -117,9 +117,9 @@ class FaultyStack:
     def result(self, tenant_id: str, path: str) -> Document | None:
         """Return the result document, or None."""
         bucket = self.stack.storage.bucket(self.stack.names.results_bucket)
-        blob = bucket.blob(f"results/{tenant_id}/{path}/result.json")
+        stored_object = bucket.blob(f"results/{tenant_id}/{path}/result.json")
         try:
-            document: Document = json.loads(blob.download_as_bytes())
+            document: Document = json.loads(stored_object.download_as_bytes())
         except NotFound:
             return None
         return document
@@ -128,7 +128,9 @@ class FaultyStack:
         """Return the metadata of the objects of an image's results, by name."""
         prefix = f"results/{tenant_id}/{path}/"
         blobs = self.stack.storage.list_blobs(self.stack.names.results_bucket, prefix=prefix)
-        return {blob.name.removeprefix(prefix): dict(blob.metadata or {}) for blob in blobs}
+        return {
+            stored_object.name.removeprefix(prefix): dict(stored_object.metadata or {}) for stored_object in blobs
+        }
 
     def summaries(self, targets: Sequence[str] = (UPLOAD,)) -> dict[str, list[Document]]:
         """Return the summary lines of the functions by tenant, in the order in which they were written."""
@@ -140,9 +142,9 @@ class FaultyStack:
         return summaries
 
     def _put(self, bucket: str, name: str, data: bytes) -> int:
-        blob = self.stack.storage.bucket(bucket).blob(name)
-        blob.upload_from_string(data)
-        return int(blob.generation)
+        stored_object = self.stack.storage.bucket(bucket).blob(name)
+        stored_object.upload_from_string(data)
+        return int(stored_object.generation)
 
     def _publish(self, topic: str, attributes: dict[str, str]) -> None:
         self.stack.publisher.publish(topic, b"", **attributes).result(timeout=PUBLISH_TIMEOUT_S)

@@ -1,26 +1,25 @@
-"""From the upload or the message to what lies in the results and on the error topic, on the whole stack."""
+"""From an upload, a message or an HTTP request to the results and the error topic, on the whole stack."""
 
 import io
 import json
+from collections.abc import Callable
+from typing import Any
 
-import jsonschema
 import pytest
 from PIL import Image
 
+from local.stack import Stack
 from testing import models
 from testing.pictures import picture
+from testing.tenant import Tenant, post
 
 pytestmark = pytest.mark.stack
 
 
-@pytest.fixture(scope="session")
-def validate(root):
-    return jsonschema.Draft202012Validator(
-        json.loads((root / "shared/schemas/result.schema.json").read_text())
-    ).validate
+Validate = Callable[[Any], None]
 
 
-def test_an_upload_gets_its_result_and_its_picture(tenant, stack, validate):
+def test_upload_is_answered_by_result_and_picture(tenant: Tenant, stack: Stack, validate: Validate) -> None:
     model = tenant.put_model(models.detect())
     generation = tenant.upload("beds/bed 7.jpg", picture((320, 240)))
     result = tenant.wait_for_result("beds/bed 7.jpg")
@@ -28,7 +27,7 @@ def test_an_upload_gets_its_result_and_its_picture(tenant, stack, validate):
     image = f"gs://{stack.names.upload_bucket}/uploads/{tenant.id}/beds/bed 7.jpg"
     assert result["image"] == {"uri": image, "generation": generation, "width": 320, "height": 240}
     assert (result["models"]["detect"]["generation"], result["counts"]) == (model, {"plant": 1, "tray": 1})
-    data = tenant.results().blob(f"results/{tenant.id}/beds/bed 7.jpg/annotated.jpg").download_as_bytes()
+    data = tenant.results_bucket().blob(f"results/{tenant.id}/beds/bed 7.jpg/annotated.jpg").download_as_bytes()
     with Image.open(io.BytesIO(data)) as annotated:
         assert (annotated.format, annotated.size) == ("JPEG", (320, 240))
     [summary] = tenant.wait_for_summaries(1)
@@ -36,7 +35,7 @@ def test_an_upload_gets_its_result_and_its_picture(tenant, stack, validate):
     assert summary["logging.googleapis.com/trace"].startswith(f"projects/{stack.names.project}/traces/")
 
 
-def test_a_message_gets_its_result(tenant, validate):
+def test_message_with_options_is_answered_by_result(tenant: Tenant, validate: Validate) -> None:
     tenant.put_model(models.detect())
     tenant.upload("a.jpg", picture())
     tenant.wait_for_result("a.jpg")
@@ -49,7 +48,7 @@ def test_a_message_gets_its_result(tenant, validate):
     assert (result["request_id"], result["event_id"], result["counts"]) == ("order-7", message_id, {"plant": 1})
 
 
-def test_without_a_model_the_error_topic_says_400_and_with_one_the_same_image_has_a_result(tenant):
+def test_missing_model_publishes_400_and_a_later_model_serves_the_image(tenant: Tenant) -> None:
     tenant.upload("a.jpg", picture())
     attributes, data = tenant.wait_for_error()
     assert (attributes["status"], attributes["error"], attributes["model_type"]) == (
@@ -72,9 +71,9 @@ def test_without_a_model_the_error_topic_says_400_and_with_one_the_same_image_ha
         (picture()[:200], "422", "invalid_image"),
         (b"", "422", "invalid_image"),
     ],
-    ids=["a text", "half a picture", "nothing"],
+    ids=["text", "half a picture", "empty"],
 )
-def test_a_bad_image_is_told_to_the_error_topic(data, status, error, tenant):
+def test_invalid_image_publishes_its_error(data: bytes, status: str, error: str, tenant: Tenant) -> None:
     tenant.put_model(models.detect())
     generation = tenant.upload("a.jpg", data)
     attributes, _ = tenant.wait_for_error()
@@ -82,22 +81,21 @@ def test_a_bad_image_is_told_to_the_error_topic(data, status, error, tenant):
     assert attributes["generation"] == str(generation)
 
 
-def test_a_broken_model_is_told_to_the_error_topic(tenant):
+def test_invalid_model_publishes_422(tenant: Tenant) -> None:
     tenant.put_model(b"no model")
     tenant.upload("a.jpg", picture())
     attributes, _ = tenant.wait_for_error()
     assert (attributes["status"], attributes["error"]) == ("422", "invalid_model")
 
 
-def test_another_tenant_s_image_is_refused(tenant):
+def test_image_of_another_tenant_publishes_403(tenant: Tenant) -> None:
     tenant.put_model(models.detect())
     tenant.publish("uploads/somebody-else/a.jpg")
     attributes, _ = tenant.wait_for_error()
     assert (attributes["status"], attributes["error"]) == ("403", "tenant_mismatch")
 
 
-def test_results_wake_nobody(tenant, stack):
-    """The results' bucket is another here; with one bucket for all, its names tell."""
+def test_objects_outside_uploads_are_ignored(tenant: Tenant, stack: Stack) -> None:
     bucket = stack.storage.bucket(stack.names.upload_bucket)
     for name in (f"results/{tenant.id}/a.jpg/result.json", f"models/{tenant.id}/detect.onnx"):
         bucket.blob(name).upload_from_string(b"{}")
@@ -112,7 +110,7 @@ def test_results_wake_nobody(tenant, stack):
     assert len(ignored) == 2
 
 
-def test_the_same_image_again_is_a_duplicate_and_runs_no_model(tenant):
+def test_repeated_request_is_a_duplicate_and_runs_no_model(tenant: Tenant) -> None:
     tenant.put_model(models.detect())
     tenant.upload("a.jpg", picture())
     first = tenant.wait_for_result("a.jpg")
@@ -123,7 +121,7 @@ def test_the_same_image_again_is_a_duplicate_and_runs_no_model(tenant):
     assert tenant.result("a.jpg") == first
 
 
-def test_a_new_generation_of_the_image_takes_the_place_of_the_old_one(tenant):
+def test_new_image_generation_replaces_the_result(tenant: Tenant) -> None:
     tenant.put_model(models.detect())
     tenant.upload("a.png", picture(kind="PNG"))
     assert tenant.wait_for_result("a.png")["counts"] == {"plant": 1, "tray": 1}
@@ -131,7 +129,7 @@ def test_a_new_generation_of_the_image_takes_the_place_of_the_old_one(tenant):
     assert tenant.wait_for_result("a.png", generation)["counts"] == {}
 
 
-def test_over_http_the_caller_has_the_result_or_the_problem(tenant, validate):
+def test_http_caller_gets_the_result_or_the_problem(tenant: Tenant, validate: Validate) -> None:
     tenant.put_model(models.detect())
     tenant.upload("a.jpg", picture())
     uploaded = tenant.wait_for_result("a.jpg")
@@ -144,15 +142,15 @@ def test_over_http_the_caller_has_the_result_or_the_problem(tenant, validate):
     assert (status, json.loads(answer)["error"]) == (404, "image_not_found")
 
 
-def test_over_http_a_missing_model_is_a_400(tenant):
+def test_http_caller_gets_400_for_a_missing_model(tenant: Tenant) -> None:
     tenant.upload("a.jpg", picture())
     status, answer = tenant.request("a.jpg")
     assert (status, json.loads(answer)["error"]) == (400, "model_not_found")
 
 
-def test_many_images_of_many_tenants_each_get_their_own(tenant, stack):
-    """Labels tell whose model answered."""
-    tenants = [type(tenant)(stack, f"{tenant.id}-{number}") for number in range(4)]
+def test_many_tenants_each_get_results_of_their_own_model(tenant: Tenant, stack: Stack) -> None:
+    """Each model has its tenant's id as a label, so that counts show which one ran."""
+    tenants = [Tenant(stack, f"{tenant.id}-{number}") for number in range(4)]
     for each in tenants:
         each.put_model(models.detect(labels=(each.id, "tray")))
     for number in range(5):
@@ -165,7 +163,7 @@ def test_many_images_of_many_tenants_each_get_their_own(tenant, stack):
             assert result["image"]["width"] == 64 + number
 
 
-def test_an_unwrapped_push_to_the_real_server_asks_in_its_body(tenant, stack, post):
+def test_unwrapped_push_names_tenant_and_request_in_its_body(tenant: Tenant, stack: Stack) -> None:
     """Gunicorn drops headers with an underscore in their names: `tenant_id` and `request_id` are in the body."""
     tenant.put_model(models.detect())
     tenant.upload("a.jpg", picture())
@@ -178,7 +176,7 @@ def test_an_unwrapped_push_to_the_real_server_asks_in_its_body(tenant, stack, po
 
 @pytest.mark.parametrize("name", ["process_upload", "process_message", "process_request"])
 @pytest.mark.parametrize("body", [b"", b"what-was-sent", b"{}", b"\xff"])
-def test_the_real_server_repeats_nothing_of_what_was_sent(name, body, stack, post):
+def test_server_answers_malformed_requests_without_repeating_them(name: str, body: bytes, stack: Stack) -> None:
     headers = {"authorization": "Bearer ya29.a-token", "content-type": "application/json"}
     status, answer = post(stack.url(name), headers, body)
     assert status == (400 if name == "process_request" else 200)
