@@ -9,7 +9,7 @@ import pytest
 
 from local.stack import Stack
 from testing import models
-from testing.scenes import BLUE, GREEN, png, scene
+from testing.scenes import BLUE, GREEN, Rectangle, png, scene
 from testing.tenant import Tenant, post
 
 pytestmark = pytest.mark.stack
@@ -30,7 +30,13 @@ def bed(x1: int, x2: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
 
 
 # Three in the left bed, one in the right, one between them.
-OBJECTS = [(4, 4, 14, 14), (20, 10, 32, 22), (4, 40, 14, 50, BLUE), (70, 30, 80, 40), (42, 20, 46, 30)]
+OBJECTS: list[Rectangle] = [
+    (4, 4, 14, 14),
+    (20, 10, 32, 22),
+    (4, 40, 14, 50, BLUE),
+    (70, 30, 80, 40),
+    (42, 20, 46, 30),
+]
 IMAGE = png(scene(IMAGE_HW, [*OBJECTS, (95, 63, 96, 64, GREEN)]))
 BEDS = ((0, 0.9, bed(0, 36)), (0, 0.8, bed(56, 96)))
 
