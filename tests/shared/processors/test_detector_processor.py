@@ -341,7 +341,7 @@ def test_scores_not_above_the_threshold_are_dropped(
     ],
 )
 def test_output_that_is_not_finite_is_an_invalid_model(
-    kind: models.LayoutName, *, half: bool, box: tuple[float, ...], put_model: PutModel
+    kind: models.LayoutName, *, half: bool, box: tuple[float, float, float, float, int, float], put_model: PutModel
 ) -> None:
     boxes = (box, (40, 40, 8, 8, 1, 0.8))
     data = models.detect_in_layout(kind, boxes, labels=THREE, half=half)
