@@ -186,3 +186,41 @@ def in_loop(*body: onnx.NodeProto, iterations: int = 2**62) -> bytes:
     initial = [node("ReduceMax", "images", "brightness", keepdims=0), node("Add", "answer brightness", "initial")]
     constants: Constants = {"true": np.array(True), "iterations": np.int64(iterations)}
     return depending_on("last", *initial, loop, constants=constants)
+
+
+def growing_shapes(doublings: int = 40) -> bytes:
+    """Return a model of 5 kB whose loading takes all memory: shape inference computes every Concat's values."""
+    nodes = [node("Shape", "images", "sizes0")]
+    nodes += [
+        node("Concat", f"sizes{number} sizes{number}", f"sizes{number + 1}", axis=0) for number in range(doublings)
+    ]
+    return depending_on("big", *nodes, node("Cast", f"sizes{doublings}", "big", to=TensorProto.FLOAT))
+
+
+def slow_operator(boxes: int = 1_000_000) -> bytes:
+    """Return a model of 3 kB with a NonMaxSuppression of that many disjoint boxes: a million take ten minutes.
+
+    ONNX Runtime cannot terminate a run within an operator. The boxes need 20 bytes each.
+    """
+    nodes = [
+        node("ReduceMax", "images", "brightness", keepdims=0),
+        node("Range", "zero count one", "index"),
+        node("Unsqueeze", "index last_axis", "column"),
+        node("Add", "column offsets", "corners"),
+        node("Unsqueeze", "corners first_axis", "boxes"),
+        node("Mul", "index brightness", "score"),
+        node("Unsqueeze", "score first_axes", "scores"),
+        node("NonMaxSuppression", "boxes scores count_limit", "selected"),
+        node("Cast", "selected", "big", to=TensorProto.FLOAT),
+    ]
+    constants: Constants = {
+        "zero": np.float32(0),
+        "one": np.float32(1),
+        "count": np.float32(boxes),
+        "first_axis": np.array([0]),
+        "first_axes": np.array([0, 1]),
+        "last_axis": np.array([1]),
+        "offsets": np.array([[0.0, 0.0, 0.5, 0.5]], np.float32),
+        "count_limit": np.array([boxes]),
+    }
+    return depending_on("big", *nodes, constants=constants)
