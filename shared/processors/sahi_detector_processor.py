@@ -10,6 +10,7 @@ from shared.processors.sliced_processor import SLICE_WORKER, SlicedProcessor, Sl
 from shared.runtime.event_record import stage
 from shared.vision.arrays import Pixels
 from shared.vision.boxes.detections import Detections
+from shared.vision.boxes.pairs import ensure_box_count_allowed
 from shared.vision.images.letterbox import Resampling
 
 
@@ -47,10 +48,18 @@ class SAHIDetectorProcessor(SlicedProcessor[DetectorProcessor]):
 
         Raises:
             InvalidModel: The model fails on a tile.
-            ImageTooLarge: There are too many tiles, or an event has not the time for them.
+            ImageTooLarge: There are too many tiles or boxes, or an event has not the time for them.
             DeadlineExceeded: This event has not the time for them.
         """
-        parts = self._process_tiles(image, self._processor.process)
+        box_counts: list[int] = []  # of each tile so far; appended by several threads
+
+        def detect(tile: Pixels) -> Detections:
+            detections = self._processor.process(tile)
+            box_counts.append(len(detections))
+            ensure_box_count_allowed(sum(box_counts))
+            return detections
+
+        parts = self._process_tiles(image, detect)
         with stage("merge"):
             return self._merge(
                 Detections.concatenated([part.shifted(left, top) for part, (left, top) in parts])

@@ -19,6 +19,7 @@ from shared.processors.sliced_processor import SliceOptions
 from shared.vision.arrays import Int64Array
 from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.duplicates import deduplicate
+from shared.vision.boxes.pairs import ensure_box_count_allowed
 from shared.vision.masks.masks import mask_out
 from shared.vision.masks.overlap import adjacent_masks, union
 
@@ -39,7 +40,7 @@ class WithinSegmentsStep(JsonOptions):
 
         Raises:
             InvalidPipeline: There are no segments yet, or the model has no such label.
-            ImageTooLarge: There are too many tiles, or an event has not the time for them.
+            ImageTooLarge: There are too many tiles or boxes, or an event has not the time for them.
             InvalidModel: The model cannot be served, or fails on a segment.
             ModelNotFound, StorageUnavailable, DeadlineExceeded: The model cannot be loaded, or time is short.
         """
@@ -68,6 +69,7 @@ class WithinSegmentsStep(JsonOptions):
             part = processor.process(crop).shifted(visible.left, visible.top)
             part = part[mask.covers(part.centres)]
             parts.append(part)
+            ensure_box_count_allowed(sum(map(len, parts)))
             part_indices.append(np.full(len(part), index, np.int64))
             if isinstance(processor, SAHIDetectorProcessor):
                 corner = np.array((visible.left, visible.top) * 2, np.int64)

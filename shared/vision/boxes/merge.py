@@ -17,21 +17,22 @@ https://github.com/obss/sahi/blob/main/sahi/postprocess/combine.py
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import accumulate, chain, pairwise
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from shared.vision.arrays import BoolArray, Float64Array, Int64Array
+from shared.runtime import deadline
+from shared.vision.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from shared.vision.boxes.detections import Detections
+from shared.vision.boxes.pairs import Pairs, candidate_pairs, decoded, ensure_box_count_allowed, sorted_codes
 
-Pairs = tuple[Int64Array, Int64Array]  # (m,) indices of one box each, (m,) of the other
-
-_MAX_CANDIDATE_PAIRS: Final = 8_000_000  # with more, boxes are compared row by row, which bounds the memory
-_CHUNK_PAIRS: Final = 1 << 16  # their intermediate arrays stay in the CPU's cache
+_MIN_ARRAY_KEEPERS: Final = 32  # the boxes of fewer are merged one by one, which is faster
+_CLAIMS_PER_CHECK: Final = 1 << 14  # of the deadline
 
 
 class MergeKind(StrEnum):
@@ -82,40 +83,63 @@ def merge(
         the input.
 
     Raises:
+        ImageTooLarge: There are more than `MAX_BOXES`, or they overlap in more than `MAX_PAIRS` pairs.
+        DeadlineExceeded: The event's deadline passed.
         ValueError: The threshold is outside (0, 1], or the kind or metric is unknown.
     """
     kind, metric = MergeKind(kind), OverlapMetric(metric)
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold={threshold} is invalid: expected more than 0 and at most 1")
+    ensure_box_count_allowed(len(detections))
     order = detections.order()
     ranked = detections[order]
     classes = np.zeros(len(ranked), np.int64) if class_agnostic else ranked.class_ids
     boxes = _box_columns(ranked)
     claim_order = order if kind is MergeKind.NMM else np.arange(len(order))
     claims = _claims(boxes, classes, kind, metric, threshold, claim_order=claim_order)
-    keepers = np.fromiter(claims, np.int64, len(claims))
-    merged, groups = ranked[keepers], [[keeper] for keeper in claims]
+    is_keeper = np.ones(len(ranked), bool)
+    is_keeper[claims.claimed] = False
+    keepers = np.flatnonzero(is_keeper)
+    merged, members, owners = ranked[keepers], keepers, np.arange(len(keepers))
     if kind is not MergeKind.NMS:
-        corners = boxes[:4].T.tolist()
-        boxes_and_groups = [
-            _merge_box(corners, keeper, claimed, metric, threshold) for keeper, claimed in claims.items()
-        ]
-        merged_xyxy = np.array([box for box, _ in boxes_and_groups], np.float32).reshape(-1, 4)
-        merged, groups = replace(merged, boxes_xyxy=merged_xyxy), [group for _, group in boxes_and_groups]
+        claims = claims.by_keeper()
+        merged_xyxy, is_merged = _merge_boxes(boxes, keepers, claims, metric, threshold)
+        merged = replace(merged, boxes_xyxy=merged_xyxy)
+        members = np.concatenate((members, claims.claimed[is_merged]))
+        owners = np.concatenate((owners, np.searchsorted(keepers, claims.keepers[is_merged])))
     final_order = merged.order()  # merging moves corners, which order boxes of one confidence
-    return Merged(merged[final_order], _input_indices(order, [groups[index] for index in final_order.tolist()]))
+    final_position = np.argsort(final_order)[owners]
+    indices = order[members[np.argsort(final_position, kind="stable")]]  # a keeper comes before its claims
+    ends = np.cumsum(np.bincount(final_position, minlength=len(keepers))).tolist()
+    # Views of one array, which are much cheaper than many arrays.
+    groups = [indices[start:stop] for start, stop in pairwise((0, *ends))]
+    return Merged(merged[final_order], groups)
 
 
-def _input_indices(order: Int64Array, groups: list[list[int]]) -> list[Int64Array]:
-    """Convert groups of ranks to groups of input indices: views of one array, much cheaper than many arrays."""
-    indices = order[np.fromiter(chain.from_iterable(groups), np.int64)]
-    return [indices[start:stop] for start, stop in pairwise(accumulate(map(len, groups), initial=0))]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Claims:
+    """m claims in the order in which they are made: ranks (m,) of keepers, and of the boxes claimed for them."""
+
+    keepers: Int64Array
+    claimed: Int64Array
+
+    def by_keeper(self) -> _Claims:
+        """Return the claims in the order of their keepers; those of one keeper stay in the order of the claims."""
+        order = np.argsort(self.keepers, kind="stable")
+        return _Claims(self.keepers[order], self.claimed[order])
 
 
 def _box_columns(detections: Detections) -> Float64Array:
     """Return (5, n): x1, y1, x2, y2 and the area of each box."""
-    x1, y1, x2, y2 = detections.boxes_xyxy.T.astype(np.float64)
-    return np.stack((x1, y1, x2, y2, (x2 - x1) * (y2 - y1)))
+    corners = detections.boxes_xyxy.T.astype(np.float64)
+    return np.concatenate((corners, _areas(corners)[None]))
+
+
+def _areas(corners: Float64Array) -> Float64Array:
+    """Return the areas (n,) of boxes from their columns (4, n)."""
+    x1, y1, x2, y2 = corners
+    areas: Float64Array = (x2 - x1) * (y2 - y1)
+    return areas
 
 
 def _claims(
@@ -126,23 +150,20 @@ def _claims(
     threshold: float,
     *,
     claim_order: Int64Array,
-) -> dict[int, list[int]]:
-    """Return for the rank of each keeper the ranks of the boxes claimed for it, in the order of the claims.
+) -> _Claims:
+    """Return the claims among n boxes.
 
     `boxes` (5, n) are in the order of their ranks. `claim_order` (n,) is the sort key of boxes claimed at once.
     """
     valid = np.flatnonzero((boxes[2] > boxes[0]) & (boxes[3] > boxes[1]) & np.isfinite(boxes[4]))
     valid_boxes, valid_classes, valid_order = boxes[:, valid], classes[valid], claim_order[valid]
-    pairs = _candidate_pairs(valid_boxes, valid_classes)
-    if pairs is None:
-        claims = _claims_by_rows(valid_boxes, valid_classes, kind, metric, threshold, claim_order=valid_order)
-    else:
+    pairs = candidate_pairs(valid_boxes, valid_classes)
+    claims = None
+    if pairs is not None:
         claims = _claims_by_pairs(valid_boxes, pairs, kind, metric, threshold, claim_order=valid_order)
-    rank = valid.tolist()
-    claimed = {rank[other] for others in claims.values() for other in others}
-    all_claims: dict[int, list[int]] = {keeper: [] for keeper in range(boxes.shape[1]) if keeper not in claimed}
-    all_claims.update({rank[keeper]: [rank[other] for other in others] for keeper, others in claims.items()})
-    return all_claims
+    if claims is None:
+        claims = _claims_by_rows(valid_boxes, valid_classes, kind, metric, threshold, claim_order=valid_order)
+    return _Claims(valid[claims.keepers], valid[claims.claimed])
 
 
 def _claims_by_pairs(
@@ -153,31 +174,35 @@ def _claims_by_pairs(
     threshold: float,
     *,
     claim_order: Int64Array,
-) -> dict[int, list[int]]:
-    """Return the claims among boxes with an area, from the pairs that may overlap.
+) -> _Claims | None:
+    """Return the claims among boxes with an area, from the pairs that may overlap; None if too many match.
 
     The matching pairs are encoded as one number each, so that sorting them gives the order in which boxes are
     processed and claim each other.
     """
     count = boxes.shape[1]
     by_claim_order = np.argsort(claim_order)
-    claim_position = np.argsort(by_claim_order)
-    codes = [np.empty(0, np.int64)]
-    for one, other in candidate_pairs:
-        matching = _match(boxes[:, one], boxes[:, other], metric, threshold)
-        codes.append((np.minimum(one, other) * count + claim_position[np.maximum(one, other)])[matching])
-    pairs = np.concatenate(codes)
-    pairs.sort()  # by the rank of the stronger box, then by the claim position of the weaker one
+    claim_position, claim_order_list = np.argsort(by_claim_order), by_claim_order.tolist()
+
+    def matching_codes() -> Iterator[Int64Array]:
+        for one, other in candidate_pairs:
+            matching = _match(boxes[:, one], boxes[:, other], metric, threshold)
+            yield (np.minimum(one, other) * count + claim_position[np.maximum(one, other)])[matching]
+
+    # Sorted by the rank of the stronger box, then by the claim position of the weaker one.
+    codes = sorted_codes(matching_codes())
+    if codes is None:
+        return None
     keeper_of = list(range(count))  # a box that is not claimed is its own keeper
-    claims: dict[int, list[int]] = {}
-    for start in range(0, len(pairs), _CHUNK_PAIRS):
-        stronger, weaker_position = np.divmod(pairs[start : start + _CHUNK_PAIRS], count)
-        for rank, other in zip(stronger.tolist(), by_claim_order[weaker_position].tolist(), strict=True):
-            keeper = keeper_of[rank]
-            if keeper_of[other] == other and (keeper == rank or kind is MergeKind.NMM):
-                keeper_of[other] = keeper
-                claims.setdefault(keeper, []).append(other)
-    return claims
+    keepers, claimed = array("q"), array("q")
+    for rank, position in decoded(codes, count):
+        other = claim_order_list[position]
+        keeper = keeper_of[rank]
+        if keeper_of[other] == other and (keeper == rank or kind is MergeKind.NMM):
+            keeper_of[other] = keeper
+            keepers.append(keeper)
+            claimed.append(other)
+    return _Claims(np.array(keepers, np.int64), np.array(claimed, np.int64))
 
 
 def _claims_by_rows(
@@ -188,13 +213,14 @@ def _claims_by_rows(
     threshold: float,
     *,
     claim_order: Int64Array,
-) -> dict[int, list[int]]:
+) -> _Claims:
     """Return the same claims with less memory: each box is compared with those that are not claimed yet."""
     keeper_of = np.arange(boxes.shape[1])
-    claims: dict[int, list[int]] = {}
+    keepers, claimed = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     # The boxes that are neither claimed nor processed yet.
     free, free_boxes, free_classes = keeper_of.copy(), boxes, classes
     for rank, keeper in enumerate(keeper_of):  # reads the claims that earlier boxes have made by then
+        deadline.check()
         if len(free) and free[0] == rank:
             free, free_boxes, free_classes = free[1:], free_boxes[:, 1:], free_classes[1:]
         if not len(free):
@@ -204,11 +230,12 @@ def _claims_by_rows(
                 free_classes == classes[rank]
             )
             if matching.any():
-                claimed = free[matching]
-                keeper_of[claimed] = keeper
-                claims.setdefault(int(keeper), []).extend(claimed[np.argsort(claim_order[claimed])].tolist())
+                claimed_now = free[matching]
+                keeper_of[claimed_now] = keeper
+                claimed.append(claimed_now[np.argsort(claim_order[claimed_now])])
+                keepers.append(np.full(len(claimed_now), keeper))
                 free, free_boxes, free_classes = free[~matching], free_boxes[:, ~matching], free_classes[~matching]
-    return claims
+    return _Claims(np.concatenate(keepers), np.concatenate(claimed))
 
 
 def _match(one: Float64Array, other: Float64Array, metric: OverlapMetric, threshold: float) -> BoolArray:
@@ -221,77 +248,63 @@ def _match(one: Float64Array, other: Float64Array, metric: OverlapMetric, thresh
     return matching
 
 
-def _merge_box(
-    corners: list[list[float]], keeper: int, claimed: list[int], metric: OverlapMetric, threshold: float
-) -> tuple[list[float], list[int]]:
-    """Merge claimed boxes into the keeper's box, and return it with the ranks that it consists of.
-
-    The numbers are Python's own, because arrays of one box are slow. The arithmetic is the same.
-    """
-    group = [keeper]
-    if not claimed:
-        return corners[keeper], group
-    x1, y1, x2, y2 = corners[keeper]
-    for other in claimed:
-        left, top, right, bottom = corners[other]
-        width, height = min(x2, right) - max(x1, left), min(y2, bottom) - max(y1, top)
-        if width <= 0 or height <= 0:
-            continue
-        intersection, area, other_area = width * height, (x2 - x1) * (y2 - y1), (right - left) * (bottom - top)
-        whole = area + other_area - intersection if metric is OverlapMetric.IOU else min(area, other_area)
-        if intersection / whole >= threshold:
-            x1, y1, x2, y2 = min(x1, left), min(y1, top), max(x2, right), max(y2, bottom)
-            group.append(other)
-    return [x1, y1, x2, y2], group
-
-
-def _candidate_pairs(boxes: Float64Array, classes: Int64Array) -> Iterator[Pairs] | None:
-    """Return pairs of boxes of one class that may overlap, each once, or None if they are too many.
-
-    All pairs that overlap are among them. This is a sweep along x in strips as high as an average box, so there
-    are at most three times as many (strip, box) entries as boxes. In a strip, entries are sorted by x1, and a box
-    is paired with those after it that begin before it ends. A pair that shares several strips is taken in the
-    strip in which the lower of the two begins. The cost is proportional to the boxes and to the pairs near each
-    other. Along x, ranks are compared instead of coordinates, which is exact.
-    """
-    x1, y1, x2, y2, _ = boxes
-    count = len(x1)
-    if not count:
-        return iter(())
-    strip_height = max(float(np.mean(y2 - y1)), float(y2.max() - y1.min()) / count)
-    first_strip = ((y1 - y1.min()) / strip_height).astype(np.int64)
-    strips = (
-        ((y2 - y1.min()) / strip_height).astype(np.int64) - first_strip + 1
-    )  # the number of strips of each box
-    # One entry for each strip of each box. A line is a strip of one class.
-    box = np.repeat(np.arange(count), strips)
-    strip_of_box = np.arange(len(box)) - np.repeat(np.cumsum(strips) - strips, strips)  # 0: where the box begins
-    lines_per_class = int(first_strip.max() + strips.max()) + 1
-    line = np.unique(classes, return_inverse=True)[1] * lines_per_class + first_strip
-    line_key = (line[box] + strip_of_box) * (count + 1)
-    sorted_x1 = np.sort(x1)
-    key = line_key + np.searchsorted(sorted_x1, x1)[box]
-    order = np.argsort(key)
-    ends = np.searchsorted(key[order], (line_key + np.searchsorted(sorted_x1, x2)[box])[order])
-    following = ends - np.arange(1, len(order) + 1)
-    if following.sum() > _MAX_CANDIDATE_PAIRS:
-        return None
-    return _sweep_pairs(box[order], strip_of_box[order] == 0, following)
-
-
-def _sweep_pairs(box: Int64Array, begins: BoolArray, following: Int64Array) -> Iterator[Pairs]:
-    """Yield the pairs of each entry with the entries that follow it, in chunks.
+def _merge_boxes(
+    boxes: Float64Array, keepers: Int64Array, claims: _Claims, metric: OverlapMetric, threshold: float
+) -> tuple[Float32Array, BoolArray]:
+    """Merge claimed boxes into their keepers' boxes: the first claims of all keepers at once, then the second.
 
     Args:
-        box: (entries,) the box of each entry, sorted by line and x1.
-        begins: (entries,) whether the box begins in the entry's strip.
-        following: (entries,) how many of the next entries begin before the entry's box ends.
+        boxes: (5, n) columns in the order of their ranks.
+        keepers: (k,) ranks, ascending.
+        claims: m claims by keeper.
+        metric: See the module.
+        threshold: The metric from which two boxes match.
+
+    Returns:
+        The merged boxes (k, 4) of the keepers, and (m,) which claimed boxes they consist of; others are dropped.
     """
-    until = np.cumsum(following)
-    cuts = np.searchsorted(until, np.arange(_CHUNK_PAIRS, until[-1], _CHUNK_PAIRS)).tolist()
-    for start, stop in pairwise((0, *cuts, len(box))):
-        counts = following[start:stop]
-        one = np.repeat(np.arange(start, stop), counts)
-        other = np.arange(len(one)) - np.repeat(np.cumsum(counts) - counts, counts) + one + 1
-        here = begins[one] | begins[other]
-        yield box[one[here]], box[other[here]]
+    merged = boxes[:, keepers]
+    is_merged = np.zeros(len(claims.claimed), bool)
+    starts = np.searchsorted(claims.keepers, keepers)
+    counts = np.diff(starts, append=len(claims.claimed))
+    depth, active = 0, np.flatnonzero(counts)
+    while len(active) > _MIN_ARRAY_KEEPERS:
+        deadline.check()
+        claim = starts[active] + depth
+        first, second = merged[:, active], boxes[:, claims.claimed[claim]]
+        matching = _match(first, second, metric, threshold)
+        is_merged[claim] = matching
+        union = np.concatenate((np.minimum(first[:2], second[:2]), np.maximum(first[2:4], second[2:4])))
+        merged[:4, active] = np.where(matching, union, first[:4])
+        merged[4, active] = _areas(merged[:4, active])
+        depth += 1
+        active = active[counts[active] > depth]
+    for index in active.tolist():
+        rest = slice(starts[index] + depth, starts[index] + counts[index])
+        claimed_corners = boxes[:4, claims.claimed[rest]].T.tolist()
+        merged[:4, index], is_merged[rest] = _merge_one(
+            merged[:4, index].tolist(), claimed_corners, metric, threshold
+        )
+    return merged[:4].T.astype(np.float32), is_merged
+
+
+def _merge_one(
+    corners: list[float], claimed_corners: list[list[float]], metric: OverlapMetric, threshold: float
+) -> tuple[list[float], list[bool]]:
+    """Merge the boxes that are claimed for one keeper into its box, and return which of them it consists of.
+
+    The numbers are Python's own, because arrays of one box are slow. The arithmetic is that of `_match`.
+    """
+    x1, y1, x2, y2 = corners
+    is_merged = []
+    for number, (left, top, right, bottom) in enumerate(claimed_corners):
+        if number % _CLAIMS_PER_CHECK == 0:
+            deadline.check()
+        width, height = min(x2, right) - max(x1, left), min(y2, bottom) - max(y1, top)
+        intersection = max(width, 0.0) * max(height, 0.0)
+        area, other_area = (x2 - x1) * (y2 - y1), (right - left) * (bottom - top)
+        whole = area + other_area - intersection if metric is OverlapMetric.IOU else min(area, other_area)
+        is_merged.append(intersection / whole >= threshold)
+        if is_merged[-1]:
+            x1, y1, x2, y2 = min(x1, left), min(y1, top), max(x2, right), max(y2, bottom)
+    return [x1, y1, x2, y2], is_merged

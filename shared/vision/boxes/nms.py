@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from shared.vision.arrays import BoolArray, Float32Array, IndexArray
+from shared.runtime import deadline
+from shared.vision.arrays import BoolArray, Float32Array, IndexArray, Int64Array
 from shared.vision.boxes.detections import Detections
+from shared.vision.boxes.pairs import candidate_pairs, decoded, sorted_codes
 
 MAX_CANDIDATES: Final = 30_000
 _BLOCK_BOXES: Final = 64
 _CHUNK_BOXES: Final = 1024  # their intermediate arrays stay in the CPU's cache
+_MIN_KEPT_FOR_PAIRS: Final = 512
 _CLASS_OFFSET: Final = 7680.0  # wider than any canvas: boxes of different classes never overlap
 
 
@@ -31,6 +35,9 @@ def nms(
 
     Returns:
         The indices of the boxes that remain, strongest first; of equal confidence, in the order of `candidates`.
+
+    Raises:
+        DeadlineExceeded: The event's deadline passed.
     """
     order = np.argsort(-candidates.confidences, kind="stable")[:MAX_CANDIDATES]
     candidates = candidates[order]
@@ -49,10 +56,18 @@ def _unsuppressed(boxes_xyxy: Float32Array, iou_threshold: float, max_count: int
     sides = np.ascontiguousarray(boxes_xyxy.T)
     remaining = np.arange(len(boxes_xyxy))
     kept: list[int] = []
+    pairs_tried = False
     while len(remaining) and len(kept) < max_count:
+        deadline.check()
+        if len(kept) >= _MIN_KEPT_FOR_PAIRS and not pairs_tried:
+            pairs_tried = True
+            survivors_by_pairs = _unsuppressed_by_pairs(sides[:, remaining], iou_threshold)
+            if survivors_by_pairs is not None:
+                kept += remaining[survivors_by_pairs].tolist()
+                break
         block, remaining = remaining[:_BLOCK_BOXES], remaining[_BLOCK_BOXES:]
         block_sides = sides[:, block]
-        overlaps = _overlap(block_sides, block_sides, iou_threshold)
+        overlaps = _overlap(block_sides[..., None], block_sides, iou_threshold)
         alive = np.ones(len(block), bool)
         survivors = []
         for index in range(len(block)):
@@ -62,7 +77,7 @@ def _unsuppressed(boxes_xyxy: Float32Array, iou_threshold: float, max_count: int
         kept += block[survivors].tolist()
         if len(kept) >= max_count:
             break
-        block_sides = block_sides[:, survivors]
+        block_sides = block_sides[:, survivors, None]
         chunks = np.split(remaining, range(_CHUNK_BOXES, len(remaining), _CHUNK_BOXES))
         remaining = np.concatenate(
             [chunk[~_overlap(block_sides, sides[:, chunk], iou_threshold).any(axis=0)] for chunk in chunks]
@@ -70,17 +85,49 @@ def _unsuppressed(boxes_xyxy: Float32Array, iou_threshold: float, max_count: int
     return np.array(kept[:max_count], np.intp)
 
 
+def _unsuppressed_by_pairs(sides: Float32Array, iou_threshold: float) -> BoolArray | None:
+    """Return (n,) which boxes remain, from the pairs that may overlap; None if those are most of all pairs.
+
+    Comparing blocks with all weaker boxes takes time in proportion to the boxes that are kept. This does not, but
+    has more to do before it begins.
+
+    Args:
+        sides: (4, n) x1, y1, x2, y2, sorted strongest first.
+        iou_threshold: The IoU above which boxes overlap.
+    """
+    count = sides.shape[1]
+    valid = np.flatnonzero((sides[2] > sides[0]) & (sides[3] > sides[1]))  # others overlap no box
+    pairs = candidate_pairs(sides[:, valid].astype(np.float64), np.zeros(len(valid), np.int64))
+    if pairs is None:
+        return None
+
+    def overlapping_codes() -> Iterator[Int64Array]:
+        for one, other in pairs:
+            stronger, weaker = np.minimum(valid[one], valid[other]), np.maximum(valid[one], valid[other])
+            overlaps = _overlap(sides[:, stronger], sides[:, weaker], iou_threshold)
+            yield (stronger * count + weaker)[overlaps]
+
+    codes = sorted_codes(overlapping_codes())
+    if codes is None:
+        return None
+    alive = np.ones(count, bool)
+    for stronger, weaker in decoded(codes, count):
+        if alive[stronger]:
+            alive[weaker] = False
+    return alive
+
+
 def _overlap(first: Float32Array, second: Float32Array, iou_threshold: float) -> BoolArray:
-    """Return (n, m): whether the IoU of two boxes is greater than the threshold.
+    """Return whether the IoU of boxes is greater than the threshold, in the shape to which both are broadcast.
 
     Two boxes without an area have an IoU of NaN, which is not greater.
 
     Args:
-        first: (4, n) x1, y1, x2, y2.
-        second: (4, m) x1, y1, x2, y2.
+        first: (4, ...) x1, y1, x2, y2.
+        second: (4, ...) x1, y1, x2, y2.
         iou_threshold: The IoU above which boxes overlap.
     """
-    x1, y1, x2, y2 = first[..., None]
+    x1, y1, x2, y2 = first
     width = np.minimum(x2, second[2]) - np.maximum(x1, second[0])
     height = np.minimum(y2, second[3]) - np.maximum(y1, second[1])
     intersection = np.maximum(width, 0) * np.maximum(height, 0)

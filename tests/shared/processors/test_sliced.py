@@ -316,3 +316,14 @@ def test_too_many_mask_pixels_of_all_tiles_are_rejected(
     monkeypatch.setattr("shared.vision.masks.masks.MAX_MASK_PIXELS", 9_000)  # of 10,000
     with pytest.raises(ImageTooLarge, match="limit of 9000 px"):
         segmenter(slices).process(image)
+
+
+def test_more_boxes_in_all_tiles_than_allowed_are_rejected_before_they_are_merged(put_model, monkeypatch):
+    put_model(models.detect_in_layout("end_to_end", OVERLAP))
+    tiles = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
+    monkeypatch.setattr("shared.vision.boxes.pairs.MAX_BOXES", 8)
+    assert len(detector(tiles).process(white((128, 128)))) == 4
+    monkeypatch.setattr("shared.vision.boxes.pairs.MAX_BOXES", 7)
+    monkeypatch.setattr("shared.processors.sliced_processor.merge", lambda *_, **__: pytest.fail("merged"))
+    with pytest.raises(ImageTooLarge, match="at least 8 boxes together, more than the limit of 7: find fewer"):
+        detector(tiles).process(white((128, 128)))

@@ -8,16 +8,24 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared.errors import DeadlineExceeded, ImageTooLarge
+from shared.runtime import deadline
+from shared.vision.arrays import BoolArray, Float64Array
+from shared.vision.boxes import pairs
 from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.merge import (
     Merged,
     MergeKind,
     OverlapMetric,
     _box_columns,
+    _Claims,
     _claims,
     _claims_by_rows,
+    _match,
+    _merge_boxes,
     merge,
 )
+from shared.vision.boxes.pairs import MAX_BOXES
 
 Row = tuple[float, float, float, float, float, int]  # x1, y1, x2, y2, confidence, class id
 Box = tuple[float, float, float, float]
@@ -289,10 +297,11 @@ def test_claims_by_pairs_equal_claims_by_rows(rows: list[Row], setting: Setting,
     boxes = _box_columns(ranked)
     claim_order = np.random.default_rng(len(rows)).permutation(len(rows))
 
-    by_pairs = _claims(boxes, ranked.class_ids, *setting, threshold, claim_order=claim_order)
-    by_rows = _claims_by_rows(boxes, ranked.class_ids, *setting, threshold, claim_order=claim_order)
+    by_pairs = _claims(boxes, ranked.class_ids, *setting, threshold, claim_order=claim_order).by_keeper()
+    by_rows = _claims_by_rows(boxes, ranked.class_ids, *setting, threshold, claim_order=claim_order).by_keeper()
 
-    assert {keeper: claimed for keeper, claimed in by_pairs.items() if claimed} == by_rows
+    assert by_pairs.keepers.tolist() == by_rows.keepers.tolist()
+    assert by_pairs.claimed.tolist() == by_rows.claimed.tolist()
 
 
 # 300: more candidate pairs than are compared in one chunk.
@@ -311,6 +320,102 @@ def test_merge_of_many_boxes_equals_the_rules_at_any_density(size: int) -> None:
     merged = merge(many, kind=GREEDY, metric=IOS, threshold=0.5)
 
     assert rows_and_groups(merged) == merged_by_definition(rows, GREEDY, IOS, 0.5, class_agnostic=False)
+
+
+# With the first, keepers' boxes are merged one by one, with the last all at once.
+@pytest.mark.parametrize("min_array_keepers", [10_000, 30, 0])
+@pytest.mark.parametrize(("kind", "metric"), SETTINGS)
+def test_merge_of_many_claims_equals_the_rules(
+    kind: MergeKind, metric: OverlapMetric, min_array_keepers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.vision.boxes.merge._MIN_ARRAY_KEEPERS", min_array_keepers)
+    rng = np.random.default_rng(1)
+    corner = rng.integers(0, 12, (60, 2)).repeat(5, axis=0) * 20 + rng.integers(0, 8, (300, 2))
+    rows: list[Row] = [
+        (x, y, x + width, y + height, index / 512, 0)
+        for index, ((x, y), (width, height)) in enumerate(
+            zip(corner.tolist(), rng.integers(8, 30, (300, 2)).tolist(), strict=True)
+        )
+    ]
+
+    merged = merge(detections(rows), kind=kind, metric=metric, threshold=0.3)
+
+    expected_rows, expected_groups = merged_by_definition(rows, kind, metric, 0.3, class_agnostic=False)
+    assert rows_and_groups(merged) == (expected_rows, expected_groups)
+    assert max(map(len, expected_groups)) > 3 or kind == NMS
+
+
+def grid(count: int, side: float, step: float) -> Detections:
+    """Return `count` squares of one confidence, `step` px from one to the next."""
+    y, x = np.divmod(np.arange(count, dtype=np.float32), np.float32(500))
+    boxes = np.stack((x * step, y * step, x * step + side, y * step + side), axis=1).astype(np.float32)
+    return Detections(boxes, np.full(count, 0.5, np.float32), np.zeros(count, np.int64))
+
+
+def test_as_many_boxes_as_allowed_are_merged_and_one_more_is_rejected() -> None:
+    merged = merge(grid(MAX_BOXES, 10, 20), kind=GREEDY, metric=IOS, threshold=0.5)
+
+    assert len(merged.detections) == MAX_BOXES
+    with pytest.raises(ImageTooLarge, match=rf"at least {MAX_BOXES + 1} boxes together, more than the limit"):
+        merge(grid(MAX_BOXES + 1, 10, 20), kind=GREEDY, metric=IOS, threshold=0.5)
+
+
+def test_as_many_pairs_as_allowed_are_compared_and_one_more_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = grid(200, 1000, 1)  # in one row, each overlapping all others: 200 * 199 / 2 pairs
+
+    monkeypatch.setattr(pairs, "MAX_PAIRS", 19_900)
+    assert len(merge(many, kind=GREEDY, metric=IOU, threshold=1).detections) == 200
+    monkeypatch.setattr(pairs, "MAX_PAIRS", 19_899)
+    with pytest.raises(ImageTooLarge, match="some 19900 pairs overlap, more than the limit of 19899"):
+        merge(many, kind=GREEDY, metric=IOU, threshold=1)
+
+
+def test_boxes_that_all_overlap_are_rejected_before_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.vision.boxes.merge._match", lambda *_: pytest.fail("compared"))
+
+    with pytest.raises(ImageTooLarge, match=f"pairs overlap, more than the limit of {pairs.MAX_PAIRS}"):
+        merge(grid(MAX_BOXES, 30_000, 1), kind=GREEDY, metric=IOU, threshold=1)
+
+
+def test_sparse_boxes_are_compared_with_their_neighbours_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def count_pairs(one: Float64Array, other: Float64Array, metric: OverlapMetric, threshold: float) -> BoolArray:
+        compared.append(max(one.shape[1], other.shape[1]))
+        return _match(one, other, metric, threshold)
+
+    monkeypatch.setattr("shared.vision.boxes.merge._match", count_pairs)
+
+    merged = merge(grid(30_000, 100, 10), kind=GREEDY, metric=IOU, threshold=1)
+
+    assert len(merged.detections) == 30_000
+    assert sum(compared) < 30_000 * 400  # each overlaps 360 others; compared with all others it would be 15,000
+
+
+@pytest.mark.parametrize("kind", [NMS, NMM, GREEDY])
+@pytest.mark.parametrize("side", [pytest.param(60, id="pairs"), pytest.param(9000, id="rows")])
+def test_merging_asks_the_deadline(side: float, kind: MergeKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "_MIN_DENSE_PAIRS", 0)
+    monkeypatch.setattr(pairs, "_CHUNK_PAIRS", 100)
+    checks: list[None] = []
+    monkeypatch.setattr(deadline, "check", lambda: checks.append(None))
+    many = grid(1000, side, 10)
+
+    merge(many, kind=kind, metric=IOU, threshold=0.9)
+
+    assert len(checks) >= 100
+    monkeypatch.undo()
+    with deadline.fail_after(-1), pytest.raises(DeadlineExceeded):
+        merge(many, kind=kind, metric=IOU, threshold=0.9)
+
+
+def test_merging_many_claims_of_one_keeper_asks_the_deadline() -> None:
+    keepers = np.zeros(20_000, np.int64)
+    claims = _Claims(keepers, np.arange(1, 20_001))
+    boxes = np.array([0, 0, 9, 9, 81], np.float64)[:, None].repeat(20_001, axis=1)
+
+    with deadline.fail_after(-1), pytest.raises(DeadlineExceeded):
+        _merge_boxes(boxes, keepers[:1], claims, IOU, 0.5)
 
 
 @pytest.mark.parametrize("kind", [NMS, NMM, GREEDY])

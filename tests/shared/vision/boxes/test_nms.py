@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import DeadlineExceeded
+from shared.runtime import deadline
+from shared.vision.arrays import BoolArray, Float32Array
 from shared.vision.boxes import nms as suppression
 from shared.vision.boxes.detections import Detections
 
@@ -102,8 +105,18 @@ def test_survivors_do_not_overlap_and_each_box_overlaps_a_survivor(
         assert max(near) >= np.float32(confidence)
 
 
+@pytest.mark.parametrize("min_kept_for_pairs", [0, 70, 10_000])
+@pytest.mark.parametrize("max_matching_pairs", [1, 1 << 24])
 @pytest.mark.parametrize(("count", "clusters"), [(64, 9), (65, 65), (300, 20), (300, 250), (2500, 90)])
-def test_nms_of_many_boxes_equals_one_box_at_a_time(count: int, clusters: int) -> None:
+def test_nms_of_many_boxes_equals_one_box_at_a_time(
+    count: int,
+    clusters: int,
+    min_kept_for_pairs: int,
+    max_matching_pairs: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suppression, "_MIN_KEPT_FOR_PAIRS", min_kept_for_pairs)
+    monkeypatch.setattr("shared.vision.boxes.pairs._MAX_MATCHING_PAIRS", max_matching_pairs)
     rng = np.random.default_rng(count)
     centres, cluster = rng.uniform(20, 600, (clusters, 2)), rng.integers(0, clusters, count)
     corners = centres[cluster] + rng.normal(0, 4, (count, 2))
@@ -120,3 +133,29 @@ def test_nms_of_many_boxes_equals_one_box_at_a_time(count: int, clusters: int) -
     for max_detections in (1, 70, count):
         indices = suppression.nms(candidates, iou_threshold=0.6, max_detections=max_detections)
         assert indices.tolist() == expected[:max_detections]
+
+
+def many_apart(count: int) -> Detections:
+    y, x = np.divmod(np.arange(count, dtype=np.float32), np.float32(200))
+    boxes = np.stack((x * 30, y * 30, x * 30 + 20, y * 30 + 20), axis=1)
+    return Detections(boxes, np.linspace(1, 0.5, count, dtype=np.float32), np.zeros(count, np.int64))
+
+
+def test_nms_compares_boxes_that_are_apart_in_proportion_to_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    overlap = suppression._overlap
+
+    def count_pairs(first: Float32Array, second: Float32Array, iou_threshold: float) -> BoolArray:
+        overlaps = overlap(first, second, iou_threshold)
+        compared.append(overlaps.size)
+        return overlaps
+
+    monkeypatch.setattr(suppression, "_overlap", count_pairs)
+
+    assert len(suppression.nms(many_apart(20_000), iou_threshold=0.7, max_detections=20_000)) == 20_000
+    assert sum(compared) < 20_000 * 1000  # all pairs are ten times as many
+
+
+def test_nms_asks_the_deadline() -> None:
+    with deadline.fail_after(-1), pytest.raises(DeadlineExceeded):
+        suppression.nms(many_apart(3), iou_threshold=0.7, max_detections=300)
