@@ -27,9 +27,11 @@ from shared.errors import (
     Rejected,
     TenantVisionError,
     Verdict,
+    shortage,
 )
 from shared.events import Event, ImageMessage, Request
 from shared.ml.model_cache import ModelCache
+from shared.names import sentence
 from shared.pipeline.runner import PipelineRunner, RunResult
 from shared.results import documents
 from shared.runtime import deadline
@@ -122,6 +124,9 @@ class App:
         except TenantVisionError as error:
             return EventOutcome(error.verdict, error, occurred_at=occurred_at)
         except Exception as error:  # noqa: BLE001 - a bug: its cause goes to the log and not to the sender
+            if exhausted := shortage(error):
+                _LOG.warning("The instance is exhausted: %s", sentence(repr(error)))
+                return EventOutcome("deferred", exhausted, occurred_at=occurred_at)
             report_error(_LOG, error, record.fields, trace=Trace.from_headers(headers))
             return EventOutcome("rejected", InternalError(), occurred_at=occurred_at)
         return EventOutcome("duplicate" if result.duplicate else "done", result=result, occurred_at=occurred_at)

@@ -17,6 +17,7 @@
         ├── IncompleteBody       503  incomplete_body
         ├── StorageUnavailable   503  storage_unavailable
         ├── PublishFailed        503  publish_failed
+        ├── InstanceExhausted    503  instance_exhausted     memory, threads, files or disk of the instance
         └── DeadlineExceeded     504  deadline_exceeded
 
 Four errors are not in the tree. ObjectNotFound and ObjectChanged are raised by stores, and their callers turn
@@ -26,17 +27,27 @@ process at start-up, before any event.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import errno
+from typing import ClassVar, Final, Literal
+
+from shared.names import sentence
 
 Verdict = Literal["done", "duplicate", "ignored", "rejected", "deferred"]
 
 
 class TenantVisionError(Exception):
-    """Base of the errors that end an event. `str(error)` is a message for the sender: it must hold no secrets."""
+    """Base of the errors that end an event.
+
+    `str(error)` is a message for the sender: it must hold no secrets. It is one printable line of at most
+    MAX_SENTENCE_CHARACTERS, whatever the event, the image, the model or the pipeline says.
+    """
 
     verdict: ClassVar[Verdict]
     status: ClassVar[int]
     error: ClassVar[str]
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(sentence(message))
 
 
 class Ignored(TenantVisionError):
@@ -148,6 +159,13 @@ class PublishFailed(Deferred):
     error = "publish_failed"
 
 
+class InstanceExhausted(Deferred):
+    """The instance has no memory, thread, file descriptor or disk space left at the moment."""
+
+    status = 503
+    error = "instance_exhausted"
+
+
 class DeadlineExceeded(Deferred):
     """The event's time is over."""
 
@@ -182,3 +200,29 @@ class OutsideTenant(Exception):
 
 class ConfigError(ValueError):
     """A setting is missing or invalid. Raised at start-up only."""
+
+
+_NO_MEMORY: Final = "memory"
+_SHORTAGES: Final = {
+    errno.ENOMEM: _NO_MEMORY,
+    errno.EAGAIN: "thread or process",  # what fork and pthread_create answer
+    errno.EMFILE: "file descriptor",
+    errno.ENFILE: "file descriptor",
+    errno.ENOSPC: "disk space",
+    errno.EDQUOT: "disk space",
+}
+
+
+def shortage(error: BaseException) -> InstanceExhausted | None:
+    """Return the error of an event whose instance ran out of a resource, or None if `error` says nothing of it.
+
+    Such an error is never the fault of an image or a model: another delivery may succeed.
+    """
+    resource = None
+    if isinstance(error, MemoryError):
+        resource = _NO_MEMORY
+    elif isinstance(error, OSError):
+        resource = _SHORTAGES.get(error.errno or 0)
+    elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        resource = "thread"
+    return InstanceExhausted(f"the instance has no {resource} left at the moment: try again") if resource else None

@@ -6,12 +6,12 @@ the checks here, and error messages quote them shortened and printable.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from shared import untrusted_json
 from shared.config import Config
 from shared.errors import Ignored, InvalidEvent, InvalidPipeline, TenantMismatch
 from shared.names import (
@@ -27,7 +27,9 @@ from shared.names import (
     result_prefix,
     uploads_prefix,
 )
+from shared.untrusted_json import InvalidJson
 
+MAX_MESSAGE_BODY_BYTES: Final = 2**20  # tenant, image and options; as much as a pipelines.json may have
 MESSAGE_FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "request_id")
 
 Source = Literal["upload", "message"]
@@ -52,7 +54,7 @@ class ObjectFinalized:
 
 @dataclass(frozen=True, slots=True)
 class ImageMessage:
-    """A message that requests an image, by attributes and an JSON body, if any. HTTP requests have only a body."""
+    """A message that requests an image, by attributes and a JSON body, if any. HTTP requests have only a body."""
 
     attributes: Mapping[str, str]
     body: bytes = b""
@@ -166,26 +168,28 @@ def loggable_fields(event: Event) -> dict[str, str]:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse untrusted JSON strictly: UTF-8, no NaN or Infinity, no lone surrogates.
+    """Parse the JSON of an event within the limits of `untrusted_json`.
 
     Raises:
-        InvalidEvent: it is not valid JSON, or nested too deeply.
+        InvalidEvent: it is not valid JSON, or exceeds a limit.
     """
     try:
-        value = json.loads(body.decode(), parse_constant=_reject_constant)
-        if rb"\ud" in body.lower():  # a lone surrogate cannot be encoded in a result or an error message
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise InvalidEvent("body must be valid JSON in UTF-8") from error
-    return value
+        return untrusted_json.parse(body)
+    except InvalidJson as error:
+        raise InvalidEvent(f"body {error}") from error
 
 
 def message_fields(message: ImageMessage) -> dict[str, Any]:
     """Return the fields of a message: those of its body, overridden by its attributes.
 
     Raises:
-        InvalidEvent: the body is neither empty nor a JSON object.
+        InvalidEvent: the body is neither empty nor a JSON object, or exceeds a limit.
     """
+    if len(message.body) > MAX_MESSAGE_BODY_BYTES:
+        raise InvalidEvent(
+            f"body of a message has {len(message.body)} bytes; the limit is {MAX_MESSAGE_BODY_BYTES} bytes: "
+            "send fewer or shorter options"
+        )
     body: Any = parse_json(message.body) if message.body.strip() else {}
     if not isinstance(body, dict):
         raise InvalidEvent(f"body must be a JSON object, got {quoted(body)}")
@@ -292,7 +296,3 @@ def _image_name(tenant_id: str, path: str) -> str:
 
 def _is_loggable(text: str) -> bool:
     return 0 < len(text) <= _MAX_IMAGE_CHARACTERS and is_printable(text)
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(name)

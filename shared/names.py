@@ -28,6 +28,8 @@ WORK_KEY: Final = "tenant-vision-work"
 IMAGE_GENERATION_KEY: Final = "tenant-vision-image-generation"
 MODEL_KEY_PREFIX: Final = "tenant-vision-model-"
 
+MAX_SENTENCE_CHARACTERS: Final = 500  # of what is told to a sender, published or logged about an event
+
 _GENERATION: Final = re.compile(r"[0-9]{1,19}")
 _MAX_QUOTED_CHARACTERS: Final = 64
 
@@ -48,6 +50,16 @@ def is_printable(text: str) -> bool:
     return not UNPRINTABLE.search(text)
 
 
+def sentence(text: str) -> str:
+    """Return a text as one printable line of at most MAX_SENTENCE_CHARACTERS, with an ellipsis if it is cut."""
+    shown = UNPRINTABLE.sub(_escape, text[: MAX_SENTENCE_CHARACTERS + 1])
+    return shown if len(shown) <= MAX_SENTENCE_CHARACTERS else f"{shown[: MAX_SENTENCE_CHARACTERS - 1]}…"
+
+
+def _escape(unprintable: re.Match[str]) -> str:
+    return unprintable[0].encode("unicode_escape").decode()
+
+
 def quoted(value: object) -> str:
     """Return an untrusted JSON value for an error message: on one line, printable and shortened."""
     if isinstance(value, dict):
@@ -58,7 +70,10 @@ def quoted(value: object) -> str:
         text = repr(value[:_MAX_QUOTED_CHARACTERS])
         shortened = len(value) > _MAX_QUOTED_CHARACTERS
     else:
-        text = json.dumps(value)
+        try:
+            text = json.dumps(value)
+        except ValueError:  # Python writes no integer of more than 4,300 digits
+            return "an integer of thousands of digits"
         shortened = len(text) > _MAX_QUOTED_CHARACTERS
         text = text[:_MAX_QUOTED_CHARACTERS]
     return f"{text}…" if shortened else text

@@ -14,15 +14,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from shared import untrusted_json
 from shared.cloud.tenant_store import Store, TenantStores
 from shared.config import Config
-from shared.errors import InvalidEvent, InvalidPipeline, ObjectNotFound
-from shared.events import parse_json
+from shared.errors import InvalidPipeline, ObjectNotFound
 from shared.ml.output_layout import ModelType
 from shared.ml.renewing_cache import RenewingCache
 from shared.names import pipelines_path
 from shared.processors.options import non_default_options
 from shared.steps.step import STEPS, Step
+from shared.untrusted_json import InvalidJson
 from shared.vision.images.letterbox import Resampling
 
 BUILT_IN: Final[Mapping[str, Any]] = {
@@ -141,9 +142,9 @@ class PipelineRegistry:
         if data is None:
             raise InvalidPipeline(f"pipelines.json: more than {MAX_BYTES} bytes")
         try:
-            pipelines: Mapping[str, Any] = parse_json(data)
-        except InvalidEvent as error:
-            raise InvalidPipeline("pipelines.json: not valid JSON") from error
+            pipelines: Mapping[str, Any] = untrusted_json.parse(data)
+        except InvalidJson as error:
+            raise InvalidPipeline(f"pipelines.json: {error}") from error
         validate(pipelines, "pipelines.json")
         for name, definition in pipelines.items():
             for index, step in enumerate(definition["steps"]):
@@ -180,7 +181,7 @@ def validate(value: Any, label: str, schema_name: str = "") -> None:
         raise InvalidPipeline(f"{label}: nested too deeply") from too_deep
     if error is not None:
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        position = f" {path.removeprefix('.')[:200]}:" if path else ""
+        position = f" {path.removeprefix('.')[:150]}:" if path else ""
         raise InvalidPipeline(f"{label}:{position} {_shortened(error.message)}")
 
 

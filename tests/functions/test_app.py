@@ -1,10 +1,12 @@
 """Events from end to end in one instance: verdict, answer, published error and log lines."""
 
+import errno
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from werkzeug.test import TestResponse
@@ -426,6 +428,31 @@ def test_event_is_deferred_when_results_cannot_be_written(
     answer = client.post("/", headers=PUSH, data=message_for())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
     assert lines().summaries[0]["error"] == "storage_unavailable"
+
+
+# Shortages of the instance
+
+SHORTAGES = {
+    "no memory": MemoryError(),
+    "no thread": RuntimeError("can't start new thread"),
+    "no file descriptor": OSError(errno.EMFILE, "Too many open files"),
+    "no disk space": OSError(errno.ENOSPC, "No space left on device"),
+}
+
+
+@pytest.mark.parametrize("case", SHORTAGES)
+@pytest.mark.parametrize("function", ["PIL.Image.open", "simplejpeg.decode_jpeg", "simplejpeg.encode_jpeg"])
+def test_event_is_deferred_when_the_instance_is_exhausted(
+    function: str, case: str, nursery: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
+    client = serve("process_message", nursery.settings)
+    with mock.patch(function, side_effect=SHORTAGES[case]):
+        answer = client.post("/", headers=PUSH, data=message_for())
+
+    assert (answer.status_code, answer.text) == (503, "deferred\n")
+    [summary] = lines().summaries
+    assert (summary["verdict"], summary["status"], summary["error"]) == ("deferred", 503, "instance_exhausted")
+    assert client.post("/", headers=PUSH, data=message_for()).text == "done\n"
 
 
 # Bugs

@@ -1,5 +1,6 @@
 """The error classes, compared with the tree in the module's docstring."""
 
+import errno
 import inspect
 import re
 from typing import get_args
@@ -10,12 +11,16 @@ from shared import errors
 from shared.errors import (
     Deferred,
     Ignored,
+    InstanceExhausted,
     InternalError,
+    InvalidModel,
     ModelNotFound,
     Rejected,
     TenantVisionError,
     Verdict,
+    shortage,
 )
+from shared.names import MAX_SENTENCE_CHARACTERS, is_printable
 
 TREE_LINE = re.compile(
     r"^ {4}(?P<branch>[│├└─ ]*)(?P<name>[A-Z]\w+)(?: +(?P<status>\d{3}) +(?P<error>\w+))?", re.MULTILINE
@@ -82,3 +87,52 @@ def test_error_messages_are_those_of_the_contract() -> None:
     assert str(ModelNotFound("t", "detect")) == "Model 'detect' not found for tenant 't'"
     assert ModelNotFound("t", "detect").errno is None
     assert "log" in str(InternalError())
+
+
+@pytest.mark.parametrize("error_class", CONCRETE, ids=lambda error_class: error_class.__name__)
+def test_message_of_any_error_is_one_short_printable_line(error_class: type[TenantVisionError]) -> None:
+    hostile = "\n\0\ud800" + "x" * 12_000_000
+    if error_class is InternalError:
+        error: TenantVisionError = InternalError()
+    elif error_class is ModelNotFound:
+        error = ModelNotFound(hostile, hostile)
+    else:
+        error = error_class(hostile)
+
+    assert 0 < len(str(error)) <= MAX_SENTENCE_CHARACTERS
+    assert is_printable(str(error))
+    assert len(repr(error)) < 2 * MAX_SENTENCE_CHARACTERS
+
+
+SHORTAGES = {
+    "no memory": MemoryError(),
+    "no thread": RuntimeError("can't start new thread"),
+    "no memory for a file": OSError(errno.ENOMEM, "Cannot allocate memory"),
+    "no process": BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+    "no file descriptor": OSError(errno.EMFILE, "Too many open files", "models"),
+    "no file descriptor of the machine": OSError(errno.ENFILE, "Too many open files in system"),
+    "no disk space": OSError(errno.ENOSPC, "No space left on device"),
+}
+
+
+@pytest.mark.parametrize("case", SHORTAGES)
+def test_shortage_of_the_instance_is_deferred_with_a_sentence(case: str) -> None:
+    error = shortage(SHORTAGES[case])
+
+    assert isinstance(error, InstanceExhausted)
+    assert re.fullmatch(r"the instance has no [a-z ]+ left at the moment: try again", str(error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        OSError("decoder error -2"),
+        OSError(errno.EINVAL, "x"),
+        RuntimeError("x"),
+        InvalidModel("x"),
+    ],
+    ids=repr,
+)
+def test_other_error_is_no_shortage(error: Exception) -> None:
+    assert shortage(error) is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.names import is_printable, quoted
+from shared.names import MAX_SENTENCE_CHARACTERS, is_printable, quoted, sentence
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -27,6 +27,7 @@ JSON_VALUES = st.recursive(
         pytest.param(True, "true", id="true"),
         pytest.param(1.5, "1.5", id="number"),
         pytest.param(10**400, f"1{'0' * 63}…", id="shortened number"),
+        pytest.param(10**5000, "an integer of thousands of digits", id="number that Python does not write"),
         pytest.param({"secret": 1}, "an object", id="object"),
         pytest.param(["secret"], "an array", id="array"),
     ],
@@ -42,3 +43,20 @@ def test_any_json_value_is_quoted_on_one_printable_line(value: Any) -> None:
     assert is_printable(text)
     assert len(text) <= 64 * 10 + 3
     text.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("", "", id="empty"),
+        pytest.param("x" * MAX_SENTENCE_CHARACTERS, "x" * MAX_SENTENCE_CHARACTERS, id="longest that is not cut"),
+        pytest.param("x" * (MAX_SENTENCE_CHARACTERS + 1), f"{'x' * (MAX_SENTENCE_CHARACTERS - 1)}…", id="cut"),
+        pytest.param("x" * 12_000_000, f"{'x' * (MAX_SENTENCE_CHARACTERS - 1)}…", id="12 MB"),
+        pytest.param("a\nb\0\ud800", r"a\nb\x00\ud800", id="unprintable"),
+        pytest.param("\n" * 400, r"\n" * 249 + "\\…", id="cut after escaping"),
+        pytest.param("ü 苗", "ü 苗", id="not ASCII"),
+    ],
+)
+def test_sentence_is_short_and_printable(text: str, shown: str) -> None:
+    assert sentence(text) == shown
+    assert len(shown) <= MAX_SENTENCE_CHARACTERS

@@ -21,7 +21,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError, features
 
-from shared.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, UnsupportedImage
+from shared.errors import DeadlineExceeded, ImageTooLarge, InvalidImage, UnsupportedImage, shortage
 from shared.runtime import deadline
 from shared.vision.arrays import Pixels, SizeHW
 from shared.vision.images.pixels import rgb_view, with_padding_byte
@@ -149,6 +149,7 @@ def decode_downscaled(
         ImageTooLarge: The image has more than `max_pixels`, or a side longer than MAX_SIDE_PX.
         InvalidImage: The file is truncated or damaged.
         DeadlineExceeded: The event's deadline passed while other images were decoded.
+        InstanceExhausted: The instance has no memory left at the moment.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -162,7 +163,7 @@ def decode_downscaled(
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"The image has more than {max_pixels} pixels") from error
     except _DECODE_ERRORS as error:
-        raise InvalidImage("The image is truncated or corrupt") from error
+        raise shortage(error) or InvalidImage("The image is truncated or corrupt") from error
 
 
 def encode_jpeg(image: Pixels, *, quality: int = 85) -> bytes:

@@ -342,14 +342,14 @@ def test_own_pipelines_are_unknown_to_other_tenants(pipelines: PipelineRegistry,
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
 INVALID_FILES = {
-    "nothing": (b"", "not valid JSON"),
-    "a text": (b"detect", "not valid JSON"),
-    "half of it": (b'{"mine": {', "not valid JSON"),
-    "not UTF-8": (b'{"\xff": 1}', "not valid JSON"),
-    "a number that is none": (b'{"mine": NaN}', "not valid JSON"),
+    "nothing": (b"", "must be valid JSON"),
+    "a text": (b"detect", "must be valid JSON"),
+    "half of it": (b'{"mine": {', "must be valid JSON"),
+    "not UTF-8": (b'{"\xff": 1}', "must be valid JSON"),
+    "a number that is none": (b'{"mine": NaN}', "must be valid JSON"),
     "half a pair of surrogates": (
         json.dumps(one_step("size_statistics", bands=[{"name": "\ud800"}])).encode(),
-        "not valid JSON",
+        "must be valid JSON",
     ),
     "deep": (DEEP, "pipelines.json"),
     "deep inside": (
@@ -449,6 +449,30 @@ def test_very_many_errors_in_a_file_cost_little_time(pipelines: PipelineRegistry
     with pytest.raises(InvalidPipeline):
         steps("p1", pipelines)
     assert time.monotonic() - started < 2
+
+
+def test_many_errors_of_an_option_are_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    initialise = jsonschema.ValidationError.__init__
+    monkeypatch.setattr(
+        jsonschema.ValidationError,
+        "__init__",
+        lambda self, *args, **kwargs: (made.append(args), initialise(self, *args, **kwargs))[1],
+    )
+
+    for option in EXAMPLE_OPTIONS:
+        for value in ([1] * 1000, {str(number): -1 for number in range(1000)}, [{}] * 1000, [[], ""] * 500):
+            for name in ("detect", "segment", "sahi_detect", "within_segments", "classify", "size_statistics"):
+                with pytest.raises(InvalidPipeline):
+                    validate({option: value}, "options", name)
+                assert len(made) <= 2, f"{option} of {name}: the first error, and that of a condition before it"
+                made.clear()
+
+
+def test_label_of_a_threshold_has_at_most_256_characters() -> None:
+    validate({"confidence_threshold": {"x" * 256: 0.5}}, "options", "detect")
+    with pytest.raises(InvalidPipeline, match="is too long"):
+        validate({"confidence_threshold": {"x" * 257: 0.5}}, "options", "detect")
 
 
 JSON = st.recursive(

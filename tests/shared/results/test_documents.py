@@ -14,9 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import ImageNotFound, InternalError, InvalidEvent, ModelNotFound, StorageUnavailable
+from shared.errors import (
+    ImageNotFound,
+    InternalError,
+    InvalidEvent,
+    InvalidModel,
+    ModelNotFound,
+    StorageUnavailable,
+)
 from shared.events import ImageRef, ImageVersion, Request
 from shared.ml.onnx_model import ModelSource, OnnxModel
+from shared.names import MAX_SENTENCE_CHARACTERS
 from shared.processing_context import ProcessingContext
 from shared.results import documents
 from shared.vision.boxes.detections import Detections
@@ -196,6 +204,16 @@ def test_attributes_are_truncated_at_1024_bytes_and_data_is_not(character: str) 
     assert 1020 < len(attributes["image"].encode()) <= 1024
     assert image.startswith(attributes["image"])
     assert json.loads(data)["image"] == image
+
+
+def test_message_of_12_mb_is_published_within_a_few_kilobytes() -> None:
+    hostile = "\n\0" + "苗" * 4_000_000
+    attributes, data = documents.error_message(InvalidModel(hostile), FIELDS, occurred_at=NOW)
+    problem = documents.problem(InvalidModel(hostile), FIELDS)
+
+    assert len(data) + len(str(attributes).encode()) < 10_000
+    assert len(documents.to_json(problem)) < 10_000
+    assert len(json.loads(data)["message"]) == len(problem["detail"]) == MAX_SENTENCE_CHARACTERS
 
 
 def test_cause_of_an_error_is_not_disclosed() -> None:
