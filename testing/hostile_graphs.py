@@ -134,16 +134,16 @@ def with_two_branch_graphs() -> bytes:
     """Return a model whose attribute `then_branch` has two graphs, which protobuf merges."""
     branch = helper.make_graph([node("Identity", "answer", "x")], "b", [], [_OUTPUT]).SerializeToString()
     attribute = onnx.AttributeProto(name="then_branch", type=onnx.AttributeProto.GRAPH).SerializeToString()
-    attribute += 2 * _field(onnx_proto.AttributeProto.G, branch)
+    attribute += 2 * encoded_field(onnx_proto.AttributeProto.G, branch)
     model = model_proto([node("If", "answer", "output0")])
-    if_node = model.graph.node[0].SerializeToString() + _field(onnx_proto.NodeProto.ATTRIBUTE, attribute)
+    if_node = model.graph.node[0].SerializeToString() + encoded_field(onnx_proto.NodeProto.ATTRIBUTE, attribute)
     model.graph.ClearField("node")
-    graph = model.graph.SerializeToString() + _field(onnx_proto.GraphProto.NODE, if_node)
+    graph = model.graph.SerializeToString() + encoded_field(onnx_proto.GraphProto.NODE, if_node)
     model.ClearField("graph")
-    return bytes(model.SerializeToString() + _field(onnx_proto.ModelProto.GRAPH, graph))
+    return bytes(model.SerializeToString() + encoded_field(onnx_proto.ModelProto.GRAPH, graph))
 
 
-def _field(number: int, content: bytes) -> bytes:
+def encoded_field(number: int, content: bytes) -> bytes:
     """Return an encoded protobuf field of bytes."""
     size, length = len(content), b""
     while size > 127:

@@ -7,14 +7,17 @@ runs.
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from shared.config import MODEL_DOMAINS, Config
 from shared.errors import InvalidModel
-from shared.ml.onnx_graph import Constant, Graph, Node, read_onnx
+from shared.ml.onnx_graph import Graph, Node, read_onnx
+from shared.ml.onnx_tensor import MAX_SMALL_VALUES, MAX_TENSOR_VALUES, Constant
 from shared.ml.output_layout import TensorInfo
+from shared.names import quoted
 
 MAX_CONSTANT_OUTPUT_VALUES: Final = 2**27  # half a gigabyte of float32
 MAX_FOLDED_BYTES: Final = 64 * 2**20  # that constant folding may create, beyond `_FOLDED_BYTES_PER_FILE_BYTE`
@@ -104,34 +107,35 @@ def check_model(data: bytes, *, domains: Collection[str] = MODEL_DOMAINS) -> Che
     for node in nodes:
         if (node.domain or "ai.onnx") not in domains:
             raise InvalidModel(
-                f"The operator {node} has the unsupported domain {node.domain[:64]!r}; "
+                f"The operator {node} has the unsupported domain {quoted(node.domain)}; "
                 f"supported domains: {', '.join(domains)}"
             )
-    _reject_oversized_outputs(graph, {})
+    _reject_oversized_outputs(graph, ChainMap())
     budget = ConstantFoldingBudget(MAX_FOLDED_BYTES + _FOLDED_BYTES_PER_FILE_BYTE * len(data))
     # ONNX Runtime keeps 16-bit weights as float32 on CPUs: two bytes more each.
     widened_bytes = sum(2 * each.count for each in graph.constants.values() if each.is_16_bit)
     return CheckedModel(
-        budget.fits(graph, {}),
+        budget.fits(graph, ChainMap()),
         len(data) + widened_bytes + _SESSION_BYTES_PER_NODE * len(nodes),
         tuple(graph.inputs),
         metadata,
     )
 
 
-def _reject_oversized_outputs(graph: Graph, outer: Mapping[str, Constant]) -> None:
+def _reject_oversized_outputs(graph: Graph, outer: ChainMap[str, Constant]) -> None:
     """Reject operators whose constant sizes request more than `MAX_CONSTANT_OUTPUT_VALUES`."""
-    constants = {**outer, **graph.constants}
+    constants = outer.new_child(dict(graph.constants))
     for node in graph.nodes:
         if node.constant:
-            constants |= dict.fromkeys(node.outputs[:1], node.constant)
+            constants.update(dict.fromkeys(node.outputs[:1], node.constant))
         indices, attributes = _SIZE_FROM_CONSTANT_OPS.get(node.op_type, ((), ()))
         inputs = [node.inputs[index] for index in indices if index < len(node.inputs)]
-        from_inputs = [constants[name].values for name in inputs if name in constants]
-        from_attributes = [node.attribute_numbers.get(name) for name in attributes]
-        for sizes in (*from_inputs, *from_attributes):
-            requested = math.prod(max(1.0, abs(size)) for size in sizes or ())
-            if not requested <= MAX_CONSTANT_OUTPUT_VALUES:  # nor if it is NaN
+        from_inputs = [constants[name].size_product for name in inputs if name in constants]
+        from_attributes = [node.attributes[name].product for name in attributes if name in node.attributes]
+        for requested in (*from_inputs, *from_attributes):
+            if requested == math.inf:
+                raise InvalidModel(f"The operator {node} takes more than {MAX_SMALL_VALUES} sizes, the limit")
+            if requested is not None and not requested <= MAX_CONSTANT_OUTPUT_VALUES:  # nor if it is NaN
                 raise InvalidModel(
                     f"The operator {node} requests {requested:.3g} values, or scales its input by as much; "
                     f"the limit is {MAX_CONSTANT_OUTPUT_VALUES}"
@@ -149,26 +153,26 @@ class ConstantFoldingBudget:
     def __init__(self, max_bytes: int) -> None:
         self._remaining_values = max_bytes // _MAX_BYTES_PER_VALUE
 
-    def fits(self, graph: Graph, outer_counts: Mapping[str, int]) -> bool:
+    def fits(self, graph: Graph, outer_counts: ChainMap[str, int]) -> bool:
         """Return whether all that can be computed from constants is bounded, and fits the budget together.
 
         Nodes are read in the file's order, which must be topological, as ONNX requires. `outer_counts` are the
         value counts of the constants of enclosing graphs.
         """
-        counts = dict(outer_counts) | {name: each.count for name, each in graph.constants.items()}
+        counts = outer_counts.new_child({name: each.count for name, each in graph.constants.items()})
         later_outputs = {name for node in graph.nodes for name in node.outputs}
         for node in graph.nodes:
             later_outputs.difference_update(node.outputs)
             if not later_outputs.isdisjoint(node.inputs):
                 return False  # not in topological order
             if node.constant:
-                counts |= dict.fromkeys(node.outputs, node.constant.count)
+                counts.update(dict.fromkeys(node.outputs, node.constant.count))
             elif all(name in counts for name in node.inputs if name) or node.op_type == "Shape":
                 max_values = max_output_values(node, counts)
                 if max_values is None or max_values * len(node.outputs) > self._remaining_values:
                     return False
                 self._remaining_values -= max_values * len(node.outputs)
-                counts |= dict.fromkeys(node.outputs, max_values)
+                counts.update(dict.fromkeys(node.outputs, max_values))
             elif not all(self.fits(subgraph, counts) for subgraph in node.subgraphs):
                 return False
         return True
@@ -185,5 +189,10 @@ def max_output_values(node: Node, counts: Mapping[str, int]) -> int | None:
     if node.op_type in _SHAPE_PRESERVING_OPS and input_counts:
         return max(sum(input_counts), 1)
     if node.op_type in _BROADCASTING_OPS:
-        return math.prod(max(count, 1) for count in input_counts)
+        product = 1
+        for count in input_counts:
+            product *= max(count, 1)
+            if product > MAX_TENSOR_VALUES:  # it is beyond any budget, and not to grow with every input
+                break
+        return product
     return None

@@ -5,72 +5,53 @@ It rejects malformed files. Whether a model may be loaded, `shared.ml.model_chec
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
 from shared.errors import InvalidModel
 from shared.ml.onnx_proto import (
-    BITS_PER_VALUE,
     ELEM_TYPE_NAMES,
-    NUMERIC_DATA_FIELDS,
     AttributeProto,
-    DataType,
     Dimension,
     GraphProto,
     ModelProto,
     NodeProto,
     StringStringEntryProto,
-    TensorProto,
     TensorShapeProto,
     TypeProto,
     TypeProtoTensor,
     ValueInfoProto,
 )
+from shared.ml.onnx_tensor import MAX_TENSOR_VALUES, Constant, Numbers, read_tensor
 from shared.ml.output_layout import TensorInfo
-from shared.ml.protobuf_reader import (
-    LEN,
-    FieldValue,
-    ProtobufReader,
-    decode_text,
-    repeated_int64s,
-    to_int64,
-    unpack_float32s,
-)
+from shared.ml.protobuf_reader import LEN, ProtobufReader, to_int64
+from shared.names import quoted
 
 MAX_FIELDS: Final = 400_000
-MAX_NODES: Final = 20_000  # the largest exports of the YOLO family have about 3,000
+MAX_NODES: Final = (
+    20_000  # operators and the graphs inside them; the largest exports of the YOLO family have about 3,000
+)
 MAX_DEPTH: Final = 8  # of graphs in graphs
-MAX_READ_VALUES: Final = 64  # the values of a constant with more are not read
-MAX_TENSOR_VALUES: Final = 2**40  # no file holds as many
 
 _SPARSE_TENSORS: Final = "The model has sparse tensors: export it with dense tensors"
 _GRAPH_MESSAGES: Final = frozenset(
-    (GraphProto.NODE, GraphProto.INITIALIZER, GraphProto.INPUT, GraphProto.SPARSE_INITIALIZER)
+    (
+        GraphProto.NODE,
+        GraphProto.INITIALIZER,
+        GraphProto.INPUT,
+        GraphProto.OUTPUT,
+        GraphProto.SPARSE_INITIALIZER,
+    )
 )
 _NODE_STRINGS: Final = (NodeProto.INPUT, NodeProto.OUTPUT, NodeProto.NAME, NodeProto.OP_TYPE, NodeProto.DOMAIN)
-
-
-@dataclass(slots=True, eq=False)
-class Constant:
-    """A tensor that the file contains.
-
-    `values` are known of up to `MAX_READ_VALUES` int64 or float32 numbers, and None otherwise.
-    """
-
-    name: str
-    count: int
-    values: tuple[float, ...] | None = None
-    is_16_bit: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Node:
     """An operator of a graph.
 
-    The domain "" is ONNX's own. `constant` is the value of a Constant.
+    The domain "" is ONNX's own. `constant` is the value of a Constant. `attributes` are those with numbers.
     """
 
     name: str
@@ -80,11 +61,11 @@ class Node:
     outputs: tuple[str, ...]
     subgraphs: tuple[Graph, ...]
     constant: Constant | None
-    attribute_numbers: dict[str, tuple[float, ...]]
+    attributes: dict[str, Numbers]
 
     def __str__(self) -> str:
         name = self.name or (self.outputs[0] if self.outputs else "")
-        return f"{self.op_type[:64]} {name[:64]!r}"
+        return f"{quoted(self.op_type)} {quoted(name)}"
 
 
 @dataclass(slots=True, eq=False)
@@ -147,40 +128,40 @@ class _OnnxReader:
             if number == GraphProto.NODE:
                 graph.nodes.append(self._read_node(value, depth))
             elif number == GraphProto.INITIALIZER:
-                constant = self._read_tensor(value)
+                constant = read_tensor(self._protobuf, value)
                 graph.constants[constant.name] = constant
             elif number == GraphProto.INPUT:
-                inputs.append(self._read_input(value))
+                inputs.append(self._read_value_info(value))
+            elif number == GraphProto.OUTPUT:
+                self._read_value_info(value)  # only to check its text
             elif number == GraphProto.SPARSE_INITIALIZER:
                 raise InvalidModel(_SPARSE_TENSORS)
         graph.inputs = [each for each in inputs if each.name not in graph.constants]
         return graph
 
     def _read_node(self, data: memoryview, depth: int) -> Node:
-        self._node_count += 1
-        if self._node_count > MAX_NODES:
-            raise InvalidModel(f"The model has more than {MAX_NODES} operators, the limit")
+        self._count_node()
         strings: dict[int, list[str]] = {number: [] for number in _NODE_STRINGS}
         subgraphs: list[Graph] = []
         constant: Constant | None = None
-        attribute_numbers: dict[str, tuple[float, ...]] = {}
+        attributes: dict[str, Numbers] = {}
         for number, (wire_type, _, value) in self._protobuf.fields(data):
             if number in strings and wire_type == LEN:
-                strings[number].append(decode_text(value))
+                strings[number].append(self._protobuf.text(value))
             elif number == NodeProto.ATTRIBUTE:
                 name, numbers, tensor, graphs = self._read_attribute(value, depth)
                 subgraphs += graphs
                 constant = tensor or constant
-                if numbers:
-                    attribute_numbers[name] = numbers
+                if numbers.count:
+                    attributes[name] = numbers
         last = (strings[number][-1:] for number in (NodeProto.NAME, NodeProto.OP_TYPE, NodeProto.DOMAIN))
         name, op_type, domain = map("".join, last)
         if op_type != "Constant":
             constant = None  # only a Constant outputs its tensor attribute; a ConstantOfShape repeats it
         elif constant is None:
-            numbers = next(iter(attribute_numbers.values()), ())
             # Without numbers it is made of strings, of which models of images have no need: assume the worst.
-            constant = Constant("", len(numbers) or MAX_TENSOR_VALUES, numbers or None)
+            numbers = next(iter(attributes.values()), Numbers(MAX_TENSOR_VALUES, 1.0))
+            constant = Constant("", numbers.count, numbers.product, is_shape=True)
         return Node(
             name,
             op_type,
@@ -189,61 +170,47 @@ class _OnnxReader:
             tuple(strings[NodeProto.OUTPUT]),
             tuple(subgraphs),
             constant,
-            attribute_numbers,
+            attributes,
         )
 
-    def _read_attribute(
-        self, data: memoryview, depth: int
-    ) -> tuple[str, tuple[float, ...], Constant | None, list[Graph]]:
-        """Return an attribute's name, numbers, first tensor and graphs."""
-        fields = self._protobuf.fields_by_number(data)
-        if fields.keys() & {AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS}:
-            raise InvalidModel(_SPARSE_TENSORS)
-        if max(len(fields[AttributeProto.T]), len(fields[AttributeProto.G])) > 1:
-            raise InvalidModel("The file is not an ONNX model: an attribute has a duplicate value")
-        numbers: list[float] = []
-        for number in (AttributeProto.I, AttributeProto.INTS):
-            numbers += map(float, repeated_int64s(fields[number], MAX_FIELDS))
-        for value in _bytes_of(fields, AttributeProto.F, AttributeProto.FLOATS):
-            numbers += unpack_float32s(value)
-        tensors = [self._read_tensor(each) for each in _bytes_of(fields, AttributeProto.T, AttributeProto.TENSORS)]
-        graphs = [
-            self._read_graph(each, depth + 1)
-            for each in _bytes_of(fields, AttributeProto.G, AttributeProto.GRAPHS)
-        ]
-        return _last_text(fields[AttributeProto.NAME]), tuple(numbers), tensors[0] if tensors else None, graphs
+    def _read_attribute(self, data: memoryview, depth: int) -> tuple[str, Numbers, Constant | None, list[Graph]]:
+        """Return an attribute's name, numbers, tensor and graphs."""
+        name, numbers = "", Numbers()
+        tensor: Constant | None = None
+        graphs: list[Graph] = []
+        has_graph = False
+        for number, value in self._protobuf.fields(data):
+            if number == AttributeProto.NAME:
+                name = self._protobuf.text(value[2])
+            elif number in {AttributeProto.I, AttributeProto.INTS}:
+                numbers.add_field(value)
+            elif number in {AttributeProto.F, AttributeProto.FLOATS}:
+                numbers.add_field(value, "<f4")
+            elif (number == AttributeProto.T and tensor) or (number == AttributeProto.G and has_graph):
+                raise InvalidModel("The file is not an ONNX model: an attribute has a duplicate value")
+            elif number == AttributeProto.T:
+                tensor = read_tensor(self._protobuf, value[2])
+            elif number == AttributeProto.TENSORS:
+                read_tensor(self._protobuf, value[2])  # only to check it
+            elif number in {AttributeProto.G, AttributeProto.GRAPHS}:
+                has_graph = has_graph or number == AttributeProto.G
+                self._count_node()
+                graphs.append(self._read_graph(value[2], depth + 1))
+            elif number in {AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS}:
+                raise InvalidModel(_SPARSE_TENSORS)
+        return name, numbers, tensor, graphs
 
-    def _read_tensor(self, data: memoryview) -> Constant:
-        """Check that the file holds as many values as the tensor's shape declares, without creating the tensor."""
-        fields = self._protobuf.fields_by_number(data)
-        name = _last_text(fields[TensorProto.NAME])
-        locations = [location for _, location, _ in fields[TensorProto.DATA_LOCATION]]
-        if fields[TensorProto.EXTERNAL_DATA] or any(locations):
-            raise InvalidModel(
-                "The model's weights are in another file: export it with all weights inside the .onnx file"
-            )
-        if fields[TensorProto.SEGMENT]:
-            raise InvalidModel("The file is not an ONNX model: a tensor is split into segments")
-        count = _value_count(name, repeated_int64s(fields[TensorProto.DIMS], MAX_READ_VALUES))
-        dtype = fields[TensorProto.DATA_TYPE][-1][1] if fields[TensorProto.DATA_TYPE] else 0
-        raw_fields = fields[TensorProto.RAW_DATA]
-        raw = raw_fields[-1][2] if raw_fields and dtype != DataType.STRING else None
-        if raw is None:  # a value that is not raw takes at least one byte
-            stored = sum(max(len(value), 1) for value in _bytes_of(fields, *NUMERIC_DATA_FIELDS))
-            stored += len(fields[TensorProto.STRING_DATA])
-        else:
-            stored = len(raw) * 8 // BITS_PER_VALUE.get(dtype, 2)
-        if count > stored:
-            raise InvalidModel(f"The tensor {name[:64]!r} declares {count} values; the file contains {stored}")
-        values = _read_values(dtype, raw, fields[TensorProto.INT64_DATA]) if count <= MAX_READ_VALUES else None
-        return Constant(name, count, values, BITS_PER_VALUE.get(dtype) == 16)
+    def _count_node(self) -> None:
+        self._node_count += 1
+        if self._node_count > MAX_NODES:
+            raise InvalidModel(f"The model has more than {MAX_NODES} operators, the limit")
 
-    def _read_input(self, data: memoryview) -> TensorInfo:
-        """Return an input of the graph; dtype and shape are empty if it is no tensor."""
+    def _read_value_info(self, data: memoryview) -> TensorInfo:
+        """Return an input or output of the graph; dtype and shape are empty if it is no tensor."""
         name, dtype, shape = "", "", None
         for number, (_, _, value) in self._protobuf.fields(data):
             if number == ValueInfoProto.NAME:
-                name = decode_text(value)
+                name = self._protobuf.text(value)
             elif number == ValueInfoProto.TYPE:
                 for type_number, (_, _, tensor_type) in self._protobuf.fields(value):
                     if type_number == TypeProto.TENSOR_TYPE:
@@ -263,37 +230,13 @@ class _OnnxReader:
 
     def _read_dimension(self, data: memoryview) -> int | None:
         size: int | None = None
-        for number, (_, integer, _) in self._protobuf.fields(data):
+        for number, (_, integer, value) in self._protobuf.fields(data):
             if number == Dimension.DIM_VALUE:
                 size = to_int64(integer)
+            elif number == Dimension.DIM_PARAM:
+                self._protobuf.text(value)  # only to check it
         return size if size is not None and size > 0 else None
 
     def _read_entry(self, data: memoryview) -> tuple[str, str]:
-        texts = {number: decode_text(value) for number, (_, _, value) in self._protobuf.fields(data)}
+        texts = {number: self._protobuf.text(value) for number, (_, _, value) in self._protobuf.fields(data)}
         return texts.get(StringStringEntryProto.KEY, ""), texts.get(StringStringEntryProto.VALUE, "")
-
-
-def _bytes_of(fields: Mapping[int, list[FieldValue]], *numbers: int) -> list[memoryview]:
-    return [value for number in numbers for _, _, value in fields[number]]
-
-
-def _last_text(values: list[FieldValue]) -> str:
-    return decode_text(values[-1][2]) if values else ""
-
-
-def _value_count(name: str, dims: list[int]) -> int:
-    count = 1
-    for size in dims:
-        count *= size
-        if size < 0 or count > MAX_TENSOR_VALUES or len(dims) >= MAX_READ_VALUES:
-            raise InvalidModel(f"The tensor {name[:64]!r} has an invalid shape: {str(dims)[:100]}")
-    return count
-
-
-def _read_values(dtype: int, raw: memoryview | None, int64_data: list[FieldValue]) -> tuple[float, ...] | None:
-    """Return the values of an int64 or float32 tensor: shapes, sizes and scales have no other type."""
-    if raw is not None and dtype == DataType.INT64:
-        return tuple(float(each) for each in np.frombuffer(raw[: len(raw) // 8 * 8], "<i8"))
-    if raw is not None and dtype == DataType.FLOAT:
-        return tuple(unpack_float32s(raw))
-    return tuple(map(float, repeated_int64s(int64_data, MAX_READ_VALUES))) or None

@@ -24,6 +24,7 @@ class GraphProto:
     NODE = 1
     INITIALIZER = 5
     INPUT = 11
+    OUTPUT = 12
     SPARSE_INITIALIZER = 15
 
 
@@ -90,6 +91,7 @@ class Dimension:
     """TensorShapeProto.Dimension."""
 
     DIM_VALUE = 1
+    DIM_PARAM = 2
 
 
 class DataType:

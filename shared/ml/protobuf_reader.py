@@ -8,13 +8,13 @@ singular message that occurs twice, which protobuf would merge. No exporter writ
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Final
 
 import numpy as np
 
 from shared.errors import InvalidModel
+from shared.runtime import deadline
 
 # Wire types, by the names of the specification.
 VARINT: Final = 0
@@ -22,18 +22,25 @@ I64: Final = 1
 LEN: Final = 2
 I32: Final = 5
 
+MAX_TEXT_BYTES: Final = 8 * 2**20  # of all names and metadata of a file together
 _MAX_VARINT_BYTES: Final = 10
+_FIELDS_PER_DEADLINE_CHECK: Final = 4096
+_COUNTED_BYTES: Final = 2**20  # in which the integers are counted at once
 _NO_BYTES: Final = memoryview(b"")
 
 FieldValue = tuple[int, int, memoryview]  # wire type; the integer of a VARINT; the bytes of any other
 
 
 class ProtobufReader:
-    """Reads the messages of one file, up to `max_fields` fields in all, nested ones included."""
+    """Reads the messages of one file, nested ones included.
+
+    It reads up to `max_fields` fields and `MAX_TEXT_BYTES` of text in all.
+    """
 
     def __init__(self, max_fields: int) -> None:
         self._max_fields = max_fields
         self._remaining_fields = max_fields
+        self._remaining_text_bytes = MAX_TEXT_BYTES
 
     def fields(self, message: memoryview) -> Generator[tuple[int, FieldValue]]:
         """Yield the number and the value of each field of a message, in the file's order.
@@ -42,12 +49,15 @@ class ProtobufReader:
 
         Raises:
             InvalidModel: The bytes are no message, or the file has more than `max_fields` fields.
+            DeadlineExceeded: The event's deadline passed.
         """
         at, end = 0, len(message)
         while at < end:
             self._remaining_fields -= 1
             if self._remaining_fields < 0:
                 raise InvalidModel(f"The file has more than {self._max_fields} protobuf fields, the limit")
+            if self._remaining_fields % _FIELDS_PER_DEADLINE_CHECK == 0:
+                deadline.check()
             key, at = read_varint(message, at)
             wire_type, integer, value = key & 7, 0, _NO_BYTES
             if wire_type == VARINT:
@@ -67,16 +77,21 @@ class ProtobufReader:
                 raise _malformed()
             yield key >> 3, (wire_type, integer, value)
 
-    def fields_by_number(self, message: memoryview) -> defaultdict[int, list[FieldValue]]:
-        """Return the values of all fields of a message, grouped by field number.
+    def text(self, data: memoryview) -> str:
+        """Return a string field.
 
         Raises:
-            InvalidModel: The bytes are no message, or the file has more than `max_fields` fields.
+            InvalidModel: It is not UTF-8, or the file has more than `MAX_TEXT_BYTES` of text.
         """
-        values: defaultdict[int, list[FieldValue]] = defaultdict(list)
-        for number, value in self.fields(message):
-            values[number].append(value)
-        return values
+        self._remaining_text_bytes -= len(data)
+        if self._remaining_text_bytes < 0:
+            raise InvalidModel(f"The file has more than {MAX_TEXT_BYTES} bytes of names and metadata, the limit")
+        try:
+            return str(data, "utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidModel(
+                "The file has a name or metadata that is not valid UTF-8: export it again"
+            ) from error
 
 
 def read_varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -98,19 +113,8 @@ def to_int64(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
-def repeated_int64s(fields: Sequence[FieldValue], max_values: int) -> list[int]:
-    """Return the values of a repeated int64 field, packed or not.
-
-    It stops reading once it has `max_values`, and may return a few more.
-    """
-    values: list[int] = []
-    for wire_type, integer, data in fields:
-        if len(values) < max_values:
-            values += _unpack_int64s(data, max_values) if wire_type == LEN else [to_int64(integer)]
-    return values
-
-
-def _unpack_int64s(data: memoryview, max_values: int) -> list[int]:
+def unpack_int64s(data: memoryview, max_values: int) -> list[int]:
+    """Return the first `max_values` of a packed repeated int64 field."""
     values: list[int] = []
     at = 0
     while at < len(data) and len(values) < max_values:
@@ -119,14 +123,13 @@ def _unpack_int64s(data: memoryview, max_values: int) -> list[int]:
     return values
 
 
-def unpack_float32s(data: memoryview) -> list[float]:
-    """Return the values of a float32 field, single or packed."""
-    return [float(each) for each in np.frombuffer(data[: len(data) // 4 * 4], "<f4")]
-
-
-def decode_text(data: memoryview) -> str:
-    """Return a string field as ONNX Runtime shows it: bytes that are not UTF-8 are replaced."""
-    return str(data, "utf-8", "replace")
+def count_varints(data: memoryview) -> int:
+    """Return how many integers a packed field has: one for each byte without a continuation bit."""
+    count = 0
+    for at in range(0, len(data), _COUNTED_BYTES):
+        deadline.check()
+        count += int(np.count_nonzero(np.frombuffer(data[at : at + _COUNTED_BYTES], np.uint8) < 0x80))
+    return count
 
 
 def _malformed() -> InvalidModel:

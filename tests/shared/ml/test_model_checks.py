@@ -1,9 +1,12 @@
 """check_model rejects hostile files before a session exists, and accepts what exporters write."""
 
 import json
+import math
 import subprocess
 import sys
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TypedDict
 
@@ -18,11 +21,13 @@ from shared.errors import InvalidModel
 from shared.ml.model_checks import check_model
 from shared.ml.onnx_graph import read_onnx
 from shared.ml.onnx_model import ModelSource, OnnxModel
-from testing import hostile_graphs, hostile_models, models
+from shared.ml.protobuf_reader import MAX_TEXT_BYTES
+from testing import hostile_graphs, hostile_models, models, oversized_files
 
 ROOT = Path(__file__).parents[3]
 ARENA_MB = 96
 MAX_GROWTH_MB = ARENA_MB + 54
+MAX_CHECK_MB = 64
 SOURCE = ModelSource("gs://b/models/t/detect.onnx", 1, "AAAAAA==")
 
 # Loads and runs every hostile model in one process with a small arena, and prints the error of each.
@@ -33,6 +38,7 @@ from shared.errors import InvalidModel
 from shared.ml import bounded_run
 from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
+from shared.ml.protobuf_reader import MAX_TEXT_BYTES
 from testing import hostile_graphs, hostile_models
 
 def max_rss_mb():
@@ -111,6 +117,73 @@ def test_accepted_domains_are_configurable() -> None:
         check_model(hostile_graphs.model_bytes([own, identity]), domains=("our.ops",))
 
 
+@pytest.mark.parametrize("build", oversized_files.BUILDERS.values(), ids=oversized_files.BUILDERS)
+def test_checking_a_file_takes_little_memory_beside_it(build: Callable[[], bytes]) -> None:
+    data = build()
+
+    tracemalloc.start()
+    try:
+        with suppress(InvalidModel):
+            check_model(data)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < MAX_CHECK_MB * 2**20
+
+
+@pytest.mark.parametrize(
+    "build", [oversized_files.tensor_of_one_value, oversized_files.packed_tensor_of_one_value]
+)
+def test_tensor_with_more_bytes_than_its_values_need_is_rejected(build: Callable[[], bytes]) -> None:
+    with pytest.raises(InvalidModel, match="The tensor 'w' declares 1 values; the file contains 12582912 bytes"):
+        check_model(build())
+
+
+def test_names_and_metadata_up_to_the_limit_are_accepted() -> None:
+    def with_name(length: int) -> bytes:
+        return hostile_graphs.model_bytes(
+            [hostile_graphs.node("Identity", "answer", "output0")], metadata={"names": "x" * length}
+        )
+
+    check_model(with_name(MAX_TEXT_BYTES - 200))
+
+    with pytest.raises(InvalidModel, match=f"more than {MAX_TEXT_BYTES} bytes of names and metadata"):
+        check_model(with_name(MAX_TEXT_BYTES))
+
+
+@pytest.mark.parametrize("count", [64, 65])
+def test_sizes_of_an_operator_are_read_up_to_64(count: int) -> None:
+    shape = [1] * count
+    random = hostile_graphs.model_bytes([hostile_graphs.node("RandomUniform", "", "output0", shape=shape)])
+    zeros = hostile_graphs.model_bytes(
+        [hostile_graphs.node("ConstantOfShape", "sizes", "output0")], {"sizes": np.array(shape)}
+    )
+    for data in (random, zeros):
+        with nullcontext() if count <= 64 else pytest.raises(InvalidModel, match="takes more than 64 sizes"):
+            check_model(data)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_range_is_rejected_whatever_the_type_and_encoding_of_its_limit(
+    dtype: type[np.generic], *, is_raw: bool
+) -> None:
+    limits = [
+        numpy_helper.from_array(dtype(value), name) for value, name in ((0, "zero"), (5e8, "max"), (1, "one"))
+    ]
+    if not is_raw:
+        limits = [
+            helper.make_tensor(each.name, each.data_type, [], numpy_helper.to_array(each).ravel())
+            for each in limits
+        ]
+    model = hostile_graphs.model_proto([hostile_graphs.node("Range", "zero max one", "output0")])
+    model.graph.initializer.extend(limits)
+
+    with pytest.raises(InvalidModel, match="requests 5e\\+08 values"):
+        check_model(model.SerializeToString())
+
+
 # Honest files
 
 
@@ -153,8 +226,10 @@ def test_honest_file_is_accepted_and_read_as_onnx_reads_it(data: bytes) -> None:
         name: value.size for name, value in constants.items()
     }
     for constant in graph.constants.values():
-        if constant.values is not None:
-            np.testing.assert_array_equal(constant.values, constants[constant.name].ravel().astype(float))
+        value = constants[constant.name]
+        is_size = value.dtype in {np.dtype(each) for each in (np.float32, np.float64, np.int32, np.int64)}
+        product = math.prod(max(1.0, abs(float(size))) for size in value.ravel()[:64])
+        assert constant.size_product == (None if not is_size else product if value.size <= 64 else math.inf)
     [image] = checked.inputs
     assert image.name == expected.graph.input[0].name
     dims = expected.graph.input[0].type.tensor_type.shape.dim
