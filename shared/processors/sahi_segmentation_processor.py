@@ -9,9 +9,10 @@ from shared.processors.sliced_processor import SLICE_WORKER, SlicedProcessor, Sl
 from shared.runtime.event_record import stage
 from shared.vision.arrays import Pixels
 from shared.vision.boxes.detections import Detections
+from shared.vision.boxes.pairs import ensure_box_count_allowed
 from shared.vision.images.letterbox import Resampling
 from shared.vision.masks.masks import ensure_mask_pixels_allowed
-from shared.vision.masks.overlap import union
+from shared.vision.masks.overlap import unions
 from shared.vision.masks.segments import Segments
 
 
@@ -56,9 +57,12 @@ class SAHISegmentationProcessor(SlicedProcessor[SegmentationProcessor]):
             DeadlineExceeded: This event has not the time for them.
         """
         mask_pixels: list[int] = []  # of each tile so far; appended by several threads
+        box_counts: list[int] = []
 
         def segment(tile: Pixels) -> Segments:
             segments = self._processor.process(tile)
+            box_counts.append(len(segments))
+            ensure_box_count_allowed(sum(box_counts))
             mask_pixels.append(sum(mask.pixels.size for mask in segments.masks))
             ensure_mask_pixels_allowed(sum(mask_pixels))
             return segments
@@ -69,5 +73,4 @@ class SAHISegmentationProcessor(SlicedProcessor[SegmentationProcessor]):
                 Detections.concatenated([part.detections.shifted(left, top) for part, (left, top) in parts])
             )
             masks = [mask.shifted(left, top) for part, (left, top) in parts for mask in part.masks]
-            united = tuple(union([masks[index] for index in group.tolist()]) for group in merged.groups)
-            return Segments(merged.detections, united)
+            return Segments(merged.detections, unions(masks, merged.groups))

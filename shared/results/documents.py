@@ -18,7 +18,7 @@ from shared.vision.arrays import Int64Array
 from shared.vision.boxes.detections import Detections
 from shared.vision.classification import Classification
 from shared.vision.masks.polygons import coordinates
-from shared.vision.masks.rle import encode_rle
+from shared.vision.masks.rle import encode_all
 from shared.vision.masks.segments import Segments
 
 SCHEMA_VERSION: Final = 1
@@ -190,8 +190,8 @@ def _segments(ctx: ProcessingContext, segments: Segments) -> list[dict[str, Any]
         entry["polygons"] = coordinates(polygons)
     if ctx.run_lengths:
         image_hw = ctx.image_hw
-        for entry, mask in zip(entries, segments.in_image(image_hw), strict=True):
-            entry["run_lengths"] = {"size": list(image_hw), "counts": encode_rle(mask, image_hw)}
+        for entry, runs in zip(entries, encode_all(segments.in_image(image_hw), image_hw), strict=True):
+            entry["run_lengths"] = {"size": list(image_hw), "counts": runs}
     if ctx.include_segment_counts and ctx.segment_index is not None and ctx.detections is not None:
         labels = ctx.labels("detect", ctx.detections.class_ids)
         for index, entry in enumerate(entries):

@@ -12,8 +12,7 @@ from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.options import JsonOptions
 from shared.vision.boxes.detections import Detections
-from shared.vision.masks.masks import ensure_mask_pixels_allowed
-from shared.vision.masks.overlap import group_overlapping, union
+from shared.vision.masks.overlap import group_overlapping, unions
 from shared.vision.masks.segments import Segments
 
 
@@ -45,15 +44,13 @@ class JoinSegmentsStep(JsonOptions):
         masks = [in_image[index] for index in order.tolist()]
         firsts = group_overlapping(masks, detections.class_ids, self.threshold)
         kept, joined_index = np.unique(firsts, return_inverse=True)
-        groups = [np.flatnonzero(firsts == first).tolist() for first in kept.tolist()]
+        bounds = np.cumsum(np.bincount(joined_index, minlength=len(kept)))
+        groups = np.split(np.argsort(joined_index, kind="stable"), bounds)[:-1]
         grouped_boxes = [detections.boxes_xyxy[group] for group in groups]
         boxes = np.array([(*group[:, :2].min(0), *group[:, 2:].max(0)) for group in grouped_boxes], np.float32)
-        ensure_mask_pixels_allowed(
-            round(float((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())) if len(boxes) else 0
-        )
         segments = Segments(
             Detections(boxes.reshape(-1, 4), detections.confidences[kept], detections.class_ids[kept]),
-            tuple(union([masks[index] for index in group]) for group in groups),
+            unions(masks, groups),
         )
         new_index = np.empty(len(order) + 1, np.int64)  # by old index; the last element is for -1, no segment
         new_index[order], new_index[-1] = joined_index, -1

@@ -21,7 +21,7 @@ from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.duplicates import deduplicate
 from shared.vision.boxes.pairs import ensure_box_count_allowed
 from shared.vision.masks.masks import mask_out
-from shared.vision.masks.overlap import adjacent_masks, union
+from shared.vision.masks.overlap import adjacent_masks, mask_rectangles, union
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +60,12 @@ class WithinSegmentsStep(JsonOptions):
         # A lower bound: crops are larger where neighbours touch.
         min_runtimes = [processor.min_runtime(mask.pixels.shape) for mask in masks if mask.area]
         ensure_enough_time(sum(runs for runs, _ in min_runtimes), sum(seconds for _, seconds in min_runtimes))
+        rectangles = mask_rectangles(masks)
         reach = int(self.slices.overlap * max(self.slices.slice_hw or processor.model.export.canvas_hw))
         for index, mask in enumerate(masks):
             if not mask.area:
                 continue
-            visible = union([mask, *adjacent_masks(masks, index, reach)])
+            visible = union([mask, *adjacent_masks(masks, index, reach, rectangles)])
             crop = mask_out(ctx.image, visible)
             part = processor.process(crop).shifted(visible.left, visible.top)
             part = part[mask.covers(part.centres)]

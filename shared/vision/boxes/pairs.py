@@ -36,7 +36,7 @@ def ensure_box_count_allowed(count: int) -> None:
 
 
 def candidate_pairs(boxes: Float64Array, classes: Int64Array) -> Iterator[Pairs] | None:
-    """Return pairs of boxes of one class that may overlap, each once, or None if most pairs do.
+    """Return pairs of boxes of one class that may overlap, each once, or None if many of all pairs do.
 
     All pairs that overlap are among them. This is a sweep along x in strips as high as an average box, so there
     are at most three times as many (strip, box) entries as boxes. In a strip, entries are sorted by x1, and a box
@@ -79,7 +79,7 @@ def candidate_pairs(boxes: Float64Array, classes: Int64Array) -> Iterator[Pairs]
             f"than the limit of {MAX_PAIRS}: find fewer (max_detections, confidence_threshold), or check the model"
         )
     if pairs > max(_MIN_DENSE_PAIRS, _DENSE_FRACTION * all_pairs):
-        return None
+        return None  # comparing each box with all others is faster then
     return _sweep_pairs(box[order], strip_of_box[order] == 0, following)
 
 

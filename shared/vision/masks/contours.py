@@ -20,12 +20,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from shared.errors import InvalidModel
+from shared.runtime import deadline
 from shared.vision.arrays import BoolArray, Float64Array, IndexArray
-from shared.vision.masks.masks import Mask
+from shared.vision.masks.masks import NOISE_ADVICE, Mask
 
 Ring = Float64Array  # (k + 1, 2) xy; the last vertex repeats the first
 MultiPolygon = list[list[Ring]]  # parts of an object; each is an outer ring and its holes
 
+MAX_EDGES: Final = 2**21  # of masks that are traced together, or of one that is large
+MAX_RINGS_PER_SEGMENT: Final = 20_000
+_MAX_STEPS: Final = 1 << 20  # edges of one pixel that are kept before they are joined
 _BAND_PIXELS: Final = 1 << 17  # searched at a time, so that the scratch memory stays in the CPU's cache
 
 
@@ -88,6 +93,10 @@ def trace_contours(masks: Sequence[Mask]) -> Contours:
     In each column of vertices, the ends of horizontal edges are connected in pairs by vertical edges, from the top
     down. Four ends meet where two pixels touch only at a corner. There each pixel is connected with its own edges,
     unless this makes a ring touch itself. Then the other connection splits the ring in two.
+
+    Raises:
+        InvalidModel: There are more edges, parts or holes than an object has.
+        DeadlineExceeded: The event's deadline passed.
     """
     edges = _horizontal_edges(masks)
     offsets_xy = np.array([(mask.left, mask.top) for mask in masks], np.float64).reshape(-1, 2)
@@ -105,6 +114,7 @@ def trace_contours(masks: Sequence[Mask]) -> Contours:
     forward = edges.below > 0
     _swap_with_next(by_column, corner[forward[touching]])
     order, starts = _trace_rings(by_column, forward)
+    deadline.check()
     if len(touching):
         ring = np.empty(count, np.intp)
         ring[order] = np.searchsorted(starts, np.arange(count), side="right")
@@ -112,7 +122,9 @@ def trace_contours(masks: Sequence[Mask]) -> Contours:
         order, starts = _trace_rings(by_column, forward)
 
     owners = np.searchsorted(edges.tops, edges.y[order[starts]], side="right") - 1
-    outers = _outer_rings(edges, by_column, order, starts, owners)
+    _ensure_rings_allowed(owners)
+    deadline.check()
+    outers = _outer_rings(masks, edges, order, starts, owners)
     ahead = forward[order]
     x1, x2 = edges.x1[order], edges.x2[order]
     tail, head = np.where(ahead, x1, x2), np.where(ahead, x2, x1)
@@ -138,8 +150,15 @@ def close_rings(x: IndexArray, y: IndexArray, starts: IndexArray) -> tuple[Float
 
 
 def _horizontal_edges(masks: Sequence[Mask]) -> _Edges:
-    """Find where a pixel differs from the one above it, a band of rows at a time, and join neighbours to edges."""
-    xs, ys, belows = [np.empty(0, np.intp)], [np.empty(0, np.intp)], [np.empty(0, np.int8)]
+    """Find where a pixel differs from the one above it, a band of rows at a time, and join neighbours to edges.
+
+    Raises:
+        InvalidModel: There are more than `MAX_EDGES`.
+        DeadlineExceeded: The event's deadline passed.
+    """
+    edges = [_join(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.int8))]
+    steps: list[tuple[IndexArray, IndexArray, npt.NDArray[np.int8]]] = []  # x, y, below; not joined yet
+    step_count = edge_count = 0
     band_size = max((max(_BAND_PIXELS, mask.pixels.shape[1]) for mask in masks if mask.pixels.size), default=0)
     scratch = np.empty(band_size + 8, np.int8)
     tops, next_top = [], 0
@@ -164,17 +183,45 @@ def _horizontal_edges(masks: Sequence[Mask]) -> _Edges:
             nonzero = np.flatnonzero(signs != 0)
             flat = eights[nonzero >> 3] * 8 + (nonzero & 7)
             y = flat // width
-            xs.append(flat - y * width)
-            ys.append(y + (first + next_top))
-            belows.append(signs[nonzero])
+            steps.append((flat - y * width, y + (first + next_top), signs[nonzero]))
+            step_count += len(flat)
+            if step_count > _MAX_STEPS:
+                edges.append(_join(*(np.concatenate(columns) for columns in zip(*steps, strict=True))))
+                edge_count += len(edges[-1][0])
+                steps, step_count = [], 0
+                _ensure_edges_allowed(edge_count, len(masks))
+                deadline.check()
         next_top += height + 1
+    if steps:
+        edges.append(_join(*(np.concatenate(columns) for columns in zip(*steps, strict=True))))
+    x1, x2, y, below = (np.concatenate(columns) for columns in zip(*edges, strict=True))
+    _ensure_edges_allowed(len(x1), len(masks))
+    return _Edges(x1, x2, y, below, np.array(tops, np.intp))
 
-    x, y, below = np.concatenate(xs), np.concatenate(ys), np.concatenate(belows)
+
+def _join(
+    x: IndexArray, y: IndexArray, below: npt.NDArray[np.int8]
+) -> tuple[IndexArray, IndexArray, IndexArray, npt.NDArray[np.int8]]:
+    """Join neighbouring edges of one pixel in a row; return x1, x2, y and `below` of the joined edges."""
     begins = np.ones(len(x) + 1, bool)
     begins[1:-1] = (y[1:] != y[:-1]) | (x[1:] != x[:-1] + 1) | (below[1:] != below[:-1])
     bounds = np.flatnonzero(begins) if len(x) else np.zeros(1, np.intp)
     leftmost, rightmost = bounds[:-1], bounds[1:] - 1
-    return _Edges(x[leftmost], x[rightmost] + 1, y[leftmost], below[leftmost], np.array(tops, np.intp))
+    return x[leftmost], x[rightmost] + 1, y[leftmost], below[leftmost]
+
+
+def _ensure_edges_allowed(edges: int, masks: int) -> None:
+    if edges > MAX_EDGES:
+        raise InvalidModel(f"The outlines of {masks} segments have more than {MAX_EDGES} edges: {NOISE_ADVICE}")
+
+
+def _ensure_rings_allowed(owners: IndexArray) -> None:
+    largest = int(np.bincount(owners).max(initial=0))
+    if largest > MAX_RINGS_PER_SEGMENT:
+        raise InvalidModel(
+            f"A segment has {largest} parts and holes, more than the limit of {MAX_RINGS_PER_SEGMENT}: "
+            f"{NOISE_ADVICE}"
+        )
 
 
 def _swap_with_next(order: IndexArray, index: IndexArray) -> None:
@@ -209,12 +256,12 @@ def _trace_rings(by_column: IndexArray, forward: BoolArray) -> tuple[IndexArray,
 
 
 def _outer_rings(
-    edges: _Edges, by_column: IndexArray, order: IndexArray, starts: IndexArray, owners: IndexArray
+    masks: Sequence[Mask], edges: _Edges, order: IndexArray, starts: IndexArray, owners: IndexArray
 ) -> IndexArray:
     """Return (rings,) the outer ring of each hole, and of each outer ring itself.
 
     A hole of a mask with a single outer ring belongs to that one. Any other hole belongs to the same outer ring as
-    the nearest vertical edge to the left of the pixel above the hole's first edge.
+    the nearest edge above its first edge: all pixels between them are of the mask.
     """
     first = order[starts]
     is_outer = edges.below[first] > 0
@@ -223,15 +270,25 @@ def _outer_rings(
     only_outer = np.zeros(len(edges.tops), np.intp)
     only_outer[owners[is_outer]] = np.flatnonzero(is_outer)
     outers = np.where((outers < 0) & has_one[owners], only_outer[owners], outers)
-    if (outers < 0).any():
+    holes = np.flatnonzero(outers < 0)
+    if len(holes):
+        x, y = edges.x1[first[holes]], edges.y[first[holes]]
+        y -= [
+            _pixels_above(masks[owner].pixels[:row, column])
+            for owner, row, column in zip(
+                owners[holes].tolist(), (y - edges.tops[owners[holes]]).tolist(), x.tolist(), strict=True
+            )
+        ]
+        width = int(edges.x2.max()) + 1
+        above = np.searchsorted(edges.y * width + edges.x1, y * width + x, side="right") - 1
         ring = np.empty(len(order), np.intp)
         ring[order] = np.searchsorted(starts, np.arange(len(order)), side="right") - 1
-        ends_x = np.stack((edges.x1, edges.x2), axis=1).ravel()
-        upper, lower = by_column[0::2], by_column[1::2]
-        side_x, side_y1, side_y2 = ends_x[upper], edges.y[upper >> 1], edges.y[lower >> 1]
-        for hole in np.flatnonzero(outers < 0).tolist():
-            edge = first[hole]
-            level = (side_y1 < edges.y[edge]) & (side_y2 >= edges.y[edge])
-            to_left = np.flatnonzero(level & (side_x <= edges.x1[edge]))
-            outers[hole] = outers[ring[upper[to_left[side_x[to_left].argmax()]] >> 1]]
+        for hole, ring_above in zip(holes.tolist(), ring[above].tolist(), strict=True):
+            outers[hole] = outers[ring_above]  # a ring that begins higher, so that its outer ring is known
     return outers
+
+
+def _pixels_above(column: BoolArray) -> int:
+    """Return how many of the last pixels of a column are of the mask, without one between them that is not."""
+    outside = int(column[::-1].argmin())
+    return outside if not column[-1 - outside] else len(column)

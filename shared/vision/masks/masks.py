@@ -15,6 +15,9 @@ from shared.vision.arrays import BoolArray, Float32Array, Pixels
 from shared.vision.images.pixels import rgb_view, with_padding_byte
 
 MAX_MASK_PIXELS: Final = 2**29  # of one image's masks together; a pixel takes a byte
+NOISE_ADVICE: Final = (  # ends messages about masks that no object has
+    "check that the model is trained, or find fewer segments (max_detections, confidence_threshold)"
+)
 MASKED_OUT_GREY: Final = 114  # the grey of a letterbox's padding
 
 

@@ -7,12 +7,19 @@ conversion of polygons). Along a scanline, a pixel is inside if its centre lies 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
+from shared.errors import InvalidModel
+from shared.runtime import deadline
 from shared.vision.arrays import SizeHW
 from shared.vision.masks.contours import MultiPolygon
-from shared.vision.masks.masks import Mask, ensure_mask_pixels_allowed
+from shared.vision.masks.masks import NOISE_ADVICE, Mask, ensure_mask_pixels_allowed
+
+MAX_CROSSINGS: Final = 2**25  # of outlines and rows of pixels, in all masks of an image
+_CHUNK_CROSSINGS: Final = 1 << 18  # their intermediate arrays stay small
 
 
 def fill_polygons(outlines: Sequence[MultiPolygon], image_hw: SizeHW) -> tuple[Mask, ...]:
@@ -24,6 +31,8 @@ def fill_polygons(outlines: Sequence[MultiPolygon], image_hw: SizeHW) -> tuple[M
 
     Raises:
         ImageTooLarge: The masks have more than `MAX_MASK_PIXELS` together.
+        InvalidModel: Their outlines cross rows of pixels more often than those of objects do.
+        DeadlineExceeded: The event's deadline passed.
     """
     rings = [ring for parts in outlines for part in parts for ring in part]
     owners = [index for index, parts in enumerate(outlines) for part in parts for _ in part]
@@ -47,15 +56,31 @@ def fill_polygons(outlines: Sequence[MultiPolygon], image_hw: SizeHW) -> tuple[M
     x2, y2 = (xy[is_head] - corners_xy[owner]).T
     first, last = np.ceil(np.sort((y1, y2), axis=0) - 0.5).clip(0, sizes_wh[owner, 1]).astype(np.intp)
     counts = last - first  # of the scanlines that each edge crosses
-    edge = np.arange(len(counts)).repeat(counts)
-    row = np.arange(len(edge)) - (np.cumsum(counts) - counts - first)[edge]
-    slope = (x2 - x1)[edge] / (y2 - y1)[edge]
-    width = sizes_wh[owner, 0][edge]
-    column = np.ceil(x1[edge] + (row + 0.5 - y1[edge]) * slope - 0.5).clip(0, width).astype(np.intp)
-    # A run that ends with its row ends where the next row begins.
-    crossings = np.sort((ends - sizes_wh.prod(axis=1))[owner][edge] + row * width + column)
+    until = np.cumsum(counts)
+    if until[-1] > MAX_CROSSINGS:
+        raise InvalidModel(
+            f"The outlines of the segments cross rows of pixels {until[-1]} times, more than the limit of "
+            f"{MAX_CROSSINGS}: {NOISE_ADVICE}"
+        )
+    first_pixel = (ends - sizes_wh.prod(axis=1))[owner]
+    width = sizes_wh[owner, 0]
+    first_row = first - (until - counts)
+    crossings = np.empty(until[-1], np.intp)
+    cuts = np.searchsorted(until, np.arange(_CHUNK_CROSSINGS, until[-1], _CHUNK_CROSSINGS)).tolist()
+    for start, stop in pairwise((0, *cuts, len(counts))):
+        deadline.check()
+        edge = np.arange(start, stop).repeat(counts[start:stop])
+        begin = until[start] - counts[start]
+        row = np.arange(begin, begin + len(edge)) + first_row[edge]
+        slope = (x2[edge] - x1[edge]) / (y2[edge] - y1[edge])
+        column = np.ceil(x1[edge] + (row + 0.5 - y1[edge]) * slope - 0.5).clip(0, width[edge]).astype(np.intp)
+        # A run that ends with its row ends where the next row begins.
+        crossings[begin : begin + len(edge)] = first_pixel[edge] + row * width[edge] + column
+    crossings.sort()
     runs = np.diff(crossings, prepend=0, append=ends[-1])
-    pixels = (np.arange(len(runs)) % 2 == 1).repeat(runs)
+    inside = np.zeros(len(runs), bool)
+    inside[1::2] = True
+    pixels = inside.repeat(runs)
     return tuple(
         Mask(left, top, pixels[end - w * h : end].reshape(h, w))
         for (left, top), (w, h), end in zip(corners_xy.tolist(), sizes_wh.tolist(), ends.tolist(), strict=True)

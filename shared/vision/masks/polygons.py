@@ -11,17 +11,22 @@ an outer ring is positive. On a screen, where y points down, it looks reversed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
+from shared.errors import InvalidModel
+from shared.runtime import deadline
 from shared.vision.arrays import Float64Array, IndexArray
 from shared.vision.images.letterbox import Letterbox
 from shared.vision.masks.contours import Contours, MultiPolygon, close_rings, trace_contours
-from shared.vision.masks.masks import Mask
+from shared.vision.masks.masks import NOISE_ADVICE, Mask
 
 DEFAULT_MAX_AREA_CHANGE: Final = 0.02
+MAX_VERTICES: Final = 2**21  # of the outlines of all segments of an image
+MAX_RINGS: Final = 2**17  # their outer rings and holes
+_BATCH_PIXELS: Final = 1 << 26
 # Lines of an outline with cut corners are at least 0.7 px apart, so that they never meet if each moves by less
 # than half of that.
 MAX_TOLERANCE_PX: Final = 0.35
@@ -42,11 +47,38 @@ def polygons(masks: Sequence[Mask], *, max_area_change: float = DEFAULT_MAX_AREA
 
     Returns:
         The parts of each mask, in px of its frame. An empty mask has none.
+
+    Raises:
+        InvalidModel: There are more edges, parts, holes or vertices than objects have.
+        DeadlineExceeded: The event's deadline passed.
     """
-    contours = trace_contours(masks)
-    if not len(contours.y):
-        return [[] for _ in masks]
-    return contours.multipolygons(*_outline(contours, max_area_change))
+    outlined: list[MultiPolygon] = []
+    vertices = rings = 0
+    for batch in _batches(masks):
+        contours = trace_contours(batch)
+        if not len(contours.y):
+            outlined += [[] for _ in batch]
+            continue
+        xy, starts = _outline(contours, max_area_change)
+        vertices, rings = vertices + len(xy), rings + len(starts) - 1
+        if vertices > MAX_VERTICES or rings > MAX_RINGS:
+            raise InvalidModel(
+                f"The outlines of {len(outlined) + len(batch)} of {len(masks)} segments have {vertices} vertices "
+                f"(limit {MAX_VERTICES}) in {rings} parts and holes (limit {MAX_RINGS}): {NOISE_ADVICE}"
+            )
+        outlined += contours.multipolygons(xy, starts)
+    return outlined
+
+
+def _batches(masks: Sequence[Mask]) -> Iterator[Sequence[Mask]]:
+    """Cut masks into batches of some `_BATCH_PIXELS`, so that the memory for their contours is bounded."""
+    start = pixels = 0
+    for index, mask in enumerate(masks):
+        if pixels + mask.pixels.size > _BATCH_PIXELS and index > start:
+            yield masks[start:index]
+            start, pixels = index, 0
+        pixels += mask.pixels.size
+    yield masks[start:]
 
 
 def image_polygons(masks: Sequence[Mask], letterbox: Letterbox) -> list[MultiPolygon]:
@@ -60,6 +92,7 @@ def image_polygons(masks: Sequence[Mask], letterbox: Letterbox) -> list[MultiPol
 
 def coordinates(parts: MultiPolygon, decimals: int = 2) -> list[list[list[list[float]]]]:
     """Return the coordinates of a GeoJSON MultiPolygon: nested lists of parts, rings, vertices, and x and y."""
+    deadline.check()
     return [[ring.round(decimals).tolist() for ring in part] for part in parts]
 
 
@@ -123,6 +156,7 @@ def _douglas_peucker(
     kept[anchors] = True
     begin, end, limit = anchors[:, :-1].ravel(), anchors[:, 1:].ravel(), tolerances.repeat(4)
     while True:
+        deadline.check()
         (open_segments,) = np.nonzero(end - begin > 1)
         begin, end, limit = begin[open_segments], end[open_segments], limit[open_segments]
         if not len(begin):

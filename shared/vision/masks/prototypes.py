@@ -18,10 +18,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from shared.errors import InvalidModel
+from shared.runtime import deadline
 from shared.vision.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray, SizeHW
 from shared.vision.images.letterbox import Letterbox
-from shared.vision.masks.masks import Mask, ensure_mask_pixels_allowed
+from shared.vision.masks.masks import NOISE_ADVICE, Mask, ensure_mask_pixels_allowed
 
+MAX_SIGN_CHANGES: Final = 2**23  # down the columns of all masks of a run; 300 masks of noise have twice as many
 _BAND_PIXELS: Final = 1 << 17  # rasterised at a time, so that the scratch memory stays in the CPU's cache
 
 
@@ -47,6 +50,8 @@ def canvas_masks(
 
     Raises:
         ImageTooLarge: The boxes have more than `MAX_MASK_PIXELS` together.
+        InvalidModel: The masks are noise: they change their sign more than `MAX_SIGN_CHANGES` times.
+        DeadlineExceeded: The event's deadline passed.
     """
     scale_hw = prototypes.shape[1] / canvas_hw[0], prototypes.shape[2] / canvas_hw[1]
     rows = _RowCells.of(canvas_hw[0], scale_hw[0], 0.0)
@@ -81,6 +86,8 @@ def image_masks(
 
     Raises:
         ImageTooLarge: The boxes have more than `MAX_MASK_PIXELS` together.
+        InvalidModel: The masks are noise: they change their sign more than `MAX_SIGN_CHANGES` times.
+        DeadlineExceeded: The event's deadline passed.
     """
     (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.resized_hw
     cell_h = prototypes.shape[1] / letterbox.canvas_hw[0]  # of a canvas px, in prototype cells
@@ -174,6 +181,7 @@ def _decode(
         height, width = change.rows.stop - change.rows.start, change.columns.stop - change.columns.start
         mask = pixels[end - height * width : end].reshape(height, width)
         if mask.size:
+            deadline.check()
             _rasterise(mask, change, count, rows, scratch)
         masks.append(Mask(change.columns.start, change.rows.start, mask))
     return masks
@@ -189,6 +197,10 @@ def _find_sign_changes(
     """Upsample the logits along x only, and compare their signs between neighbouring prototype rows.
 
     `pixel_boxes` is (n, 4) xyxy in whole pixels.
+
+    Raises:
+        InvalidModel: There are more than `MAX_SIGN_CHANGES`.
+        DeadlineExceeded: The event's deadline passed.
     """
     depth, mask_h, mask_w = prototypes.shape
     prototypes = prototypes.astype(np.float32, copy=False)
@@ -199,8 +211,10 @@ def _find_sign_changes(
     weight1 = (columns - x0).astype(np.float32)
     weight0 = np.float32(1) - weight1
 
-    changes = []
+    changes: list[_SignChanges] = []
+    change_count = 0
     for weights, (left, top, right, bottom) in zip(coefficients, pixel_boxes.tolist(), strict=True):
+        deadline.check()
         box_columns, box_rows = slice(left, right), slice(top, bottom)
         if left == right or top == bottom:
             none = np.empty(0, np.float32)
@@ -221,6 +235,12 @@ def _find_sign_changes(
         lines += right_part
         positive = lines > 0
         cells = np.flatnonzero(positive[:-1] != positive[1:])
+        change_count += len(cells)
+        if change_count > MAX_SIGN_CHANGES:
+            raise InvalidModel(
+                f"The masks of {len(coefficients)} segments change between inside and outside more than "
+                f"{MAX_SIGN_CHANGES} times down their columns: {NOISE_ADVICE}"
+            )
         upper, lower = lines.ravel(), lines.ravel()[right - left :]
         changes.append(
             _SignChanges(box_columns, box_rows, ~positive[:-1], cells, upper.take(cells), lower.take(cells))
