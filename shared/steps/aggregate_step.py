@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
-
 from shared.errors import InvalidPipeline
 from shared.ml.output_layout import ModelType
 from shared.processing_context import ProcessingContext
 from shared.processors.options import JsonOptions
+from shared.vision.masks.overlap import first_covering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +27,11 @@ class AggregateStep(JsonOptions):
 
         Raises:
             InvalidPipeline: There are neither detections nor segments.
+            DeadlineExceeded: The event's deadline passed.
         """
         if ctx.detections is None and ctx.segments is None:
             raise InvalidPipeline("aggregate needs a step before it that detects or segments")
         segment_index = ctx.segment_index
         if segment_index is None and ctx.detections is not None and ctx.segments is not None:
-            segment_index = np.full(len(ctx.detections), -1, np.int64)
-            for index, mask in enumerate(ctx.segments.in_image(ctx.image_hw)):
-                segment_index[(segment_index < 0) & mask.covers(ctx.detections.centres)] = index
+            segment_index = first_covering(ctx.segments.in_image(ctx.image_hw), ctx.detections.centres)
         return replace(ctx, segment_index=segment_index, include_segment_counts=True)

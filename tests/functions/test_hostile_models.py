@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 
 from testing import hostile_graphs, hostile_models, models
@@ -14,8 +15,8 @@ ENDLESS = hostile_graphs.in_loop(hostile_graphs.node("Identity", "state", "next"
 FOREIGN = hostile_models.REJECTED["operators of an unsupported domain"][0]
 
 
-def message_for(tenant_id: str) -> bytes:
-    message = {"attributes": {"tenant_id": tenant_id, "image": "a.jpg"}, "messageId": "m-1"}
+def message_for(tenant_id: str, **attributes: str) -> bytes:
+    message = {"attributes": {"tenant_id": tenant_id, "image": "a.jpg", **attributes}, "messageId": "m-1"}
     return json.dumps({"message": message, "subscription": "s"}).encode()
 
 
@@ -78,3 +79,33 @@ def test_model_cache_bytes_limits_the_cached_models(
         answer = client.post("/", headers={"content-type": "application/json"}, data=message_for(tenant_id))
         assert answer.text == "done\n"
     assert lines().summaries[-1]["cache"]["models"] == cached_models
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"resolution": "image"}, {"run_lengths": True}], ids=["canvas", "image", "run lengths"]
+)
+@pytest.mark.parametrize("limit", ["prototypes.MAX_SIGN_CHANGES", "contours.MAX_EDGES", "polygons.MAX_VERTICES"])
+def test_segmenter_of_noise_is_rejected_without_a_result(
+    limit: str,
+    options: Mapping[str, object],
+    two_tenants: Cloud,
+    serve: ServeFunction,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"shared.vision.masks.{limit}", 1000)
+    noise = np.random.default_rng(0).random((4, 64, 64)) < 0.5
+    two_tenants.put_model("tenant-001", models.segment([(0, 0.9, pixels) for pixels in noise]), "segment")
+    client = serve("process_message", two_tenants.settings)
+    steps = json.dumps({"noise": {"steps": [{"step": "segment", "options": {"iou_threshold": 1, **options}}]}})
+    two_tenants.models.blob("models/tenant-001/pipelines.json").upload_from_string(steps)
+
+    answer = client.post(
+        "/", headers={"content-type": "application/json"}, data=message_for("tenant-001", pipeline="noise")
+    )
+
+    assert (answer.status_code, answer.text) == (200, "rejected\n")
+    [(attributes, published)] = two_tenants.errors(1)
+    assert (attributes["status"], attributes["error"]) == ("422", "invalid_model")
+    assert "1000" in published["message"]
+    assert "check that the model is trained" in published["message"]
+    assert not any(name.endswith("result.json") for name in two_tenants.names_written())

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from shared.runtime import deadline
 from shared.vision.arrays import Float32Array, Int64Array, PackedPixels, Pixels, SizeHW
 from shared.vision.drawing.colours import Colour
 from shared.vision.drawing.fills import draw_box, draw_tile_grid, fill_masks
@@ -30,6 +31,7 @@ from shared.vision.masks.masks import Mask
 MAX_LABELLED: Final = 40
 # A segment's label may be wider than the segment, because beds are long and narrow.
 MAX_LABEL_TO_SEGMENT_WIDTH: Final = 1.5
+_BOXES_PER_CHECK: Final = 64  # of the deadline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,6 +74,9 @@ def annotate(
 
     Returns:
         (h, w, 3).
+
+    Raises:
+        DeadlineExceeded: The event's deadline passed.
     """
     picture = rgb_view(with_padding_byte(image).copy())
     shape_hw = image.shape[0], image.shape[1]
@@ -83,7 +88,9 @@ def annotate(
     strokes = [_stroke(3 * unit, mask.pixels.shape) for mask in segments.masks]
     fill_masks(pixels, segments.masks[::-1], segments.colours[::-1], strokes[::-1], opacity_shift=opacity_shift)
     boxes = np.rint(objects.boxes_xyxy).astype(int).tolist()
-    for box, colour in reversed(list(zip(boxes, objects.colours, strict=True))):
+    for index, (box, colour) in enumerate(reversed(list(zip(boxes, objects.colours, strict=True)))):
+        if index % _BOXES_PER_CHECK == 0:
+            deadline.check()
         draw_box(pixels, box, colour, _stroke(2.6 * unit, (box[3] - box[1], box[2] - box[0])))
 
     occupied = OccupiedAreas(shape_hw, 1 + len(segments) + len(objects))

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from shared.runtime import deadline
 from shared.vision.arrays import BoolArray, PackedPixels
 from shared.vision.drawing.colours import Colour, pack_rgb
 from shared.vision.masks.masks import Mask
@@ -35,6 +36,9 @@ def fill_masks(
         colours: The colour of each mask.
         strokes: The width of each outline in px.
         opacity_shift: The opacity is 1 / 2**opacity_shift.
+
+    Raises:
+        DeadlineExceeded: The event's deadline passed.
     """
     masks = [mask.cropped(0, 0, picture.shape[1], picture.shape[0]) for mask in masks]
     max_stroke = max(strokes, default=0)
@@ -44,6 +48,7 @@ def fill_masks(
     inner, mixed = np.empty(band_size, np.uint8), np.empty(band_size, np.uint32)
     low_bits = np.uint32((0xFF >> opacity_shift) * 0x010101)  # of each colour, after the shift
     for mask, colour, stroke in zip(masks, colours, strokes, strict=True):
+        deadline.check()
         height, width = mask.pixels.shape
         full = np.uint32(pack_rgb(colour))
         rows = band_size // (width + 2 * stroke)

@@ -9,7 +9,7 @@ import numpy as np
 
 from shared.errors import ImageTooLarge
 from shared.runtime import deadline
-from shared.vision.arrays import IndexArray, Int64Array
+from shared.vision.arrays import Float32Array, IndexArray, Int64Array
 from shared.vision.boxes.pairs import Pairs, candidate_pairs
 from shared.vision.masks.masks import Mask, ensure_mask_pixels_allowed
 
@@ -142,6 +142,32 @@ def _overlapping_rectangles(masks: Sequence[Mask], class_ids: Int64Array) -> Ite
         right, bottom = np.minimum(rectangles[2:, one], rectangles[2:, other])
         overlapping = (left < right) & (top < bottom) & (class_ids[one] == class_ids[other])
         yield valid[one[overlapping]], valid[other[overlapping]]
+
+
+def first_covering(masks: Sequence[Mask], points_xy: Float32Array) -> Int64Array:
+    """Return for each point the index of the first mask that has a pixel there, or -1.
+
+    Args:
+        masks: The masks of one frame.
+        points_xy: (n, 2) x, y in px of the frame.
+
+    Returns:
+        (n,).
+
+    Raises:
+        DeadlineExceeded: The event's deadline passed.
+    """
+    index_of = np.full(len(points_xy), -1, np.int64)
+    by_x = np.argsort(points_xy[:, 0])
+    sorted_x = points_xy[by_x, 0]
+    lefts, _, rights, _ = mask_rectangles(masks)
+    bounds = np.searchsorted(sorted_x, (lefts, rights)).T.tolist()
+    for index, (mask, (begin, end)) in enumerate(zip(masks, bounds, strict=True)):
+        deadline.check()
+        candidates = by_x[begin:end]  # no other point is between the mask's left and right side
+        candidates = candidates[index_of[candidates] < 0]
+        index_of[candidates[mask.covers(points_xy[candidates])]] = index
+    return index_of
 
 
 def adjacent_masks(

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from shared.errors import DeadlineExceeded
+from shared.runtime import deadline
 from shared.vision.arrays import BoolArray, Pixels, SizeHW
 from shared.vision.drawing.annotate import Annotations, annotate
 from shared.vision.drawing.colours import Colour, class_colour, segment_colour
@@ -212,3 +214,11 @@ def test_more_than_40_boxes_have_colours_and_no_labels() -> None:
     assert (one[label_area] != GREY).any()
     assert (many[label_area] == GREY).all()
     assert (many[500, 100:300] == class_colour(0)).all()
+
+
+@pytest.mark.parametrize(
+    ("objects", "masks"), [(boxes((1, 1, 9, 9)), segments()), (NO_ANNOTATIONS, segments(rectangle(1, 1, 9, 9)))]
+)
+def test_drawing_asks_the_deadline(objects: Annotations, masks: Annotations) -> None:
+    with deadline.fail_after(-1), pytest.raises(DeadlineExceeded):
+        annotate(grey((30, 30)), objects=objects, segments=masks)

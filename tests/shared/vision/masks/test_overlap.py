@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from shared.errors import DeadlineExceeded
+from shared.runtime import deadline
+from shared.vision.arrays import BoolArray, Float32Array
 from shared.vision.masks.masks import Mask
-from shared.vision.masks.overlap import adjacent_masks, group_overlapping, mask_ios, union
+from shared.vision.masks.overlap import adjacent_masks, first_covering, group_overlapping, mask_ios, union
 
 
 def rectangle(x1: int, y1: int, x2: int, y2: int) -> Mask:
@@ -91,3 +94,40 @@ def test_adjacent_masks_are_cropped_to_reach(
     adjacent = adjacent_masks(masks, 1, reach=5)
 
     assert [bounds(mask) for mask in adjacent] == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_first_covering_mask_of_each_point_equals_that_of_one_mask_at_a_time(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = [
+        Mask(left, top, rng.random((int(rng.integers(0, 12)), int(rng.integers(0, 12)))) < 0.6)
+        for left, top in rng.integers(0, 30, (25, 2)).tolist()
+    ]
+    points = (rng.integers(-2, 90, (300, 2)) / 2).astype(np.float32)
+    expected = np.full(300, -1)
+    for index, mask in enumerate(masks):
+        expected[(expected < 0) & mask.covers(points)] = index
+
+    assert first_covering(masks, points).tolist() == expected.tolist()
+    assert first_covering([], points).tolist() == [-1] * 300
+    assert first_covering(masks, points[:0]).tolist() == []
+
+
+def test_first_covering_looks_at_points_between_the_sides_of_a_mask_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    tested: list[int] = []
+
+    def count_points(mask: Mask, points_xy: Float32Array) -> BoolArray:
+        tested.append(len(points_xy))
+        return np.zeros(len(points_xy), bool)
+
+    monkeypatch.setattr(Mask, "covers", count_points)
+    points = np.array([(x + 0.5, 5) for x in range(1000)], np.float32)
+
+    first_covering([rectangle(x, 0, x + 20, 10) for x in range(0, 1000, 20)], points)
+
+    assert sum(tested) == 1000
+
+
+def test_first_covering_asks_the_deadline() -> None:
+    with deadline.fail_after(-1), pytest.raises(DeadlineExceeded):
+        first_covering([rectangle(0, 0, 9, 9)], np.array([[1, 1]], np.float32))
