@@ -9,7 +9,7 @@ import itertools
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,7 +30,6 @@ from shared.errors import (
     shortage,
 )
 from shared.events import Event, ImageMessage, Request
-from shared.ml.model_cache import ModelCache
 from shared.names import sentence
 from shared.pipeline.runner import PipelineRunner, RunResult
 from shared.results import documents
@@ -66,6 +65,10 @@ class App:
         self._pipeline = pipeline
         self._error_topic = error_topic
         self._event_numbers = itertools.count()
+
+    def close(self) -> None:
+        """End the instance's worker processes."""
+        self._pipeline.close()
 
     def answer_event(self, request: flask.Request) -> flask.Response:
         """Process the image of an event. Answer 200 to acknowledge it, or 503 to have it delivered again."""
@@ -162,7 +165,7 @@ class App:
             **outcome_fields,
             "cold_start": next(self._event_numbers) == 0,
             "timings_ms": record.timings_ms,
-            "cache": asdict(ModelCache.stats()),
+            "cache": dict(self._pipeline.cache_stats()),
         }
         level = logging.ERROR if isinstance(error, InternalError) else _LEVELS[outcome.verdict]
         _LOG.log(level, message, extra={"json_fields": fields, "trace": Trace.from_headers(headers)})

@@ -83,12 +83,15 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         counts=(),
     ),
     "no model": Scenario(
-        ("read pipelines", "stat result", "read image", "read model", "publish"),
+        ("read pipelines", "stat result", "read model", "publish"),
         "rejected",
         "400",
         has_model=False,
     ),
     "no image": Scenario(
-        ("read pipelines", "stat result", "read image", "publish"), "rejected", "415", image=b"no image"
+        ("read pipelines", "stat result", "read model", "read image", "publish"),
+        "rejected",
+        "415",
+        image=b"no image",
     ),
 }

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from functions_framework import create_app
 
+from functions.app import App
 from local.stack import Stack
 from shared.config import Config
 from shared.ml.model_cache import ModelCache
@@ -69,9 +70,13 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServeFunction]:
         for name in INSTANCE_MODULES:
             sys.modules.pop(name, None)
         client: FlaskClient = create_app(target, str(ROOT / "main.py")).test_client()
+        instances.append(sys.modules["functions.bootstrap"].APP)
         return client
 
+    instances: list[App] = []
     yield start
+    for instance in instances:
+        instance.close()
     for name in ("functions", "shared"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -6,10 +6,13 @@ never returns another tenant's model, and never keeps a model that failed to loa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Final, get_args
 
+from shared.cloud.objects import StoredObject
 from shared.cloud.tenant_store import Store, TenantStores
 from shared.errors import InvalidModel, ModelNotFound, ObjectNotFound
 from shared.ml.bounded_run import share_arena
@@ -19,11 +22,15 @@ from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.ml.output_layout import ModelType
 from shared.ml.renewing_cache import CacheCounts, LookupOutcome, RenewingCache
 from shared.names import TENANT_ID, model_path
+from shared.runtime.activity import activity
 from shared.runtime.event_record import current_record, stage
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
 
 NEGATIVE_CACHE_TTL_S: Final = 2.0  # for missing and invalid models
+MAX_LOAD_S: Final = 120.0
+# The generations that the current event is to use, if whoever runs it knows them: see `using_generations`.
+_GENERATIONS: Final[ContextVar[Mapping[tuple[str, ModelType], int]]] = ContextVar("generations")
 _OUTCOMES_BY_COST: Final[tuple[LookupOutcome, ...]] = ("hit", "wait", "miss")
 
 
@@ -148,6 +155,27 @@ class ModelCache:
         cls._cache.expire(lambda key: key.tenant_id == tenant_id and key.model_type in model_types)
 
     @classmethod
+    @contextmanager
+    def using_generations(cls, tenant_id: str, generations: Mapping[ModelType, int]) -> Generator[None]:
+        """Use these generations of a tenant's models inside, as far as they can be loaded, and do not ask storage.
+
+        Another process knows them: it refreshes for all caches of an instance. A newer generation that cannot be
+        loaded leaves the cached one in place, as a refresh does.
+        """
+        stale = [
+            model_type
+            for model_type, generation in generations.items()
+            for key, model in cls._cache.contents().items()
+            if (key.tenant_id, key.model_type) == (tenant_id, model_type) and model.source.generation != generation
+        ]
+        cls.expire(tenant_id=tenant_id, model_types=stale)
+        token = _GENERATIONS.set({(tenant_id, model_type): each for model_type, each in generations.items()})
+        try:
+            yield
+        finally:
+            _GENERATIONS.reset(token)
+
+    @classmethod
     def clear_cache(cls) -> None:
         """Remove all models and reset the counts. A load under way still answers the threads that wait for it."""
         cls._cache.clear()
@@ -165,6 +193,8 @@ class ModelCache:
 
     @classmethod
     def _changed(cls, key: _Key, model: OnnxModel) -> bool:
+        if generation := _GENERATIONS.get({}).get((key.tenant_id, key.model_type)):
+            return model.source.generation != generation
         try:
             return cls._stores.of(key.tenant_id).changed(key.path, generation=model.source.generation)
         except ObjectNotFound as error:
@@ -182,9 +212,9 @@ class ModelCache:
 
     @classmethod
     def _load(cls, key: _Key) -> OnnxModel:
-        with stage("model"):
+        with stage("model"), activity(f"model {key.model_type}", limit_s=MAX_LOAD_S):
             try:
-                stored = cls._stores.of(key.tenant_id).read(key.path, max_bytes=cls._limits.max_bytes)
+                stored = cls._read(key)
             except ObjectNotFound as error:
                 raise ModelNotFound(key.tenant_id, key.model_type) from error
             if stored.data is None:
@@ -196,6 +226,15 @@ class ModelCache:
                 threads=1 if key.worker_id else cls._threads,
                 limits=cls._limits,
             )
+
+    @classmethod
+    def _read(cls, key: _Key) -> StoredObject:
+        """Read the generation that the event is to use, or the live one if that is no longer there."""
+        store, max_bytes = cls._stores.of(key.tenant_id), cls._limits.max_bytes
+        if generation := _GENERATIONS.get({}).get((key.tenant_id, key.model_type)):
+            with suppress(ObjectNotFound):
+                return store.read(key.path, generation=generation, max_bytes=max_bytes)
+        return store.read(key.path, max_bytes=max_bytes)
 
 
 def _clone_error(error: BaseException) -> Exception | None:

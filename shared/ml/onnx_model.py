@@ -18,9 +18,11 @@ from shared.ml import bounded_run
 from shared.ml.export import Export, check_input, read_export
 from shared.ml.model_checks import MAX_FOLDED_BYTES, ModelLimits, check_model
 from shared.ml.output_layout import ModelType, TensorInfo
+from shared.runtime.activity import activity
 from shared.runtime.machine import available_cpus
 from shared.vision.arrays import FloatArray, SizeHW
 
+RUN_GRACE_S: Final = 2.0  # for ONNX Runtime to terminate a run, before its process is killed
 RUN_FAILURE_COOLDOWN_S: Final = 600.0  # a model whose run exceeded a limit is not run again for so long
 _NO_EXTERNAL_DATA_DIR: Final = "/nowhere/that/is"
 _MAX_CANVAS_SIZES: Final = 64  # for each of which a dynamic model's shortest run is kept
@@ -64,6 +66,7 @@ class OnnxModel:
             InvalidModel: The file is no usable model of that type.
         """
         self.source = source
+        self._model_type = model_type
         self.file_bytes = len(data)
         self._max_run_s = limits.max_run_s
         self._shortest_run_s: dict[int, float] = {}  # by the canvas's area in px
@@ -116,7 +119,8 @@ class OnnxModel:
             raise InvalidModel(str(self._run_failure[1]))
         started = time.monotonic()
         try:
-            outputs = bounded_run.run(self._session, {self.export.input_name: batch}, max_s=self._max_run_s)
+            with activity(f"model {self._model_type}", limit_s=self._max_run_s + RUN_GRACE_S):
+                outputs = bounded_run.run(self._session, {self.export.input_name: batch}, max_s=self._max_run_s)
         except (bounded_run.RunTimeout, bounded_run.RunOutOfMemory) as error:
             self._run_failure = time.monotonic() + RUN_FAILURE_COOLDOWN_S, error
             raise

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from shared import untrusted_json
 from shared.cloud.tenant_store import Store, TenantStores
@@ -62,10 +62,21 @@ class Definitions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """The steps of a pipeline in order, and how an image is resampled for them."""
+    """The steps of a pipeline in order, how an image is resampled for them, and the definition of both."""
 
     steps: tuple[Step, ...]
     resampling: Resampling = "exact"
+    definition: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_definition(cls, definition: Mapping[str, Any], config: Config) -> Self:
+        """Return the plan of a definition that the schema has accepted.
+
+        Raises:
+            InvalidPipeline: Options contradict each other.
+        """
+        steps = (STEPS[step["step"]].from_json(step.get("options", {}), config) for step in definition["steps"])
+        return cls(tuple(steps), definition.get("resampling", "exact"), definition)
 
     @property
     def digest(self) -> str:
@@ -90,9 +101,9 @@ class Plan:
         return tuple(dict.fromkeys(model_type for step in self.steps for model_type in step.model_types))
 
     @property
-    def needs_full_resolution(self) -> bool:
-        """Whether the image must not be decoded at a reduced size."""
-        return any(step.needs_full_resolution for step in self.steps)
+    def decodes_downscaled(self) -> bool:
+        """Whether the image may be decoded no larger than the models' canvases need it."""
+        return self.resampling == "fast" and not any(step.needs_full_resolution for step in self.steps)
 
 
 class PipelineRegistry:
@@ -120,10 +131,7 @@ class PipelineRegistry:
             names = ", ".join(sorted({*BUILT_IN, *definitions.pipelines}))
             raise InvalidPipeline(f"unknown pipeline '{name}'; known pipelines: {names}")
         definition = _apply_overrides(definition, options) if options else definition
-        steps = (
-            STEPS[step["step"]].from_json(step.get("options", {}), self._config) for step in definition["steps"]
-        )
-        return Plan(tuple(steps), definition.get("resampling", "exact"))
+        return Plan.from_definition(definition, self._config)
 
     def _load(self, tenant_id: str) -> Definitions:
         try:

@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 from shared.cloud.objects import ObjectStat
 from shared.cloud.tenant_store import Store, TenantStores
 from shared.config import Config
-from shared.errors import Ignored, ImageNotFound, ObjectNotFound, StorageUnavailable
+from shared.errors import Ignored, ImageNotFound, ImageTooLarge, ObjectNotFound, StorageUnavailable
 from shared.events import ImageVersion, Request, reject_own_output
-from shared.ml.model_cache import ModelCache
+from shared.ml.output_layout import ModelType
+from shared.pipeline.compute import InProcess
 from shared.pipeline.definitions import PipelineRegistry, Plan
-from shared.pipeline.read_image import read_image
-from shared.processing_context import ProcessingContext
+from shared.pipeline.job import Computed, Computer, Job
 from shared.results import documents
-from shared.results.picture import render_pictures
 from shared.results.store import (
     ResultStore,
     WorkId,
@@ -46,12 +45,22 @@ class RunResult:
 class PipelineRunner:
     """Runs requests through their pipelines; one per instance, without state of any request."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config, computer: Computer | None = None) -> None:
+        """Read and write through `store`, and compute by `computer` (by default in this process)."""
         self._stores = TenantStores(
             store, models=config.gcs_bucket, uploads=config.upload_bucket, results=config.results_bucket
         )
         self._config = config
         self._pipelines = PipelineRegistry(store, config)
+        self._computer = computer or InProcess(config)
+
+    def cache_stats(self) -> Mapping[str, int]:
+        """Return the counts and sizes of the model caches."""
+        return self._computer.cache_stats()
+
+    def close(self) -> None:
+        """End what computes."""
+        self._computer.close()
 
     def run(self, request: Request) -> RunResult:
         """Process one image, and write its result last.
@@ -67,16 +76,11 @@ class PipelineRunner:
             existing = results.stat()
             if existing and self._is_duplicate(request, image, plan, existing):
                 return RunResult(duplicate=True)
-        store = self._stores.of(request.tenant_id)
-        try:
-            ctx = read_image(store, image, plan, self._config, tenant_id=request.tenant_id)
-        except ObjectNotFound as error:
-            if request.image.generation is None:
-                raise StorageUnavailable("The image was replaced before it was read") from error
-            raise _image_missing_error(request) from error
-        for step in plan.steps:
-            ctx = step.execute(ctx)
-        return self._write(request, image, plan, ctx, results=results, existing=existing)
+        with stage("lookup"):
+            models = self._computer.prepare(request.tenant_id, plan)
+        job = Job(request.tenant_id, image, request.pipeline, plan.definition, models)
+        computed = self._computer.compute(job, self._read_image(request, image))
+        return self._write(request, image, plan, computed, results=results, existing=existing)
 
     def run_and_read(self, request: Request) -> RunResult:
         """Process one image like `run`, and read the document of a duplicate with this request's id in it.
@@ -111,6 +115,27 @@ class PipelineRunner:
             reject_own_output(stat.metadata)
         return ImageVersion(image.bucket, image.name, stat.generation)
 
+    def _read_image(self, request: Request, image: ImageVersion) -> bytes:
+        """Return the image's file.
+
+        Raises:
+            ImageTooLarge: The file exceeds the limit of bytes.
+            Ignored, ImageNotFound, StorageUnavailable: This generation of the image is not there (any more).
+        """
+        max_bytes = self._config.max_image_bytes
+        try:
+            with stage("download"):
+                stored = self._stores.of(request.tenant_id).read(
+                    image.name, generation=image.generation, max_bytes=max_bytes
+                )
+        except ObjectNotFound as error:
+            if request.image.generation is None:
+                raise StorageUnavailable("The image was replaced before it was read") from error
+            raise _image_missing_error(request) from error
+        if stored.data is None:
+            raise ImageTooLarge(f"The image file exceeds the limit of {max_bytes} bytes")
+        return stored.data
+
     def _results(self, request: Request) -> ResultStore:
         return ResultStore(self._stores.of(request.tenant_id), request.result_prefix)
 
@@ -124,25 +149,23 @@ class PipelineRunner:
         ensure_image_not_older(image.generation, existing)
         if image_generation_of(existing) != image.generation:
             return False
-        work = self._work_id(request, image, plan, self._live_models(request, plan))
+        live_models = self._computer.live_models(request.tenant_id, plan.model_types)
+        work = self._work_id(request, image, plan, live_models)
         if outdated := work.newer_models_in(existing):
             # Another instance has seen a newer model first. Refresh it here, and compare with that generation.
-            ModelCache.expire(tenant_id=request.tenant_id, model_types=outdated)
-            work = self._work_id(request, image, plan, self._live_models(request, plan))
+            self._computer.expire_models(request.tenant_id, outdated)
+            live_models = self._computer.live_models(request.tenant_id, plan.model_types)
+            work = self._work_id(request, image, plan, live_models)
         ensure_models_not_older(work, existing)
         return work.matches(existing)
 
-    def _live_models(self, request: Request, plan: Plan) -> dict[str, int]:
-        """Return the generations of the models that the plan's steps would use now."""
-        return {
-            model_type: ModelCache.generation(tenant_id=request.tenant_id, model_type=model_type)
-            for model_type in plan.model_types
-        }
-
-    def _work_id(self, request: Request, image: ImageVersion, plan: Plan, models: Mapping[str, int]) -> WorkId:
+    def _work_id(
+        self, request: Request, image: ImageVersion, plan: Plan, generations: Mapping[ModelType, int]
+    ) -> WorkId:
         """Hash what determines a result: image version, steps with their options, and model generations."""
+        models = {str(model_type): generation for model_type, generation in generations.items()}
         pipeline = [request.pipeline, plan.digest]
-        identity = {"image": [image.uri, image.generation], "pipeline": pipeline, "models": dict(models)}
+        identity = {"image": [image.uri, image.generation], "pipeline": pipeline, "models": models}
         sha256 = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return WorkId(image.generation, self._config.gcs_bucket, models, sha256)
 
@@ -151,34 +174,24 @@ class PipelineRunner:
         request: Request,
         image: ImageVersion,
         plan: Plan,
-        ctx: ProcessingContext,
+        computed: Computed,
         *,
         results: ResultStore,
         existing: ObjectStat | None,
     ) -> RunResult:
-        with stage("draw"):
-            pictures = render_pictures(ctx, self._config.thumbnail_sizes)
         # Not the work id of the duplicate check: a model may have been refreshed since, and the result is
         # identified by the generations that produced it.
-        models = {model_type: model.source.generation for model_type, model in ctx.models.items()}
-        work = self._work_id(request, image, plan, models)
+        work = self._work_id(request, image, plan, computed.models)
 
         def document() -> bytes:
-            return documents.to_json(
-                documents.result(
-                    request,
-                    image,
-                    ctx,
-                    pipeline_digest=plan.digest,
-                    created_at=datetime.now(UTC),
-                    timings_ms=current_record().timings_ms,
-                )
+            return documents.complete(
+                computed.findings, request, created_at=datetime.now(UTC), timings_ms=current_record().timings_ms
             )
 
-        data = results.write(work, pictures, document, existing=existing)
+        data = results.write(work, computed.pictures, document, existing=existing)
         if data is None:
             return RunResult(duplicate=True)
-        current_record().add_fields(counts=documents.counts(ctx))
+        current_record().add_fields(counts=dict(computed.counts))
         return RunResult(duplicate=False, document=data)
 
 

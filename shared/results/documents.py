@@ -25,22 +25,19 @@ SCHEMA_VERSION: Final = 1
 MAX_ATTRIBUTE_BYTES: Final = 1024  # https://cloud.google.com/pubsub/quotas#resource_limits
 
 
-def result(
-    request: Request,
-    image: ImageVersion,
-    ctx: ProcessingContext,
-    *,
-    pipeline_digest: str,
-    created_at: datetime,
-    timings_ms: Mapping[str, float],
+def findings(
+    tenant_id: str, image: ImageVersion, pipeline: str, ctx: ProcessingContext, *, pipeline_digest: str
 ) -> dict[str, Any]:
-    """Return the result document (`result.schema.json`); boxes and polygons are in px of the upright image."""
+    """Return the part of a result document that only image, models and pipeline determine (`result.schema.json`).
+
+    Boxes and polygons are in px of the upright image.
+    """
     height, width = ctx.image_hw
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "tenant_id": request.tenant_id,
+        "tenant_id": tenant_id,
         "image": {"uri": image.uri, "generation": image.generation, "width": width, "height": height},
-        "pipeline": request.pipeline,
+        "pipeline": pipeline,
         "pipeline_digest": pipeline_digest,
         "models": {
             model_type: {
@@ -63,12 +60,23 @@ def result(
     document["counts"] = counts(ctx)
     if ctx.warnings:
         document["warnings"] = list(ctx.warnings)
-    return document | {
+    return document
+
+
+def complete(
+    findings_json: bytes, request: Request, *, created_at: datetime, timings_ms: Mapping[str, float]
+) -> bytes:
+    """Return the result document: findings, and who asked for them, when they were made and in what time.
+
+    The findings are not parsed: a worker has encoded them, and they may be large.
+    """
+    rest = {
         "request_id": request.request_id,
         "event_id": request.event_id,
         "created_at": _timestamp(created_at),
         "timings_ms": dict(timings_ms),
     }
+    return findings_json.rstrip().removesuffix(b"}") + b"," + to_json(rest).removeprefix(b"{")
 
 
 def with_request_id(document: bytes, request_id: str | None) -> bytes:

@@ -27,9 +27,14 @@ class EventRecord:
     @property
     def timings_ms(self) -> dict[str, float]:
         """Milliseconds of each stage, in the order in which they first ended, then the total so far."""
-        with self._lock:
-            stages = {name: round(seconds * 1000, 1) for name, seconds in self._stages_s.items()}
+        stages = {name: round(seconds * 1000, 1) for name, seconds in self.stages_s.items()}
         return stages | {"total": round((time.perf_counter() - self._started) * 1000, 1)}
+
+    @property
+    def stages_s(self) -> dict[str, float]:
+        """Seconds of each stage, in the order in which they first ended."""
+        with self._lock:
+            return dict(self._stages_s)
 
     def add(self, stage: str, seconds: float) -> None:
         """Add seconds to the time of a stage."""

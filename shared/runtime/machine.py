@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 
 def available_cpus() -> int:
@@ -18,7 +19,10 @@ def available_memory() -> int:
     """Return the bytes of memory that this process may use: the container's limit, or all of the machine's."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _cgroup("memory.max")
-    return min(machine, int(limit[0])) if limit and limit[0] != "max" else machine
+    if limit and limit[0] != "max":
+        machine = min(machine, int(limit[0]))
+    own, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return machine if own == resource.RLIM_INFINITY else min(machine, own)
 
 
 def _cgroup(name: str) -> list[str]:

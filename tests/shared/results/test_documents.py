@@ -65,14 +65,13 @@ def detections_of(*objects: tuple[float, ...]) -> Detections:
 
 
 def result(ctx: ProcessingContext, request: Request = REQUEST) -> dict[str, Any]:
-    return documents.result(
-        request,
-        ImageVersion(request.image.bucket, request.image.name, 7),
-        ctx,
-        pipeline_digest="0" * 64,
-        created_at=NOW,
-        timings_ms={"infer": 1.5, "total": 2.0},
+    image = ImageVersion(request.image.bucket, request.image.name, 7)
+    findings = documents.findings("tenant-001", image, "detect", ctx, pipeline_digest="0" * 64)
+    document = documents.complete(
+        documents.to_json(findings), request, created_at=NOW, timings_ms={"infer": 1.5, "total": 2.0}
     )
+    parsed: dict[str, Any] = json.loads(document)
+    return parsed
 
 
 def test_no_objects_give_empty_list_and_no_counts(validate: Callable[[Any], None]) -> None:

@@ -85,10 +85,10 @@ def run(validate: Callable[[Any], None]) -> Iterator[Callable[..., dict[str, Any
             event_id="e",
         )
         image_version = ImageVersion(request.image.bucket, request.image.name, 7)
-        document = documents.result(
-            request, image_version, ctx, pipeline_digest=plan.digest, created_at=NOW, timings_ms={"total": 1.0}
+        findings = documents.findings("tenant-001", image_version, "mine", ctx, pipeline_digest=plan.digest)
+        parsed: dict[str, Any] = json.loads(
+            documents.complete(documents.to_json(findings), request, created_at=NOW, timings_ms={"total": 1.0})
         )
-        parsed: dict[str, Any] = json.loads(documents.to_json(document))
         validate(parsed)
         return parsed
 

@@ -1,0 +1,142 @@
+"""The fork server: a process without threads that has imported everything, and forks a worker in milliseconds.
+
+It is started anew, not by `fork`: the process that answers may have threads, whose locks a fork would
+copy. Workers share its imported memory. It ends, and its workers with it, when the process that started it does.
+
+    python -m shared.workers.fork_server MODULE:FUNCTION, with a channel as standard input
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from shared.workers.channel import Channel, ChannelClosed, close_all
+from shared.workers.progress import Progress
+
+# Computes the reply to a request in a worker. It may ask questions on the channel while it does.
+Handler = Callable[[dict[str, Any], list[int], Channel, Progress], tuple[dict[str, Any], list[int]]]
+
+OUT_OF_MEMORY: Final = 12  # exit status of a worker; the number of ENOMEM
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_ROOT: Final = Path(__file__).parents[2]
+
+
+class ForkServer:
+    """The starting process's view of its fork server. Safe to use from several threads."""
+
+    def __init__(self, handler: str) -> None:
+        """Start the server; it imports `handler` (`module:function`, a `Handler`) while this process goes on."""
+        self._channel, theirs = Channel.pair()
+        self._lock = threading.Lock()
+        command = [sys.executable, "-m", __name__, handler]
+        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        stdin = (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)
+        self._pid = os.posix_spawn(
+            sys.executable, command, {**os.environ, "PYTHONPATH": path}, file_actions=[stdin]
+        )
+        theirs.close()
+
+    def fork(self, theirs: Channel, progress: Progress, *, memory_bytes: int) -> int:
+        """Fork a worker that serves one side of a channel, and return its process id.
+
+        Raises:
+            ChannelClosed: the fork server is gone.
+            OSError: there is no process or no memory for another one.
+        """
+        with self._lock:
+            self._channel.send({"memory_bytes": memory_bytes}, [theirs.fileno(), progress.descriptor])
+            reply, _ = self._channel.receive()
+        if "pid" not in reply:
+            raise OSError(reply["errno"], "no worker could be forked")
+        return int(reply["pid"])
+
+    def exit_code(self, pid: int) -> int:
+        """Wait for a worker to end and return how it did: an exit status, or a signal's number, negative.
+
+        Raises:
+            ChannelClosed: the fork server is gone.
+        """
+        with self._lock:
+            self._channel.send({"wait": pid})
+            reply, _ = self._channel.receive()
+        return int(reply["exit_code"])
+
+    def close(self) -> None:
+        """End the fork server and all of its workers."""
+        self._channel.close()
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+
+def main(handler: str) -> NoReturn:
+    """Serve forks until the starting process closes its side."""
+    _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    module, _, function = handler.partition(":")
+    compute: Handler = getattr(importlib.import_module(module), function)
+    gc.collect()
+    gc.freeze()
+    channel = Channel.from_descriptor(0)
+    while True:
+        try:
+            request, descriptors = channel.receive()
+        except ChannelClosed:
+            sys.exit()
+        if "wait" in request:
+            _, status = os.waitpid(request["wait"], 0)
+            channel.send({"exit_code": os.waitstatus_to_exitcode(status)})
+            continue
+        try:
+            pid = os.fork()
+        except OSError as error:
+            channel.send({"errno": error.errno})
+        else:
+            if not pid:
+                channel.close()
+                _serve(compute, *descriptors, memory_bytes=request["memory_bytes"])
+            channel.send({"pid": pid})
+        close_all(descriptors)
+
+
+def _serve(compute: Handler, descriptor: int, progress_descriptor: int, *, memory_bytes: int) -> NoReturn:
+    """Be a worker: answer one request after the other until the other side closes."""
+    status = 1
+    try:
+        _end_with_parent()
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        channel, progress = Channel.from_descriptor(descriptor), Progress(progress_descriptor)
+        while True:
+            try:
+                request, descriptors = channel.receive()
+            except ChannelClosed:
+                status = 0
+                break
+            reply, replied = compute(request, descriptors, channel, progress)
+            channel.send(reply, replied)
+            close_all(replied)
+    except MemoryError:
+        status = OUT_OF_MEMORY
+    finally:
+        os._exit(status)
+
+
+def _end_with_parent() -> None:
+    """Be killed when the parent process ends, however it does."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
