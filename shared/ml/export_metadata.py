@@ -10,8 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shared.errors import InvalidModel
-from shared.names import is_printable
+from shared.names import is_printable, quoted
 
+MAX_LABELS: Final = 30_000
+MAX_LABEL_CHARACTERS: Final = 256  # as `labels` in the options of pipelines
+
+_MAX_LENGTH_PX: Final = 10**6  # beyond all limits of images and canvases, and short enough for a message
 _MAX_LITERAL_CHARS: Final = 2**20
 _MAX_LITERAL_COMMAS: Final = 50_000  # each takes 940 bytes while it is parsed
 
@@ -52,10 +56,8 @@ class Metadata:
             names = dict(enumerate(names))
         if not isinstance(names, dict) or not names or set(names) != set(range(len(names))):
             raise InvalidModel("The metadata's names are invalid: expected labels numbered from 0")
-        labels = tuple(str(names[index]) for index in range(len(names)))
-        if not all(map(is_printable, labels)):
-            raise InvalidModel("The metadata's names are invalid: labels must be printable")
-        return labels
+        ensure_label_count(len(names))
+        return tuple(_label(names[index]) for index in range(len(names)))
 
     @property
     def image_hw(self) -> tuple[int, int] | None:
@@ -91,5 +93,28 @@ class Metadata:
             raise InvalidModel(f"The metadata's {key} is invalid: expected a Python literal") from error
 
 
+def ensure_label_count(count: int) -> None:
+    """Check how many labels a model has: every one of them is in every result.
+
+    Raises:
+        InvalidModel: they are more than MAX_LABELS.
+    """
+    if count > MAX_LABELS:
+        raise InvalidModel(f"The model has {count} classes; the limit is {MAX_LABELS}")
+
+
+def _label(name: object) -> str:
+    try:
+        label = str(name)
+    except ValueError:  # an integer of more than 4,300 digits, or a list with one
+        label = "?" * (MAX_LABEL_CHARACTERS + 1)
+    if len(label) > MAX_LABEL_CHARACTERS or not is_printable(label):
+        raise InvalidModel(
+            f"The metadata's names are invalid: labels must be printable, and have at most {MAX_LABEL_CHARACTERS} "
+            f"characters; got {quoted(label)}"
+        )
+    return label
+
+
 def _is_length(value: object) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value <= _MAX_LENGTH_PX

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from shared.errors import InvalidModel
-from shared.ml.export_metadata import Metadata
+from shared.ml.export_metadata import Metadata, ensure_label_count
 from shared.vision.arrays import SizeHW
 
 ModelType = Literal["detect", "segment", "classify"]
@@ -214,6 +214,7 @@ def _advice(outputs: Sequence[TensorInfo]) -> str:
 
 
 def _numbered(count: int) -> tuple[str, ...]:
+    ensure_label_count(count)
     return tuple(f"class{index}" for index in range(count))
 
 

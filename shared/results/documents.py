@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from shared.errors import TenantVisionError
+from shared.errors import ImageTooLarge, TenantVisionError
 from shared.events import ImageVersion, Request
 from shared.processing_context import ProcessingContext, SizeStatistics
 from shared.vision.arrays import Int64Array
@@ -22,6 +22,7 @@ from shared.vision.masks.rle import encode_all
 from shared.vision.masks.segments import Segments
 
 SCHEMA_VERSION: Final = 1
+MAX_RESULT_BYTES: Final = 32 * 2**20  # Cloud Run answers with no more
 MAX_ATTRIBUTE_BYTES: Final = 1024  # https://cloud.google.com/pubsub/quotas#resource_limits
 
 
@@ -31,6 +32,9 @@ def findings(
     """Return the part of a result document that only image, models and pipeline determine (`result.schema.json`).
 
     Boxes and polygons are in px of the upright image.
+
+    Raises:
+        ImageTooLarge: It would have more than MAX_RESULT_BYTES, as far as its objects tell before they are built.
     """
     height, width = ctx.image_hw
     document: dict[str, Any] = {
@@ -135,9 +139,27 @@ def problem(error: TenantVisionError, fields: Mapping[str, Any]) -> dict[str, An
 
 
 def to_json(document: Mapping[str, Any]) -> bytes:
-    """Encode a document as one line of compact UTF-8 JSON."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    """Encode a document as one line of compact UTF-8 JSON.
 
+    Raises:
+        ImageTooLarge: It has more than MAX_RESULT_BYTES.
+    """
+    data = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    _ensure_result_fits(len(data))
+    return data
+
+
+def _ensure_result_fits(size: int) -> None:
+    if size > MAX_RESULT_BYTES:
+        raise ImageTooLarge(
+            f"The result would have {size} bytes or more; the limit is {MAX_RESULT_BYTES} bytes: "
+            "set a lower max_detections, or run_lengths to false, or shorten the model's labels"
+        )
+
+
+# The fewest bytes of parts of a result, by which its size is estimated before they are built.
+_MIN_BOX_BYTES: Final = len('{"label":"","class_id":0,"confidence":0.0,"box":[0.0,0.0,0.0,0.0]},')
+_MIN_VERTEX_BYTES: Final = len("[0.0,0.0],")
 
 _ERROR_FIELDS: Final = ("tenant_id", "image", "generation", "pipeline", "event_id", "request_id")
 
@@ -155,6 +177,10 @@ def _counts(labels: tuple[str, ...], class_ids: Int64Array) -> dict[str, int]:
 
 
 def _boxes(detections: Detections, labels: tuple[str, ...]) -> list[dict[str, Any]]:
+    counts_by_class = Counter(detections.class_ids.tolist())
+    _ensure_result_fits(
+        sum(count * (_MIN_BOX_BYTES + len(labels[index].encode())) for index, count in counts_by_class.items())
+    )
     return [
         {
             "label": labels[class_id],
@@ -193,6 +219,8 @@ def _segment_order(ctx: ProcessingContext, segments: Segments) -> list[int]:
 
 def _segments(ctx: ProcessingContext, segments: Segments) -> list[dict[str, Any]]:
     entries = _boxes(segments.detections, ctx.labels("segment", segments.detections.class_ids))
+    vertices = sum(len(ring) for polygons in segments.polygons() for part in polygons for ring in part)
+    _ensure_result_fits(vertices * _MIN_VERTEX_BYTES)
     for entry, area, polygons in zip(entries, segments.areas.tolist(), segments.polygons(), strict=True):
         entry["area"] = round(area)
         entry["polygons"] = coordinates(polygons)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidModel
 from shared.ml.export import Export, read_export
+from shared.ml.export_metadata import MAX_LABELS
 from shared.ml.output_layout import Layout, ModelType, TensorInfo
 
 STATIC = TensorInfo("images", "tensor(float)", (1, 3, 480, 640))
@@ -91,6 +92,46 @@ def test_float16_input_is_float16() -> None:
 @pytest.mark.parametrize(("text", "stride"), [(None, 32), ("", 32), ("32", 32), ("64", 64), ("8", 32)])
 def test_stride_is_at_least_32(text: str | None, stride: int) -> None:
     assert read(changed(stride=text)).stride == stride
+
+
+HOSTILE_METADATA = {
+    "label of an integer of 6,000 digits": ({"names": f"{{0: 0x{'f' * 5000}, 1: 'a'}}"}, "at most 256 characters"),
+    "label of a list with such an integer": ({"names": f"[[0x{'f' * 5000}], 'a']"}, "at most 256 characters"),
+    "label of 257 characters": ({"names": str(["x" * 257, "a"])}, "at most 256 characters; got 'xxx"),
+    "label of 500,000 characters": ({"names": str(["x" * 500_000, "a"])}, "at most 256 characters; got 'xxx"),
+    "unprintable label": ({"names": r"['a\nb', 'a']"}, r"labels must be printable, .* got 'a\\nb'"),
+    "image size of 6,000 digits": ({"imgsz": f"0x{'f' * 5000}"}, "imgsz is invalid"),
+    "image sizes of 6,000 digits": ({"imgsz": f"[0x{'f' * 5000}, 64]"}, "imgsz is invalid"),
+    "stride of 6,000 digits": ({"stride": f"0x{'f' * 5000}"}, "stride is invalid"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_METADATA)
+def test_metadata_of_great_length_are_an_invalid_model(case: str) -> None:
+    metadata, message = HOSTILE_METADATA[case]
+
+    with pytest.raises(InvalidModel, match=message):
+        read(changed(**metadata), tensor(1, 3, None, None))
+
+
+def test_label_of_256_characters_is_accepted() -> None:
+    assert read(changed(names=str(["x" * 256, ""]))).labels == ("x" * 256, "")
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "numbered"])
+def test_model_with_more_than_30000_classes_is_rejected(*, named: bool) -> None:
+    def layout(classes: int) -> int:
+        metadata = changed(names=str(list(range(classes))) if named else None)
+        return len(read(metadata, output=tensor(1, 4 + classes, 8400)).labels)
+
+    assert layout(MAX_LABELS) == MAX_LABELS
+    with pytest.raises(InvalidModel, match=f"has {MAX_LABELS + 1} classes; the limit is {MAX_LABELS}"):
+        layout(MAX_LABELS + 1)
+
+
+def test_declared_number_of_classes_is_rejected_before_they_are_named() -> None:
+    with pytest.raises(InvalidModel, match="classes; the limit is"):
+        read(changed(names=None), output=tensor(1, 2**40, 2**50))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""A result has a limit of bytes, whatever its labels and outlines are, and is rejected before it is built."""
+
+import tracemalloc
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import ImageTooLarge
+from shared.events import ImageVersion
+from shared.ml.export_metadata import MAX_LABEL_CHARACTERS
+from shared.processing_context import ProcessingContext
+from shared.results import documents
+from shared.results.documents import MAX_RESULT_BYTES
+from shared.vision.boxes.detections import Detections
+from shared.vision.masks.masks import Mask
+from shared.vision.masks.segments import Segments
+
+IMAGE_HW = (200, 200)
+
+
+def detections(count: int) -> Detections:
+    boxes = np.tile(np.array([[0, 0, 10, 10]], np.float32), (count, 1))
+    return Detections(boxes, np.full(count, 0.5, np.float32), np.zeros(count, np.int64))
+
+
+def document(*, label: str = "a", **answers: Any) -> dict[str, Any]:
+    labels = (label,)
+    model: Any = SimpleNamespace(
+        source=SimpleNamespace(uri="gs://m/o", generation=1, crc32c="AAAAAA=="),
+        export=SimpleNamespace(labels=labels, labels_for=lambda _: labels),
+    )
+    ctx = ProcessingContext(
+        tenant_id="t",
+        image=np.zeros((*IMAGE_HW, 3), np.uint8),
+        models={"detect": model, "segment": model},
+        **answers,
+    )
+    image = ImageVersion("up", "uploads/t/a.jpg", 7)
+    return documents.findings("t", image, "detect", ctx, pipeline_digest="0" * 64)
+
+
+def noisy_segments(count: int) -> Segments:
+    """Return masks of a pixel in four, each with an outline of its own."""
+    inside = np.zeros(IMAGE_HW, bool)
+    inside[::2, ::2] = True
+    return Segments(detections(count), tuple(Mask(0, 0, inside) for _ in range(count)))
+
+
+def test_detections_with_a_giant_label_are_rejected_before_they_are_built() -> None:
+    few = detections(300)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ImageTooLarge, match=f"the limit is {MAX_RESULT_BYTES} bytes: set a lower max_detections"
+        ):
+            document(label="x" * 500_000, detections=few)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 4 * 2**20
+
+
+def test_as_many_detections_as_possible_with_the_longest_label_of_ascii_fit() -> None:
+    data = documents.to_json(document(label="x" * MAX_LABEL_CHARACTERS, detections=detections(30_000)))
+
+    assert 9 * 2**20 < len(data) <= MAX_RESULT_BYTES
+
+
+def test_outlines_beyond_the_limit_are_rejected_before_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = noisy_segments(1)
+    size = len(documents.to_json(document(segments=segments)))
+    monkeypatch.setattr(documents, "coordinates", lambda _: pytest.fail("it was written"))
+    monkeypatch.setattr(documents, "MAX_RESULT_BYTES", size // 4)
+
+    with pytest.raises(ImageTooLarge, match="run_lengths"):
+        document(segments=segments)
+
+
+def test_json_of_exactly_the_limit_is_written_and_one_byte_more_is_not() -> None:
+    padding = MAX_RESULT_BYTES - len(documents.to_json({"a": ""}))
+    assert len(documents.to_json({"a": "x" * padding})) == MAX_RESULT_BYTES
+
+    with pytest.raises(ImageTooLarge, match=f"have {MAX_RESULT_BYTES + 1} bytes or more"):
+        documents.to_json({"a": "x" * (padding + 1)})
