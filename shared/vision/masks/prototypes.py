@@ -18,13 +18,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import InvalidModel
+from shared.errors import ImageTooLarge, InvalidModel
 from shared.runtime import deadline
 from shared.vision.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray, SizeHW
 from shared.vision.images.letterbox import Letterbox
-from shared.vision.masks.masks import NOISE_ADVICE, Mask, ensure_mask_pixels_allowed
+from shared.vision.masks.masks import MAX_MASK_PIXELS, NOISE_ADVICE, Mask, ensure_mask_pixels_allowed
 
 MAX_SIGN_CHANGES: Final = 2**23  # down the columns of all masks of a run; 300 masks of noise have twice as many
+MAX_BOX_CELLS: Final = 2**26  # rows of prototypes times columns of pixels, in the box of a segment
 _BAND_PIXELS: Final = 1 << 17  # rasterised at a time, so that the scratch memory stays in the CPU's cache
 
 
@@ -170,6 +171,7 @@ def _decode(
     widths, heights = (pixel_boxes[:, 2:] - pixel_boxes[:, :2]).T
     ends = np.cumsum(widths * heights)
     ensure_mask_pixels_allowed(int(ends[-1]))
+    _ensure_cells_allowed(pixel_boxes, rows)
     with np.errstate(invalid="ignore", over="ignore"):  # a NaN logit compares as outside
         changes = _find_sign_changes(coefficients, prototypes, pixel_boxes, rows, columns)
         counts = _rows_before_change(changes, rows)
@@ -185,6 +187,21 @@ def _decode(
             _rasterise(mask, change, count, rows, scratch)
         masks.append(Mask(change.columns.start, change.rows.start, mask))
     return masks
+
+
+def _ensure_cells_allowed(pixel_boxes: IndexArray, rows: _RowCells) -> None:
+    """Check how many logits are computed for each box and for all, one in each cell and pixel column.
+
+    These are fewer than pixels, unless the prototypes are finer than the pixels. `pixel_boxes` is (n, 4) xyxy.
+    """
+    left, top, right, bottom = pixel_boxes[pixel_boxes[:, 3] > pixel_boxes[:, 1]].T
+    cells = (rows.cell[bottom - 1] - rows.cell[top] + 1) * (right - left)
+    if len(cells) and (cells.max() > MAX_BOX_CELLS or cells.sum() > MAX_MASK_PIXELS):
+        raise ImageTooLarge(
+            f"The prototypes have {cells.max()} cells in the box of a segment (limit {MAX_BOX_CELLS}), and "
+            f"{cells.sum()} in all boxes (limit {MAX_MASK_PIXELS}): use a model with smaller prototypes, or find "
+            f"fewer segments (max_detections, confidence_threshold)"
+        )
 
 
 def _find_sign_changes(

@@ -1,5 +1,7 @@
 """Prototype masks: inside their boxes equal to a decode of the whole frame, at both resolutions."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -226,3 +228,43 @@ def test_image_masks_over_pixel_limit_raise_before_allocation() -> None:
     with pytest.raises(ImageTooLarge, match=f"14400000000 px together, more than the limit of {MAX_MASK_PIXELS}"):
         image_masks(np.ones((300, 1), np.float32), prototypes, boxes, letterbox((6000, 8000), (640, 640)))
     assert len(canvas_masks(np.ones((300, 1), np.float32), prototypes, boxes, (640, 640))) == 300
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "mask_hw", "boxes"),
+    [
+        pytest.param((100, 64_000), (8192, 1), 1, id="one box"),
+        pytest.param((100, 8000), (8192, 1), 10, id="all boxes"),
+    ],
+)
+def test_prototypes_much_finer_than_the_image_raise_before_allocation(
+    image_hw: SizeHW, mask_hw: SizeHW, boxes: int
+) -> None:
+    fit = Letterbox(image_hw, (64, 64), (64, 64), 0, 0)
+    whole_canvas = np.array([[0, 0, 64, 64]] * boxes, np.float32)
+    coefficients, prototypes = np.ones((boxes, 1), np.float32), np.ones((1, *mask_hw), np.float32)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageTooLarge, match="use a model with smaller prototypes"):
+            image_masks(coefficients, prototypes, whole_canvas, fit)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 10_000_000
+
+
+def test_as_many_cells_as_allowed_are_decoded_and_one_more_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (np.ones((2, 1), np.float32), np.ones((1, 8, 8), np.float32))
+    boxes = np.array(
+        [[0, 0, 4, 2], [0, 0, 2, 2]], np.float32
+    )  # two rows of pixels lie in the first and the third cell
+
+    for name, limit in (("MAX_BOX_CELLS", 12), ("MAX_MASK_PIXELS", 18)):
+        monkeypatch.setattr(f"shared.vision.masks.prototypes.{name}", limit)
+        assert len(canvas_masks(*arguments, boxes, (4, 4))) == 2
+        monkeypatch.setattr(f"shared.vision.masks.prototypes.{name}", limit - 1)
+        with pytest.raises(ImageTooLarge, match=f"limit {limit - 1}"):
+            canvas_masks(*arguments, boxes, (4, 4))
+        monkeypatch.undo()
