@@ -11,6 +11,7 @@ from testing import models
 from testing.hostile_graphs import (
     TWO_GB_SHAPE,
     depending_on,
+    growing_shapes,
     in_branches,
     in_loop,
     model_bytes,
@@ -99,6 +100,7 @@ REJECTED: dict[str, tuple[bytes, str]] = {
     ),
     "2 GB in a branch": (in_branches(node("ConstantOfShape", "sizes", "big")), "requests"),
     "20 nested graphs": (in_branches(node("Identity", "zero", "big"), depth=20), "8 deep"),
+    "shapes that double": (growing_shapes(), "values together"),
     "an initializer in another file": (with_external_data("initializer"), "another file"),
     "a Constant in another file": (with_external_data("constant"), "another file"),
     "a Constant of a branch in another file": (with_external_data("branch"), "another file"),

@@ -17,6 +17,7 @@ from shared.errors import InvalidModel
 from shared.ml.onnx_graph import Graph, Node, read_onnx
 from shared.ml.onnx_tensor import MAX_SMALL_VALUES, MAX_TENSOR_VALUES, Constant
 from shared.ml.output_layout import TensorInfo
+from shared.ml.shape_budget import ShapeBudget
 from shared.names import quoted
 
 MAX_CONSTANT_OUTPUT_VALUES: Final = 2**27  # half a gigabyte of float32
@@ -111,6 +112,7 @@ def check_model(data: bytes, *, domains: Collection[str] = MODEL_DOMAINS) -> Che
                 f"supported domains: {', '.join(domains)}"
             )
     _reject_oversized_outputs(graph, ChainMap())
+    ShapeBudget().check(graph)
     budget = ConstantFoldingBudget(MAX_FOLDED_BYTES + _FOLDED_BYTES_PER_FILE_BYTE * len(data))
     # ONNX Runtime keeps 16-bit weights as float32 on CPUs: two bytes more each.
     widened_bytes = sum(2 * each.count for each in graph.constants.values() if each.is_16_bit)

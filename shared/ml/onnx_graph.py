@@ -46,6 +46,13 @@ _GRAPH_MESSAGES: Final = frozenset(
 )
 _NODE_STRINGS: Final = (NodeProto.INPUT, NodeProto.OUTPUT, NodeProto.NAME, NodeProto.OP_TYPE, NodeProto.DOMAIN)
 
+_NUMBER_DTYPES: Final = {  # of an attribute's numbers; varints have none
+    AttributeProto.I: "",
+    AttributeProto.INTS: "",
+    AttributeProto.F: "<f4",
+    AttributeProto.FLOATS: "<f4",
+}
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -182,10 +189,10 @@ class _OnnxReader:
         for number, value in self._protobuf.fields(data):
             if number == AttributeProto.NAME:
                 name = self._protobuf.text(value[2])
-            elif number in {AttributeProto.I, AttributeProto.INTS}:
-                numbers.add_field(value)
-            elif number in {AttributeProto.F, AttributeProto.FLOATS}:
-                numbers.add_field(value, "<f4")
+            elif number in _NUMBER_DTYPES:
+                numbers.add_field(value, _NUMBER_DTYPES[number])
+            elif number == AttributeProto.S:
+                numbers.count += len(value[2])
             elif (number == AttributeProto.T and tensor) or (number == AttributeProto.G and has_graph):
                 raise InvalidModel("The file is not an ONNX model: an attribute has a duplicate value")
             elif number == AttributeProto.T:

@@ -41,6 +41,7 @@ class AttributeProto:
     NAME = 1
     F = 2
     I = 3  # noqa: E741 - as onnx.proto names it
+    S = 4
     T = 5
     G = 6
     FLOATS = 7

@@ -36,7 +36,7 @@ _SHAPE_DTYPES: Final = frozenset((DataType.INT32, DataType.INT64))
 
 @dataclass(slots=True, eq=False)
 class Numbers:
-    """How many numbers a constant or an attribute has, and the product of their magnitudes.
+    """How many numbers a constant or an attribute has, and the product of their magnitudes; a text has its bytes.
 
     An operator that takes them as sizes or scales creates at most `product` values, or multiplies those of its
     input by as much. Magnitudes below 1 count as 1. More than `MAX_SMALL_VALUES` numbers have an infinite product.
@@ -87,6 +87,7 @@ class Constant:
     size_product: float | None = None
     is_16_bit: bool = False
     is_shape: bool = False
+    rank: int = 1
 
 
 def read_tensor(protobuf: ProtobufReader, data: memoryview) -> Constant:
@@ -167,6 +168,7 @@ class _TensorFields:
             numbers.product if self.dtype in _NUMPY_DTYPES else None,
             BITS_PER_VALUE.get(self.dtype) == 16,
             self.dtype in _SHAPE_DTYPES and len(self.dims) <= 1,
+            len(self.dims),
         )
 
     def _value_count(self) -> int:
