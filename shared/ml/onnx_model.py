@@ -83,18 +83,17 @@ class OnnxModel:
                 _options(threads),
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=None if checked.constant_folding_allowed else ["ConstantFolding"],
+                enable_fallback=0,  # which would print the error, and load the file once more
             )
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            inputs = [_tensor(each) for each in self._session.get_inputs()]
+            outputs = [_tensor(each) for each in self._session.get_outputs()]
         except Exception as error:
             raise InvalidModel(f"The file is not a model that ONNX Runtime {ort.__version__} can load") from error
         # ONNX Runtime keeps the file for a fallback to other providers: a second copy that is never used.
         self._session._model_bytes = None  # noqa: SLF001 - there is no other way to release it
         _trim_heap()
-        self.export: Export = read_export(
-            model_type,
-            self._session.get_modelmeta().custom_metadata_map,
-            [_tensor(each) for each in self._session.get_inputs()],
-            [_tensor(each) for each in self._session.get_outputs()],
-        )
+        self.export: Export = read_export(model_type, metadata, inputs, outputs)
 
     def __str__(self) -> str:
         return f"generation {self.source.generation}"

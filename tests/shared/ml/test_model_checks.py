@@ -152,6 +152,27 @@ def test_names_and_metadata_up_to_the_limit_are_accepted() -> None:
         check_model(with_name(MAX_TEXT_BYTES))
 
 
+@pytest.mark.parametrize("text", ["name", "Identity", "task", "answer", "height", "axis", "output0"])
+def test_text_that_is_not_utf_8_is_rejected(text: str) -> None:
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, "height", 64])
+    operator = helper.make_node("Identity", ["answer"], ["output0"], name="name", axis=1)
+    data = hostile_graphs.model_bytes([operator], image=image)
+    changed = data.replace(text.encode(), b"\xff" * len(text))
+    assert changed != data
+
+    with pytest.raises(InvalidModel, match="not valid UTF-8"):
+        check_model(changed)
+
+
+def test_control_characters_of_an_operator_are_escaped_in_the_sentence() -> None:
+    operator = helper.make_node("Id\n\x1b[2J\u202e", ["answer"], ["output0"], name="a\u2028b", domain="evil\r")
+
+    with pytest.raises(InvalidModel) as error:
+        check_model(hostile_graphs.model_bytes([operator]))
+
+    assert r"The operator 'Id\n\x1b[2J\u202e' 'a\u2028b' has the unsupported domain 'evil\r'" in str(error.value)
+
+
 @pytest.mark.parametrize("count", [64, 65])
 def test_sizes_of_an_operator_are_read_up_to_64(count: int) -> None:
     shape = [1] * count

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from shared.errors import InvalidModel
 from shared.ml.onnx_model import ModelSource, OnnxModel
@@ -137,3 +137,15 @@ def test_load_checks_task_and_input_before_it_creates_a_session(
     image = onnx.helper.make_tensor_value_info("images", TensorProto.FLOAT, image_shape)
     with pytest.raises(InvalidModel, match=message):
         load(hostile_graphs.model_bytes([node], image=image, metadata=metadata))
+
+
+def test_file_that_cannot_be_loaded_is_loaded_once_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime's message names the mode, which is not UTF-8: its wrapper would print that and try again."""
+    mode = b"\xff\xfe"
+    resize = helper.make_node("Resize", ["images", "", "scales"], ["big"], coordinate_transformation_mode=mode)
+    data = hostile_graphs.depending_on("big", resize, constants={"scales": np.ones(4, np.float32)})
+
+    with pytest.raises(InvalidModel, match=r"not a model that ONNX Runtime .* can load"):
+        load(data)
+
+    assert capfd.readouterr() == ("", "")
