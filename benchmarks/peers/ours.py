@@ -20,7 +20,8 @@ from shared.processors.segmentation_processor import SegmentationProcessor, Segm
 from shared.processors.sliced_processor import SliceOptions
 from shared.vision.arrays import BoolArray, Float64Array, Pixels, SizeHW
 from shared.vision.boxes.detections import Detections
-from shared.vision.boxes.merge import MergeKind, OverlapMetric
+from shared.vision.boxes.matching import OverlapMetric
+from shared.vision.boxes.merge import MergeKind
 from shared.vision.images.codec import decode
 from shared.vision.masks.masks import Mask
 

@@ -24,7 +24,8 @@ from shared.runtime.event_record import stage
 from shared.runtime.machine import available_cpus
 from shared.vision.arrays import Int64Array, Pixels, SizeHW
 from shared.vision.boxes.detections import Detections
-from shared.vision.boxes.merge import Merged, MergeKind, OverlapMetric, merge
+from shared.vision.boxes.matching import OverlapMetric
+from shared.vision.boxes.merge import Merged, MergeKind, merge
 from shared.vision.boxes.tiles import tile_count, tiles
 
 Answer = TypeVar("Answer")

@@ -22,17 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
-from typing import Final
 
 import numpy as np
 
 from shared.runtime import deadline
-from shared.vision.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from shared.vision.arrays import Float64Array, Int64Array
 from shared.vision.boxes.detections import Detections
+from shared.vision.boxes.matching import OverlapMetric, box_areas, match_boxes, merge_boxes
 from shared.vision.boxes.pairs import Pairs, candidate_pairs, decoded, ensure_box_count_allowed, sorted_codes
-
-_MIN_ARRAY_KEEPERS: Final = 32  # the boxes of fewer are merged one by one, which is faster
-_CLAIMS_PER_CHECK: Final = 1 << 14  # of the deadline
 
 
 class MergeKind(StrEnum):
@@ -41,13 +38,6 @@ class MergeKind(StrEnum):
     NMS = "NMS"
     NMM = "NMM"
     GREEDYNMM = "GREEDYNMM"
-
-
-class OverlapMetric(StrEnum):
-    """SAHI's match metrics: intersection over union, or over the smaller area."""
-
-    IOU = "IOU"
-    IOS = "IOS"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +93,9 @@ def merge(
     merged, members, owners = ranked[keepers], keepers, np.arange(len(keepers))
     if kind is not MergeKind.NMS:
         claims = claims.by_keeper()
-        merged_xyxy, is_merged = _merge_boxes(boxes, keepers, claims, metric, threshold)
+        merged_xyxy, is_merged = merge_boxes(
+            boxes, keepers, claims.keepers, claims.claimed, metric=metric, threshold=threshold
+        )
         merged = replace(merged, boxes_xyxy=merged_xyxy)
         members = np.concatenate((members, claims.claimed[is_merged]))
         owners = np.concatenate((owners, np.searchsorted(keepers, claims.keepers[is_merged])))
@@ -132,14 +124,7 @@ class _Claims:
 def _box_columns(detections: Detections) -> Float64Array:
     """Return (5, n): x1, y1, x2, y2 and the area of each box."""
     corners = detections.boxes_xyxy.T.astype(np.float64)
-    return np.concatenate((corners, _areas(corners)[None]))
-
-
-def _areas(corners: Float64Array) -> Float64Array:
-    """Return the areas (n,) of boxes from their columns (4, n)."""
-    x1, y1, x2, y2 = corners
-    areas: Float64Array = (x2 - x1) * (y2 - y1)
-    return areas
+    return np.concatenate((corners, box_areas(corners)[None]))
 
 
 def _claims(
@@ -186,7 +171,7 @@ def _claims_by_pairs(
 
     def matching_codes() -> Iterator[Int64Array]:
         for one, other in candidate_pairs:
-            matching = _match(boxes[:, one], boxes[:, other], metric, threshold)
+            matching = match_boxes(boxes[:, one], boxes[:, other], metric, threshold)
             yield (np.minimum(one, other) * count + claim_position[np.maximum(one, other)])[matching]
 
     # Sorted by the rank of the stronger box, then by the claim position of the weaker one.
@@ -226,7 +211,7 @@ def _claims_by_rows(
         if not len(free):
             break
         if keeper == rank or kind is MergeKind.NMM:
-            matching = _match(boxes[:, rank, None], free_boxes, metric, threshold) & (
+            matching = match_boxes(boxes[:, rank, None], free_boxes, metric, threshold) & (
                 free_classes == classes[rank]
             )
             if matching.any():
@@ -236,75 +221,3 @@ def _claims_by_rows(
                 keepers.append(np.full(len(claimed_now), keeper))
                 free, free_boxes, free_classes = free[~matching], free_boxes[:, ~matching], free_classes[~matching]
     return _Claims(np.concatenate(keepers), np.concatenate(claimed))
-
-
-def _match(one: Float64Array, other: Float64Array, metric: OverlapMetric, threshold: float) -> BoolArray:
-    """Return which of m pairs of boxes match, from the (5, m) columns of boxes with an area."""
-    width = np.minimum(one[2], other[2]) - np.maximum(one[0], other[0])
-    height = np.minimum(one[3], other[3]) - np.maximum(one[1], other[1])
-    intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    whole = one[4] + other[4] - intersection if metric is OverlapMetric.IOU else np.minimum(one[4], other[4])
-    matching: BoolArray = intersection / whole >= threshold
-    return matching
-
-
-def _merge_boxes(
-    boxes: Float64Array, keepers: Int64Array, claims: _Claims, metric: OverlapMetric, threshold: float
-) -> tuple[Float32Array, BoolArray]:
-    """Merge claimed boxes into their keepers' boxes: the first claims of all keepers at once, then the second.
-
-    Args:
-        boxes: (5, n) columns in the order of their ranks.
-        keepers: (k,) ranks, ascending.
-        claims: m claims by keeper.
-        metric: See the module.
-        threshold: The metric from which two boxes match.
-
-    Returns:
-        The merged boxes (k, 4) of the keepers, and (m,) which claimed boxes they consist of; others are dropped.
-    """
-    merged = boxes[:, keepers]
-    is_merged = np.zeros(len(claims.claimed), bool)
-    starts = np.searchsorted(claims.keepers, keepers)
-    counts = np.diff(starts, append=len(claims.claimed))
-    depth, active = 0, np.flatnonzero(counts)
-    while len(active) > _MIN_ARRAY_KEEPERS:
-        deadline.check()
-        claim = starts[active] + depth
-        first, second = merged[:, active], boxes[:, claims.claimed[claim]]
-        matching = _match(first, second, metric, threshold)
-        is_merged[claim] = matching
-        union = np.concatenate((np.minimum(first[:2], second[:2]), np.maximum(first[2:4], second[2:4])))
-        merged[:4, active] = np.where(matching, union, first[:4])
-        merged[4, active] = _areas(merged[:4, active])
-        depth += 1
-        active = active[counts[active] > depth]
-    for index in active.tolist():
-        rest = slice(starts[index] + depth, starts[index] + counts[index])
-        claimed_corners = boxes[:4, claims.claimed[rest]].T.tolist()
-        merged[:4, index], is_merged[rest] = _merge_one(
-            merged[:4, index].tolist(), claimed_corners, metric, threshold
-        )
-    return merged[:4].T.astype(np.float32), is_merged
-
-
-def _merge_one(
-    corners: list[float], claimed_corners: list[list[float]], metric: OverlapMetric, threshold: float
-) -> tuple[list[float], list[bool]]:
-    """Merge the boxes that are claimed for one keeper into its box, and return which of them it consists of.
-
-    The numbers are Python's own, because arrays of one box are slow. The arithmetic is that of `_match`.
-    """
-    x1, y1, x2, y2 = corners
-    is_merged = []
-    for number, (left, top, right, bottom) in enumerate(claimed_corners):
-        if number % _CLAIMS_PER_CHECK == 0:
-            deadline.check()
-        width, height = min(x2, right) - max(x1, left), min(y2, bottom) - max(y1, top)
-        intersection = max(width, 0.0) * max(height, 0.0)
-        area, other_area = (x2 - x1) * (y2 - y1), (right - left) * (bottom - top)
-        whole = area + other_area - intersection if metric is OverlapMetric.IOU else min(area, other_area)
-        is_merged.append(intersection / whole >= threshold)
-        if is_merged[-1]:
-            x1, y1, x2, y2 = min(x1, left), min(y1, top), max(x2, right), max(y2, bottom)
-    return [x1, y1, x2, y2], is_merged

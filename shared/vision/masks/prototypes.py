@@ -22,6 +22,7 @@ from shared.errors import ImageTooLarge, InvalidModel
 from shared.runtime import deadline
 from shared.vision.arrays import BoolArray, Float32Array, Float64Array, FloatArray, IndexArray, SizeHW
 from shared.vision.images.letterbox import Letterbox
+from shared.vision.masks.cells import RowCells, centres
 from shared.vision.masks.masks import MAX_MASK_PIXELS, NOISE_ADVICE, Mask, ensure_mask_pixels_allowed
 
 MAX_SIGN_CHANGES: Final = 2**23  # down the columns of all masks of a run; 300 masks of noise have twice as many
@@ -55,8 +56,8 @@ def canvas_masks(
         DeadlineExceeded: The event's deadline passed.
     """
     scale_hw = prototypes.shape[1] / canvas_hw[0], prototypes.shape[2] / canvas_hw[1]
-    rows = _RowCells.of(canvas_hw[0], scale_hw[0], 0.0)
-    columns = _centres(canvas_hw[1], scale_hw[1], 0.0)
+    rows = RowCells.of(canvas_hw[0], scale_hw[0], 0.0)
+    columns = centres(canvas_hw[1], scale_hw[1], 0.0)
     return _decode(coefficients, prototypes, boxes_xyxy, rows, columns)
 
 
@@ -93,8 +94,8 @@ def image_masks(
     (height, width), (inner_height, inner_width) = letterbox.image_hw, letterbox.resized_hw
     cell_h = prototypes.shape[1] / letterbox.canvas_hw[0]  # of a canvas px, in prototype cells
     cell_w = prototypes.shape[2] / letterbox.canvas_hw[1]
-    rows = _RowCells.of(height, inner_height / height * cell_h, letterbox.top * cell_h)
-    columns = _centres(width, inner_width / width * cell_w, letterbox.left * cell_w)
+    rows = RowCells.of(height, inner_height / height * cell_h, letterbox.top * cell_h)
+    columns = centres(width, inner_width / width * cell_w, letterbox.left * cell_w)
     enlargement_xy = np.maximum((inner_width / width, inner_height / height), 1)
     boxes = letterbox.to_image_coords(boxes_xyxy) - np.tile(0.5 - 0.5 / enlargement_xy, 2).astype(np.float32)
     masks = _decode(coefficients, prototypes, boxes, rows, columns)
@@ -119,31 +120,6 @@ def _one_pixel_mask(mask: Mask, letterbox: Letterbox) -> Mask | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _RowCells:
-    """Which cell each of the h pixel rows of a frame lies in: a cell is the gap between two prototype rows."""
-
-    cell: IndexArray  # (h,) the prototype row above the pixel row, -1 above the first prototype row
-    row_in_cell: IndexArray  # (h,) 0 for the first pixel row of a cell, 1 for the next, ...
-    start: Float64Array  # (cells,) distance from the prototype row to the first pixel row, in cells
-    step: float  # distance from one pixel row to the next, in cells
-    max_rows: int  # the largest number of pixel rows in a cell
-
-    @classmethod
-    def of(cls, length: int, scale: float, offset: float) -> _RowCells:
-        centres = _centres(length, scale, offset)
-        floor = np.floor(centres)
-        cell = floor.astype(np.intp)
-        first = np.searchsorted(cell, np.arange(cell[0], cell[-1] + 1))
-        row_in_cell = np.arange(length) - first[cell - cell[0]]
-        return cls(cell, row_in_cell, (centres - floor)[first], scale, int(row_in_cell.max()) + 1)
-
-
-def _centres(length: int, scale: float, offset: float) -> Float64Array:
-    """Return the centres of `length` pixels in prototype cells, counted from the centre of the first cell."""
-    return (np.arange(length, dtype=np.float64) + 0.5) * scale + (offset - 0.5)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _SignChanges:
     """In which cells the logit changes its sign, in each of the w pixel columns of one box."""
 
@@ -159,7 +135,7 @@ def _decode(
     coefficients: FloatArray,
     prototypes: FloatArray,
     boxes_xyxy: Float32Array,
-    rows: _RowCells,
+    rows: RowCells,
     columns: Float64Array,
 ) -> list[Mask]:
     """Decode masks in any frame, whose pixel rows and columns lie at `rows` and `columns` on the prototypes."""
@@ -189,7 +165,7 @@ def _decode(
     return masks
 
 
-def _ensure_cells_allowed(pixel_boxes: IndexArray, rows: _RowCells) -> None:
+def _ensure_cells_allowed(pixel_boxes: IndexArray, rows: RowCells) -> None:
     """Check how many logits are computed for each box and for all, one in each cell and pixel column.
 
     These are fewer than pixels, unless the prototypes are finer than the pixels. `pixel_boxes` is (n, 4) xyxy.
@@ -208,7 +184,7 @@ def _find_sign_changes(
     coefficients: FloatArray,
     prototypes: FloatArray,
     pixel_boxes: IndexArray,
-    rows: _RowCells,
+    rows: RowCells,
     columns: Float64Array,
 ) -> list[_SignChanges]:
     """Upsample the logits along x only, and compare their signs between neighbouring prototype rows.
@@ -265,7 +241,7 @@ def _find_sign_changes(
     return changes
 
 
-def _rows_before_change(changes: list[_SignChanges], rows: _RowCells) -> list[npt.NDArray[np.unsignedinteger]]:
+def _rows_before_change(changes: list[_SignChanges], rows: RowCells) -> list[npt.NDArray[np.unsignedinteger]]:
     """Return for each mask (k,) the number of pixel rows above the sign change, in each cell that has one.
 
     From the logit a at the upper prototype row to b at the lower one, the line a + t (b - a) is zero at
@@ -293,7 +269,7 @@ def _rasterise(
     mask: BoolArray,
     change: _SignChanges,
     count: npt.NDArray[np.unsignedinteger],
-    rows: _RowCells,
+    rows: RowCells,
     scratch: BoolArray,
 ) -> None:
     """Write the pixels of one box into `mask`, a band of cells at a time.

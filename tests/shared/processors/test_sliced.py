@@ -21,7 +21,8 @@ from shared.processors.segmentation_processor import SegmentationProcessor, Segm
 from shared.processors.sliced_processor import MAX_TILES, SliceOptions, process_areas
 from shared.vision.arrays import BoolArray, SizeHW
 from shared.vision.boxes.detections import Detections
-from shared.vision.boxes.merge import MergeKind, OverlapMetric
+from shared.vision.boxes.matching import OverlapMetric
+from shared.vision.boxes.merge import MergeKind
 from shared.vision.masks.segments import Segments
 from testing import models
 from testing.memory_store import MemoryStore, PutModel

@@ -13,16 +13,13 @@ from shared.runtime import deadline
 from shared.vision.arrays import BoolArray, Float64Array
 from shared.vision.boxes import pairs
 from shared.vision.boxes.detections import Detections
+from shared.vision.boxes.matching import OverlapMetric, match_boxes, merge_boxes
 from shared.vision.boxes.merge import (
     Merged,
     MergeKind,
-    OverlapMetric,
     _box_columns,
-    _Claims,
     _claims,
     _claims_by_rows,
-    _match,
-    _merge_boxes,
     merge,
 )
 from shared.vision.boxes.pairs import MAX_BOXES
@@ -328,7 +325,7 @@ def test_merge_of_many_boxes_equals_the_rules_at_any_density(size: int) -> None:
 def test_merge_of_many_claims_equals_the_rules(
     kind: MergeKind, metric: OverlapMetric, min_array_keepers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.vision.boxes.merge._MIN_ARRAY_KEEPERS", min_array_keepers)
+    monkeypatch.setattr("shared.vision.boxes.matching._MIN_ARRAY_KEEPERS", min_array_keepers)
     rng = np.random.default_rng(1)
     corner = rng.integers(0, 12, (60, 2)).repeat(5, axis=0) * 20 + rng.integers(0, 8, (300, 2))
     rows: list[Row] = [
@@ -371,7 +368,7 @@ def test_as_many_pairs_as_allowed_are_compared_and_one_more_is_rejected(monkeypa
 
 
 def test_boxes_that_all_overlap_are_rejected_before_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.vision.boxes.merge._match", lambda *_: pytest.fail("compared"))
+    monkeypatch.setattr("shared.vision.boxes.merge.match_boxes", lambda *_: pytest.fail("compared"))
 
     with pytest.raises(ImageTooLarge, match=f"pairs overlap, more than the limit of {pairs.MAX_PAIRS}"):
         merge(grid(MAX_BOXES, 30_000, 1), kind=GREEDY, metric=IOU, threshold=1)
@@ -382,9 +379,9 @@ def test_sparse_boxes_are_compared_with_their_neighbours_only(monkeypatch: pytes
 
     def count_pairs(one: Float64Array, other: Float64Array, metric: OverlapMetric, threshold: float) -> BoolArray:
         compared.append(max(one.shape[1], other.shape[1]))
-        return _match(one, other, metric, threshold)
+        return match_boxes(one, other, metric, threshold)
 
-    monkeypatch.setattr("shared.vision.boxes.merge._match", count_pairs)
+    monkeypatch.setattr("shared.vision.boxes.merge.match_boxes", count_pairs)
 
     merged = merge(grid(30_000, 100, 10), kind=GREEDY, metric=IOU, threshold=1)
 
@@ -411,11 +408,10 @@ def test_merging_asks_the_deadline(side: float, kind: MergeKind, monkeypatch: py
 
 def test_merging_many_claims_of_one_keeper_asks_the_deadline() -> None:
     keepers = np.zeros(20_000, np.int64)
-    claims = _Claims(keepers, np.arange(1, 20_001))
     boxes = np.array([0, 0, 9, 9, 81], np.float64)[:, None].repeat(20_001, axis=1)
 
     with deadline.fail_after(-1), pytest.raises(DeadlineExceeded):
-        _merge_boxes(boxes, keepers[:1], claims, IOU, 0.5)
+        merge_boxes(boxes, keepers[:1], keepers, np.arange(1, 20_001), metric=IOU, threshold=0.5)
 
 
 @pytest.mark.parametrize("kind", [NMS, NMM, GREEDY])
