@@ -21,6 +21,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from shared.cloud.content_encoding import gunzip
 from shared.cloud.objects import ObjectStat, StoredObject, crc32c
 from shared.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 from shared.runtime import deadline
@@ -78,7 +79,8 @@ class ObjectStore:
     ) -> StoredObject:
         """Read an object in one request, and verify its bytes by their CRC32C.
 
-        An object of more than `max_bytes` is not read to its end, and is returned without data.
+        An object of more than `max_bytes` is not read to its end, and is returned without data. One that is stored
+        with `Content-Encoding: gzip` is decompressed, up to as many bytes.
 
         Raises:
             ObjectNotFound: there is no such object or generation.
@@ -99,6 +101,8 @@ class ObjectStore:
             return StoredObject(None, uri, live_generation, handle.crc32c)
         if crc32c(data) != handle.crc32c:
             raise StorageUnavailable(f"checksum mismatch: the download of {uri} is damaged")
+        if (handle.content_encoding or "").lower() == "gzip":
+            return StoredObject(gunzip(data, max_bytes=max_bytes), uri, live_generation, handle.crc32c)
         return StoredObject(data, uri, live_generation, handle.crc32c)
 
     def write(

@@ -21,7 +21,10 @@ class ObjectStat:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """The verified bytes of one generation of an object. `data` is None if they exceed the requested maximum."""
+    """The verified bytes of one generation of an object. `data` is None if they exceed the requested maximum.
+
+    `data` is decompressed if it is stored with `Content-Encoding: gzip`; `crc32c` is that of the stored bytes.
+    """
 
     data: bytes | None
     uri: str

@@ -1,6 +1,7 @@
 """Events from end to end in one instance: verdict, answer, published error and log lines."""
 
 import errno
+import gzip
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -429,6 +430,23 @@ def test_event_is_deferred_when_results_cannot_be_written(
     answer = client.post("/", headers=PUSH, data=message_for())
     assert (answer.status_code, answer.text) == (503, "deferred\n")
     assert lines().summaries[0]["error"] == "storage_unavailable"
+
+
+def test_objects_stored_with_gzip_encoding_are_decompressed(cloud: Cloud, serve: ServeFunction) -> None:
+    pipelines = json.dumps({"mine": {"steps": [{"step": "detect"}]}}).encode()
+    for bucket, name, data in (
+        (cloud.uploads, "uploads/tenant-001/a.jpg", picture()),
+        (cloud.models, "models/tenant-001/detect.onnx", models.detect()),
+        (cloud.models, "models/tenant-001/pipelines.json", pipelines),
+    ):
+        stored_object = bucket.blob(name)
+        stored_object.content_encoding = "gzip"
+        stored_object.upload_from_string(gzip.compress(data), content_type="application/octet-stream")
+
+    answer = serve("process_message", cloud.settings).post("/", headers=PUSH, data=message_for(pipeline="mine"))
+
+    assert answer.text == "done\n"
+    assert cloud.result("tenant-001", "a.jpg")["counts"] == {"plant": 1, "tray": 1}
 
 
 # Shortages of the instance

@@ -1,5 +1,6 @@
 """ObjectStore against the storage emulator, and against a server with scripted_server."""
 
+import gzip
 import inspect
 import json
 import threading
@@ -127,6 +128,42 @@ def test_only_one_of_many_concurrent_first_writers_succeeds(store: ObjectStore, 
 def test_write_to_a_missing_bucket_is_unavailable(store: ObjectStore) -> None:
     with pytest.raises(StorageUnavailable):
         store.write("there-is-no-such-bucket", "o", b"", content_type="text/plain")
+
+
+# Content-Encoding
+
+
+def test_object_stored_with_gzip_encoding_is_decompressed(store: ObjectStore, cloud: Cloud, bucket: str) -> None:
+    handle = cloud.uploads.blob("o")
+    handle.content_encoding = "gzip"
+    stored_bytes = gzip.compress(b"content" * 1000)
+    handle.upload_from_string(stored_bytes, content_type="image/jpeg")
+
+    stored = store.read(bucket, "o", max_bytes=7000)
+
+    assert (stored.data, stored.generation) == (b"content" * 1000, handle.generation)
+    assert stored.crc32c == crc32c(stored_bytes)
+    assert store.read(bucket, "o", max_bytes=6999).data is None
+
+
+def gzipped(data: bytes, *, encoding: str = "gzip") -> Response:
+    """Return storage's response to a download of an object with a Content-Encoding."""
+    headers = {"content-encoding": encoding, "x-goog-generation": "17", "x-goog-hash": f"crc32c={crc32c(data)}"}
+    return Response(body=data, headers=headers)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP"])
+def test_checksum_of_a_compressed_download_is_that_of_the_stored_bytes(
+    encoding: str, failing: StoreFactory
+) -> None:
+    compressed = gzip.compress(b"content")
+    with scripted_server.serve_responses(gzipped(compressed, encoding=encoding)) as (url, _):
+        stored = failing(url).read("b", "o", max_bytes=100)
+        assert (stored.data, stored.crc32c) == (b"content", crc32c(compressed))
+    damaged = gzipped(compressed)
+    damaged.body = compressed[:-1] + b"?"
+    with scripted_server.serve_responses(damaged) as (url, _), pytest.raises(StorageUnavailable, match="checksum"):
+        failing(url).read("b", "o", max_bytes=100)
 
 
 # Faults
