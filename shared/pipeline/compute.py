@@ -63,7 +63,7 @@ class InProcess:
             findings=documents.to_json(findings),
             pictures=pictures,
             models={each: ctx.models[each].source.generation for each in plan.model_types if each in ctx.models},
-            counts=documents.counts(ctx),
+            counts=documents.logged_counts(ctx),
         )
 
     def cache_stats(self) -> Mapping[str, int]:

@@ -40,6 +40,7 @@ BUILT_IN: Final[Mapping[str, Any]] = {
     },
 }
 MAX_BYTES: Final = 2**20
+MAX_DEFINITION_BYTES: Final = 48 * 2**10  # of one pipeline: with its image it is a message to a worker
 MAX_MESSAGE_CHARACTERS: Final = 300
 _STEP_NAMES: Final[Mapping[type[Step], str]] = {step_class: name for name, step_class in STEPS.items()}
 _SCHEMA: Final = Path(__file__).parents[1] / "schemas" / "pipelines.schema.json"
@@ -131,6 +132,12 @@ class PipelineRegistry:
             names = ", ".join(sorted({*BUILT_IN, *definitions.pipelines}))
             raise InvalidPipeline(f"unknown pipeline '{name}'; known pipelines: {names}")
         definition = _apply_overrides(definition, options) if options else definition
+        size = len(json.dumps(definition, separators=(",", ":")))
+        if size > MAX_DEFINITION_BYTES:
+            raise InvalidPipeline(
+                f"pipeline '{name}' and its options have {size} bytes; the limit is {MAX_DEFINITION_BYTES} bytes: "
+                "name fewer labels"
+            )
         return Plan.from_definition(definition, self._config)
 
     def _load(self, tenant_id: str) -> Definitions:

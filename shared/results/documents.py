@@ -23,6 +23,7 @@ from shared.vision.masks.segments import Segments
 
 SCHEMA_VERSION: Final = 1
 MAX_RESULT_BYTES: Final = 32 * 2**20  # Cloud Run answers with no more
+MAX_LOGGED_COUNTS_BYTES: Final = 16 * 2**10
 MAX_ATTRIBUTE_BYTES: Final = 1024  # https://cloud.google.com/pubsub/quotas#resource_limits
 
 
@@ -100,6 +101,17 @@ def counts(ctx: ProcessingContext) -> dict[str, int]:
         class_ids = ctx.segments.detections.class_ids
         return _counts(ctx.labels("segment", class_ids), class_ids)
     return {}
+
+
+def logged_counts(ctx: ProcessingContext) -> dict[str, int]:
+    """Return the first of the counts, in MAX_LOGGED_COUNTS_BYTES of JSON: a log line has few labels."""
+    logged, size = {}, 0
+    for label, count in counts(ctx).items():
+        size += len(json.dumps({label: count}))
+        if size > MAX_LOGGED_COUNTS_BYTES:
+            break
+        logged[label] = count
+    return logged
 
 
 def error_message(

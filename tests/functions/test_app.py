@@ -3,6 +3,7 @@
 import errno
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from local.port import Port
 from shared.ml.model_cache import ModelCache
+from shared.pipeline.definitions import MAX_DEFINITION_BYTES
 from shared.runtime.machine import available_cpus
 from testing import models, recorded_events, scripted_server
 from testing.case_ids import case_id
@@ -447,6 +449,26 @@ def test_objects_stored_with_gzip_encoding_are_decompressed(cloud: Cloud, serve:
 
     assert answer.text == "done\n"
     assert cloud.result("tenant-001", "a.jpg")["counts"] == {"plant": 1, "tray": 1}
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_options_of_many_labels_are_rejected_with_a_sentence(
+    workers: str, nursery: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
+    options = {"labels": [f"{number:0200}" for number in range(500)]}
+    client = serve("process_message", nursery.settings | {"WORKERS": workers})
+
+    answer = client.post(
+        "/", headers=PUSH, data=push({"tenant_id": "tenant-001", "image": "a.jpg"}, {"options": options})
+    )
+
+    assert answer.text == "rejected\n"
+    [summary] = lines().summaries
+    assert summary["error"] == "invalid_pipeline"
+    assert re.fullmatch(
+        rf"pipeline 'detect' and its options have 10\d{{4}} bytes; the limit is {MAX_DEFINITION_BYTES} bytes: .*",
+        summary["reason"],
+    )
 
 
 # Shortages of the instance

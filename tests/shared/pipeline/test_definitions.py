@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from shared.config import Config
 from shared.errors import InvalidPipeline, StorageUnavailable
-from shared.pipeline.definitions import BUILT_IN, MAX_BYTES, PipelineRegistry, Plan, validate
+from shared.pipeline.definitions import BUILT_IN, MAX_BYTES, MAX_DEFINITION_BYTES, PipelineRegistry, Plan, validate
 from shared.processors.classifier_processor import ClassifierOptions
 from shared.processors.options import non_default_options
 from shared.steps.step import STEPS
@@ -529,6 +529,18 @@ def test_invalid_request_options_are_reported_by_name(
         steps(name, pipelines, **options)
     assert message in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def test_definition_of_exactly_the_limit_is_planned(pipelines: PipelineRegistry) -> None:
+    labels = [f"{number:0250}" for number in range(193)]
+    definition = {"steps": [{"step": "detect", "options": {"labels": labels}}], "resampling": "exact"}
+    rest = MAX_DEFINITION_BYTES - len(json.dumps(definition, separators=(",", ":"))) - len(',""')
+    assert 0 < rest <= 250
+
+    planned = pipelines.plan("tenant-001", "detect", {"labels": [*labels, "x" * rest]})
+    assert len(json.dumps(planned.definition, separators=(",", ":"))) == MAX_DEFINITION_BYTES
+    with pytest.raises(InvalidPipeline, match=f"the limit is {MAX_DEFINITION_BYTES}"):
+        pipelines.plan("tenant-001", "detect", {"labels": [*labels, "x" * (rest + 1)]})
 
 
 def test_step_without_options_leaves_only_resampling(pipelines: PipelineRegistry, store: MemoryStore) -> None:

@@ -1,6 +1,8 @@
 """A result has a limit of bytes, whatever its labels and outlines are, and is rejected before it is built."""
 
+import json
 import tracemalloc
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,7 @@ from shared.events import ImageVersion
 from shared.ml.export_metadata import MAX_LABEL_CHARACTERS
 from shared.processing_context import ProcessingContext
 from shared.results import documents
-from shared.results.documents import MAX_RESULT_BYTES
+from shared.results.documents import MAX_LOGGED_COUNTS_BYTES, MAX_RESULT_BYTES
 from shared.vision.boxes.detections import Detections
 from shared.vision.masks.masks import Mask
 from shared.vision.masks.segments import Segments
@@ -25,20 +27,22 @@ def detections(count: int) -> Detections:
     return Detections(boxes, np.full(count, 0.5, np.float32), np.zeros(count, np.int64))
 
 
-def document(*, label: str = "a", **answers: Any) -> dict[str, Any]:
-    labels = (label,)
+def context(*labels: str, **answers: Any) -> ProcessingContext:
     model: Any = SimpleNamespace(
         source=SimpleNamespace(uri="gs://m/o", generation=1, crc32c="AAAAAA=="),
         export=SimpleNamespace(labels=labels, labels_for=lambda _: labels),
     )
-    ctx = ProcessingContext(
+    return ProcessingContext(
         tenant_id="t",
         image=np.zeros((*IMAGE_HW, 3), np.uint8),
         models={"detect": model, "segment": model},
         **answers,
     )
+
+
+def document(*, label: str = "a", **answers: Any) -> dict[str, Any]:
     image = ImageVersion("up", "uploads/t/a.jpg", 7)
-    return documents.findings("t", image, "detect", ctx, pipeline_digest="0" * 64)
+    return documents.findings("t", image, "detect", context(label, **answers), pipeline_digest="0" * 64)
 
 
 def noisy_segments(count: int) -> Segments:
@@ -85,3 +89,16 @@ def test_json_of_exactly_the_limit_is_written_and_one_byte_more_is_not() -> None
 
     with pytest.raises(ImageTooLarge, match=f"have {MAX_RESULT_BYTES + 1} bytes or more"):
         documents.to_json({"a": "x" * (padding + 1)})
+
+
+def test_counts_of_a_log_line_are_cut_after_some_kilobytes() -> None:
+    labels = [f"{number:0{MAX_LABEL_CHARACTERS}}" for number in range(1000)]
+    found = replace(detections(1000), class_ids=np.arange(1000))
+
+    logged = documents.logged_counts(context(*labels, detections=found))
+
+    assert len(json.dumps(logged)) <= MAX_LOGGED_COUNTS_BYTES
+    assert list(logged) == labels[: len(logged)]
+    assert len(logged) > 50
+    few = replace(detections(4), class_ids=np.array([2, 0, 1, 1]))
+    assert documents.logged_counts(context("a", "b", "c", detections=few)) == {"a": 1, "b": 2, "c": 1}
