@@ -55,19 +55,6 @@ def slow_operator() -> bytes:
     )
 
 
-def growing_shapes(doublings: int = 28) -> bytes:
-    """A model of 2 kB whose shapes grow to gigabytes while it is loaded: shape inference carries their values."""
-    nodes = [node("Shape", "images", "shape0")]
-    nodes += [node("Concat", f"shape{i} shape{i}", f"shape{i + 1}", axis=0) for i in range(doublings)]
-    nodes += [
-        node("Gather", f"shape{doublings} zero", "size"),
-        node("Cast", "size", "float", to=1),
-        node("Mul", "float nothing", "product"),
-        node("Add", "answer product", "output0"),
-    ]
-    return hostile_graphs.model_bytes(nodes, {"zero": np.int64(0), "nothing": np.float32(0)})
-
-
 @pytest.fixture
 def store() -> MemoryStore:
     store = MemoryStore()
@@ -195,7 +182,7 @@ def test_rejected_generation_ends_with_the_next_upload(store: MemoryStore, compu
 def test_model_that_takes_all_memory_while_it_is_loaded_is_rejected(
     store: MemoryStore, computer: WorkerComputer
 ) -> None:
-    store.put(f"models/{TENANT}/detect.onnx", growing_shapes())
+    store.put(f"models/{TENANT}/detect.onnx", hostile_graphs.unused_dimensions())
 
     with pytest.raises(InvalidModel, match=r"memory|load"), deadline.fail_after(60):
         compute(computer)
