@@ -38,6 +38,7 @@ check: venv
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python .ci/check_files.py
+	$(BIN)/python .ci/glossary.py
 
 # AUDIT_STRICT=1 makes it a failure that OSV cannot be reached.
 audit: venv

@@ -197,21 +197,6 @@ def growing_shapes(doublings: int = 40) -> bytes:
     return depending_on("big", *nodes, node("Cast", f"sizes{doublings}", "big", to=TensorProto.FLOAT))
 
 
-def unused_dimensions(count: int = 12_000_000) -> bytes:
-    """Return a model that describes an unused tensor of so many dimensions: 2 bytes each, 136 once parsed."""
-    model = model_proto([node("Identity", "answer", "output0")])
-    shape = encoded_field(
-        onnx_proto.TypeProtoTensor.SHAPE, bytes([onnx_proto.TensorShapeProto.DIM << 3 | LEN, 0]) * count
-    )
-    tensor_type = encoded_field(
-        onnx_proto.ValueInfoProto.TYPE, encoded_field(onnx_proto.TypeProto.TENSOR_TYPE, shape)
-    )
-    value_info = encoded_field(onnx_proto.ValueInfoProto.NAME, b"unused") + tensor_type
-    graph = model.graph.SerializeToString() + encoded_field(onnx_proto.GraphProto.VALUE_INFO, value_info)
-    model.ClearField("graph")
-    return bytes(model.SerializeToString() + encoded_field(onnx_proto.ModelProto.GRAPH, graph))
-
-
 def slow_operator(boxes: int = 1_000_000) -> bytes:
     """Return a model of 3 kB with a NonMaxSuppression of that many disjoint boxes: a million take ten minutes.
 

@@ -18,7 +18,7 @@ def handle(
     request: dict[str, Any], descriptors: list[int], channel: Channel, progress: Progress
 ) -> tuple[dict[str, Any], list[int]]:
     """Do what `do` says, then echo the memory files."""
-    progress.write(request.get("note", ""), limit_s=request.get("limit_s", math.inf))
+    progress.write(request.get("activity", ""), limit_s=request.get("limit_s", math.inf))
     match request.get("do"):
         case "sleep":
             time.sleep(request["seconds"])

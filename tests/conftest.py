@@ -69,7 +69,9 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServeFunction]:
             monkeypatch.setenv(name, value)
         for name in INSTANCE_MODULES:
             sys.modules.pop(name, None)
-        client: FlaskClient = create_app(target, str(ROOT / "main.py")).test_client()
+        client: FlaskClient = create_app(  # type: ignore[no-untyped-call]
+            target, str(ROOT / "main.py")
+        ).test_client()
         instances.append(sys.modules["functions.bootstrap"].APP)
         return client
 

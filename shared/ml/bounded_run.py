@@ -65,7 +65,7 @@ def run(
         with _RUN_LOCK.shared():
             return _run_with_timeout(session, feeds, max_s, ort.RunOptions())
     except Exception as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     options = ort.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -75,7 +75,7 @@ def run(
             try:
                 return _run_with_timeout(session, feeds, max_s, options)
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
     raise RunOutOfMemory("A run of the model needs more memory than is available")
 
@@ -95,7 +95,8 @@ def _run_with_timeout(
     return outputs
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether ONNX Runtime says with this error that it could not allocate memory."""
     return any(message in str(error) for message in _OUT_OF_MEMORY_MESSAGES)
 
 

@@ -64,6 +64,7 @@ class OnnxModel:
 
         Raises:
             InvalidModel: The file is no usable model of that type.
+            MemoryError: There is no memory for its session.
         """
         self.source = source
         self._model_type = model_type
@@ -89,6 +90,8 @@ class OnnxModel:
             inputs = [_tensor(each) for each in self._session.get_inputs()]
             outputs = [_tensor(each) for each in self._session.get_outputs()]
         except Exception as error:
+            if bounded_run.is_out_of_memory(error):
+                raise MemoryError from error
             raise InvalidModel(f"The file is not a model that ONNX Runtime {ort.__version__} can load") from error
         # ONNX Runtime keeps the file for a fallback to other providers: a second copy that is never used.
         self._session._model_bytes = None  # noqa: SLF001 - there is no other way to release it

@@ -25,7 +25,6 @@ class GraphProto:
     INITIALIZER = 5
     INPUT = 11
     OUTPUT = 12
-    VALUE_INFO = 13
     SPARSE_INITIALIZER = 15
 
 

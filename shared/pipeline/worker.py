@@ -39,10 +39,10 @@ def handle(
     replied: list[int] = []
     with event_record() as record, deadline.fail_after(request["seconds"]):
         try:
-            image, *files = (read_memory_file(each) for each in descriptors)
-            close_all(descriptors)
             job = Job.from_json(request["job"])
-            worker.store.provide(request["files"], files)
+            worker.store.provide(request["files"], descriptors[1:])
+            image = read_memory_file(descriptors[0])
+            close_all(descriptors[:1])
             computed = worker.computer.compute(job, image)
             parts = [computed.findings, *computed.pictures.values()]
             reply["computed"] = {
@@ -150,12 +150,15 @@ class _ParentStore:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._files: dict[tuple[str, int], tuple[dict[str, Any], bytes]] = {}
+        self._files: dict[tuple[str, int], tuple[str, int]] = {}  # checksum and descriptor, by name and generation
 
-    def provide(self, headers: Sequence[dict[str, Any]], files: Sequence[bytes]) -> None:
-        """Take the files that came with a job, in place of those of the job before."""
-        pairs = zip(headers, files, strict=True)
-        self._files = {(header["name"], header["generation"]): (header, data) for header, data in pairs}
+    def provide(self, headers: Sequence[dict[str, Any]], descriptors: Sequence[int]) -> None:
+        """Take the memory files that came with a job, in place of those of the job before."""
+        close_all([descriptor for _, descriptor in self._files.values()])
+        self._files = {
+            (header["name"], header["generation"]): (header["crc32c"], descriptor)
+            for header, descriptor in zip(headers, descriptors, strict=True)
+        }
 
     def read(
         self, bucket: str, name: str, *, generation: int | None = None, max_bytes: int | None = None
@@ -166,9 +169,12 @@ class _ParentStore:
             ObjectNotFound: There is no such object or generation, or this job may not read it.
             StorageUnavailable: Storage did not answer the parent.
         """
-        if provided := self._files.pop((name, generation or 0), None):
-            header, data = provided
-            return StoredObject(data, f"gs://{bucket}/{name}", header["generation"], header["crc32c"])
+        if generation and (provided := self._files.pop((name, generation), None)):
+            crc32c, descriptor = provided
+            try:
+                return StoredObject(read_memory_file(descriptor), f"gs://{bucket}/{name}", generation, crc32c)
+            finally:
+                close_all([descriptor])
         self._channel.send({"ask": "read", "name": name, "generation": generation, "max_bytes": max_bytes})
         answer, descriptors = self._channel.receive()
         try:

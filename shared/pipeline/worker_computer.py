@@ -35,7 +35,7 @@ from shared.workers.worker_pool import WorkerLost, WorkerPool
 MAX_REPLY_BYTES: Final = 512 * 2**20
 ATTEMPTS: Final = 2
 _LOG: Final = logging.getLogger(__name__)
-_LEAVES: Final = {
+_ERRORS: Final = {
     each.error: each
     for each in vars(errors).values()
     if isinstance(each, type) and issubclass(each, TenantVisionError) and "error" in vars(each)
@@ -146,7 +146,7 @@ class WorkerComputer:
         if "bug" in reply:
             raise WorkerBug(reply["bug"])
         if "error" in reply:
-            error = _LEAVES[reply["error"]](*reply["arguments"])
+            error = _ERRORS[reply["error"]](*reply["arguments"])
             self._reject_model(job, reply.get("failed", ""), str(error))
             raise error
         computed = reply["computed"]
@@ -164,16 +164,16 @@ class WorkerComputer:
     def _verdict(self, job: Job, lost: WorkerLost) -> TenantVisionError:
         """Return the error for a lost worker: what it was doing is to blame, unless it was killed from outside."""
         if lost.cause == "deadline":
-            return DeadlineExceeded(f"Event deadline exceeded during: {lost.note or 'processing'}")
+            return DeadlineExceeded(f"Event deadline exceeded during: {lost.activity or 'processing'}")
         if lost.cause == "killed":
             return InstanceExhausted("the instance ran out of memory: try again")
         reason = {
             "overrun": f"took more than {self._max_run_s:g} s, the limit",
             "memory": f"needs more than {self._memory_bytes // 2**20} MiB of memory, the limit of an event",
         }.get(lost.cause, "crashed the process that computed it")
-        if self._reject_model(job, lost.note, message := f"The {lost.note} {reason}"):
+        if self._reject_model(job, lost.activity, message := f"The {lost.activity} {reason}"):
             return InvalidModel(message)
-        if lost.note == "decode" and lost.cause == "crash":
+        if lost.activity == "decode" and lost.cause == "crash":
             return InvalidImage(f"Decoding the image {reason}")
         return ImageTooLarge(f"Processing the image {reason}")
 

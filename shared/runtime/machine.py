@@ -48,6 +48,6 @@ def _numbers(control: Path) -> list[int]:
     https://docs.kernel.org/admin-guide/cgroup-v1/memory.html, /scheduler/sched-bwc.html
     """
     try:
-        return [int(word) for word in control.read_text(encoding="ascii").split()]
+        return [int(number) for number in control.read_text(encoding="ascii").split()]
     except (OSError, ValueError):
         return []

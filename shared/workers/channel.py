@@ -117,7 +117,7 @@ def read_memory_file(descriptor: int, *, max_bytes: int | None = None) -> bytes:
     size = os.fstat(descriptor).st_size
     if max_bytes is not None and size > max_bytes:
         raise InvalidMessage(f"a memory file of {size} bytes; the limit is {max_bytes}")
-    data = bytearray()
-    while len(data) < size and (read := os.pread(descriptor, size - len(data), len(data))):
-        data += read
-    return bytes(data)
+    data = os.pread(descriptor, size, 0)
+    while len(data) < size and (rest := os.pread(descriptor, size - len(data), len(data))):
+        data += rest  # Linux reads at most 2 GiB at once
+    return data

@@ -32,13 +32,13 @@ class WorkerLost(Exception):
     `cause`: `deadline` of the event; `overrun` of the limit of what it was doing; `memory` for a MemoryError, or
     more than it may have; `crash` for a fatal signal or an exit; `killed` for a SIGKILL that was not this pool's
     (the kernel ran out of memory); `protocol` for a malformed reply.
-    `note`: the last note of its progress.
+    `activity`: the last one that its progress named.
     """
 
-    def __init__(self, cause: Cause, note: str, exit_code: int | None = None) -> None:
-        super().__init__(f"{cause}, exit code {exit_code}, while: {note or 'nothing was noted'}")
+    def __init__(self, cause: Cause, activity: str, exit_code: int | None = None) -> None:
+        super().__init__(f"{cause}, exit code {exit_code}, while: {activity or 'nothing in particular'}")
         self.cause = cause
-        self.note = note
+        self.activity = activity
         self.exit_code = exit_code
 
 
@@ -162,10 +162,10 @@ class WorkerPool:
         """Wait for the reply, within the event's deadline and the limit of memory."""
         ends_at = time.monotonic() + deadline.remaining_s(at_most=_MAX_WAIT_S)
         while True:
-            left_s = ends_at - time.monotonic()
-            if left_s <= 0:
+            remaining_s = ends_at - time.monotonic()
+            if remaining_s <= 0:
                 raise self._end(worker, "deadline")
-            readable, _, _ = select.select([worker.channel], [], [], min(left_s, _POLL_S))
+            readable, _, _ = select.select([worker.channel], [], [], min(remaining_s, _POLL_S))
             if readable:
                 return worker.channel.receive()
             if _private_bytes(worker.pid) > self._memory_bytes:

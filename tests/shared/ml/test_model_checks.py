@@ -191,7 +191,8 @@ def test_range_is_rejected_whatever_the_type_and_encoding_of_its_limit(
     dtype: type[np.generic], *, is_raw: bool
 ) -> None:
     limits = [
-        numpy_helper.from_array(dtype(value), name) for value, name in ((0, "zero"), (5e8, "max"), (1, "one"))
+        numpy_helper.from_array(np.asarray(value, dtype), name)
+        for value, name in ((0, "zero"), (5e8, "max"), (1, "one"))
     ]
     if not is_raw:
         limits = [

@@ -454,14 +454,16 @@ def test_very_many_errors_in_a_file_cost_little_time(pipelines: PipelineRegistry
 def test_many_errors_of_an_option_are_not_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     initialise = jsonschema.ValidationError.__init__
-    monkeypatch.setattr(
-        jsonschema.ValidationError,
-        "__init__",
-        lambda self, *args, **kwargs: (made.append(args), initialise(self, *args, **kwargs))[1],
-    )
+
+    def count(error: jsonschema.ValidationError, *args: Any, **kwargs: Any) -> None:
+        made.append(args)
+        initialise(error, *args, **kwargs)
+
+    monkeypatch.setattr(jsonschema.ValidationError, "__init__", count)
+    values: list[Any] = [[1] * 1000, {str(number): -1 for number in range(1000)}, [{}] * 1000, [[], ""] * 500]
 
     for option in EXAMPLE_OPTIONS:
-        for value in ([1] * 1000, {str(number): -1 for number in range(1000)}, [{}] * 1000, [[], ""] * 500):
+        for value in values:
             for name in ("detect", "segment", "sahi_detect", "within_segments", "classify", "size_statistics"):
                 with pytest.raises(InvalidPipeline):
                     validate({option: value}, "options", name)

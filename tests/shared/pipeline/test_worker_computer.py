@@ -31,28 +31,12 @@ from shared.pipeline.worker_computer import WorkerBug, WorkerComputer, _read_mod
 from shared.runtime import deadline
 from shared.runtime.event_record import event_record
 from testing import hostile_graphs, models
-from testing.hostile_graphs import node
 from testing.memory_store import MemoryStore
 from testing.pictures import picture
 
 CONFIG = Config(gcs_bucket="models-bucket", error_topic="errors", model_refresh_s=0.0, max_run_s=1.0)
-MEMORY_BYTES = 1024 * 2**20
+MEMORY_BYTES = 512 * 2**20
 TENANT = "tenant-001"
-
-
-def slow_operator() -> bytes:
-    """A model of 3 kB with one convolution that takes minutes: ONNX Runtime ends a run between operators only."""
-    return hostile_graphs.model_bytes(
-        [
-            node("Tile", "images repeats", "large"),
-            node("ConstantOfShape", "kernel_shape", "kernel"),
-            node("Conv", "large kernel", "convolved", pads=[499] * 4),
-            node("ReduceMean", "convolved", "mean", keepdims=0),
-            node("Mul", "mean zero", "nothing"),
-            node("Add", "answer nothing", "output0"),
-        ],
-        {"kernel_shape": np.array([1, 3, 999, 999]), "repeats": np.array([1, 1, 16, 16]), "zero": np.float32(0)},
-    )
 
 
 @pytest.fixture
@@ -160,7 +144,7 @@ def test_deleted_model_is_not_found_although_a_worker_has_it(store: MemoryStore,
 def test_run_that_no_operator_ends_is_killed_and_its_generation_rejected(
     store: MemoryStore, computer: WorkerComputer
 ) -> None:
-    store.put(f"models/{TENANT}/detect.onnx", slow_operator())
+    store.put(f"models/{TENANT}/detect.onnx", hostile_graphs.slow_operator())
 
     with pytest.raises(InvalidModel, match=r"model detect took more than 1 s"), deadline.fail_after(60):
         compute(computer)
@@ -170,7 +154,7 @@ def test_run_that_no_operator_ends_is_killed_and_its_generation_rejected(
 
 
 def test_rejected_generation_ends_with_the_next_upload(store: MemoryStore, computer: WorkerComputer) -> None:
-    store.put(f"models/{TENANT}/detect.onnx", slow_operator())
+    store.put(f"models/{TENANT}/detect.onnx", hostile_graphs.slow_operator())
     with pytest.raises(InvalidModel), deadline.fail_after(60):
         compute(computer)
 
@@ -179,18 +163,20 @@ def test_rejected_generation_ends_with_the_next_upload(store: MemoryStore, compu
     assert compute(computer).counts
 
 
-def test_model_that_takes_all_memory_while_it_is_loaded_is_rejected(
+def test_model_that_needs_more_memory_than_an_event_may_have_is_rejected(
     store: MemoryStore, computer: WorkerComputer
 ) -> None:
-    store.put(f"models/{TENANT}/detect.onnx", hostile_graphs.unused_dimensions())
+    """Its weights are read, and copied into a session: three times their size at once."""
+    weights = {"weights": np.zeros(MEMORY_BYTES // 12, np.float32)}
+    store.put(f"models/{TENANT}/detect.onnx", hostile_graphs.depending_on("weights", constants=weights))
 
-    with pytest.raises(InvalidModel, match=r"memory|load"), deadline.fail_after(60):
+    with pytest.raises(InvalidModel, match=r"model detect needs more than 512 MiB of memory"):
         compute(computer)
 
 
 def test_deadline_of_the_event_ends_a_worker(store: MemoryStore, computer: WorkerComputer) -> None:
     compute(computer)
-    store.put(f"models/{TENANT}/detect.onnx", slow_operator())
+    store.put(f"models/{TENANT}/detect.onnx", hostile_graphs.slow_operator())
 
     with pytest.raises(DeadlineExceeded), deadline.fail_after(0.5):
         compute(computer)
@@ -232,7 +218,7 @@ def test_worker_cannot_read_another_tenants_model(store: MemoryStore, computer: 
 
 def test_neighbours_of_hostile_models_get_the_same_results(store: MemoryStore, computer: WorkerComputer) -> None:
     expected = compute(computer).findings
-    store.put("models/hostile/detect.onnx", slow_operator())
+    store.put("models/hostile/detect.onnx", hostile_graphs.slow_operator())
     with ThreadPoolExecutor() as threads, deadline.fail_after(60):
         hostile = threads.submit(_swallow, computer)
         started = time.monotonic()

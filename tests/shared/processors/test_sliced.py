@@ -319,7 +319,9 @@ def test_too_many_mask_pixels_of_all_tiles_are_rejected(
         segmenter(slices).process(image)
 
 
-def test_more_boxes_in_all_tiles_than_allowed_are_rejected_before_they_are_merged(put_model, monkeypatch):
+def test_more_boxes_in_all_tiles_than_allowed_are_rejected_before_they_are_merged(
+    put_model: PutModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_model(models.detect_in_layout("end_to_end", OVERLAP))
     tiles = SliceOptions(slice_hw=(64, 64), overlap=0.0, full_image=False)
     monkeypatch.setattr("shared.vision.boxes.pairs.MAX_BOXES", 8)

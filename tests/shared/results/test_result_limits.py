@@ -53,13 +53,13 @@ def noisy_segments(count: int) -> Segments:
 
 
 def test_detections_with_a_giant_label_are_rejected_before_they_are_built() -> None:
-    few = detections(300)
+    three_hundred = detections(300)
     tracemalloc.start()
     try:
         with pytest.raises(
             ImageTooLarge, match=f"the limit is {MAX_RESULT_BYTES} bytes: set a lower max_detections"
         ):
-            document(label="x" * 500_000, detections=few)
+            document(label="x" * 500_000, detections=three_hundred)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

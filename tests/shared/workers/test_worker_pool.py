@@ -109,13 +109,13 @@ def test_worker_that_served_the_key_before_is_preferred(pool: WorkerPool) -> Non
     ],
     ids=["segmentation fault", "exit", "endless", "longer than its limit", "memory", "shared memory"],
 )
-def test_lost_worker_raises_its_cause_and_last_note(
+def test_lost_worker_raises_its_cause_and_last_activity(
     pool: WorkerPool, request_: dict[str, Any], cause: str, exit_code: int
 ) -> None:
     with pytest.raises(WorkerLost) as raised, deadline.fail_after(2):
-        call(pool, note="run detect", **request_)
+        call(pool, activity="run detect", **request_)
 
-    assert (raised.value.cause, raised.value.note, raised.value.exit_code) == (cause, "run detect", exit_code)
+    assert (raised.value.cause, raised.value.activity, raised.value.exit_code) == (cause, "run detect", exit_code)
 
 
 def test_worker_killed_from_outside_is_told_apart_from_a_crash(pool: WorkerPool) -> None:
@@ -146,7 +146,8 @@ def test_idle_worker_that_died_is_replaced_unseen(pool: WorkerPool) -> None:
 
 def test_question_of_a_worker_is_answered_while_it_computes(pool: WorkerPool) -> None:
     reply, files = pool.call(
-        {"do": "ask", "question": "model?"}, answer=lambda asked: ({"echo": asked["ask"]}, [memory_file(b"data")])
+        {"do": "ask", "question": "model?"},
+        answer=lambda question: ({"echo": question["ask"]}, [memory_file(b"data")]),
     )
 
     assert reply == {"echo": "model?"}

@@ -78,7 +78,9 @@ def test_deduplicate_equals_one_pair_at_a_time(
     rng = np.random.default_rng(side)
     corners = rng.integers(0, 100, (300, 2))
     boxes = np.concatenate((corners, corners + rng.integers(0, side, (300, 2))), axis=1).astype(np.float32)
-    detections = Detections(boxes, rng.integers(0, 64, 300).astype(np.float32) / 64, rng.integers(0, 2, 300))
+    detections = Detections(
+        boxes, rng.integers(0, 64, 300).astype(np.float32) / np.float32(64), rng.integers(0, 2, 300)
+    )
     segment_index = rng.integers(0, 4, 300)
 
     kept = deduplicate(detections, segment_index, class_agnostic=False)

@@ -227,7 +227,12 @@ def test_groups_equal_those_of_all_pairs(min_dense_pairs: int, monkeypatch: pyte
 
 def test_segments_apart_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[None] = []
-    monkeypatch.setattr("shared.vision.masks.overlap._intersection", lambda *_: compared.append(None) or 0)
+
+    def count(*_: object) -> int:
+        compared.append(None)
+        return 0
+
+    monkeypatch.setattr("shared.vision.masks.overlap._intersection", count)
     masks = [Mask(20 * index % 2000, index // 100 * 20, np.ones((22, 10), bool)) for index in range(8000)]
 
     group_overlapping(masks, np.zeros(8000, np.int64), 0.5)
