@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from shared.cloud.objects import ObjectStat
 from shared.cloud.tenant_store import Store, TenantStores
@@ -30,16 +32,20 @@ from shared.results.store import (
 )
 from shared.runtime.event_record import current_record, stage
 
+_MAX_RESULT_READS: Final = 3
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
     """A complete result is in storage.
 
-    `duplicate`: It was there before this run, and its document was not read again.
+    `duplicate`: It was there before this run, and its document was not read again. `generation`: That of the
+    result's object then, or 0 if it is unknown because another writer has written it during this run.
     """
 
     duplicate: bool
     document: bytes | None = None
+    generation: int = 0
 
 
 class PipelineRunner:
@@ -75,7 +81,7 @@ class PipelineRunner:
         with stage("lookup"):
             existing = results.stat()
             if existing and self._is_duplicate(request, image, plan, existing):
-                return RunResult(duplicate=True)
+                return RunResult(duplicate=True, generation=existing.generation)
         with stage("lookup"):
             models = self._computer.prepare(request.tenant_id, plan)
         job = Job(request.tenant_id, image, request.pipeline, plan.definition, models)
@@ -85,17 +91,23 @@ class PipelineRunner:
     def run_and_read(self, request: Request) -> RunResult:
         """Process one image like `run`, and read the document of a duplicate with this request's id in it.
 
+        The document is read at the generation whose work id was compared: another pipeline may overwrite the
+        result meanwhile. If it did, or the result was deleted, the image is processed again.
+
         Raises:
             TenantVisionError: Any of its leaves, as from `run`.
         """
-        outcome = self.run(request)
-        if outcome.document is not None:
-            return outcome
-        try:
-            document = self._results(request).read()
-        except ObjectNotFound as error:
-            raise StorageUnavailable("The result was deleted before it was read") from error
-        return RunResult(outcome.duplicate, documents.with_request_id(document, request.request_id))
+        for _ in range(_MAX_RESULT_READS):
+            outcome = self.run(request)
+            if outcome.document is not None:
+                return outcome
+            if outcome.generation:
+                with suppress(ObjectNotFound):
+                    document = self._results(request).read(generation=outcome.generation)
+                    return RunResult(
+                        duplicate=True, document=documents.with_request_id(document, request.request_id)
+                    )
+        raise StorageUnavailable("The result was replaced again and again before it was read: try again")
 
     def _resolve(self, request: Request) -> ImageVersion:
         """Return the requested version of the image, or its live one if the request names none.

@@ -110,13 +110,13 @@ class ResultStore:
         except ObjectNotFound:
             return None
 
-    def read(self) -> bytes:
-        """Return the result document.
+    def read(self, *, generation: int) -> bytes:
+        """Return the result document of one generation.
 
         Raises:
-            ObjectNotFound: There is none.
+            ObjectNotFound: It was overwritten or deleted.
         """
-        return self._store.read(f"{self._prefix}/{RESULT_NAME}").data or b""
+        return self._store.read(f"{self._prefix}/{RESULT_NAME}", generation=generation).data or b""
 
     def write(
         self,
