@@ -203,6 +203,7 @@ class ConfigError(ValueError):
 
 
 _NO_MEMORY: Final = "memory"
+_NO_THREAD: Final = ("can't start new thread", "pthread_create failed")  # of Python, of ONNX Runtime
 _SHORTAGES: Final = {
     errno.ENOMEM: _NO_MEMORY,
     errno.EAGAIN: "thread or process",  # what fork and pthread_create answer
@@ -223,6 +224,6 @@ def shortage(error: BaseException) -> InstanceExhausted | None:
         resource = _NO_MEMORY
     elif isinstance(error, OSError):
         resource = _SHORTAGES.get(error.errno or 0)
-    elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+    elif any(text in str(error) for text in _NO_THREAD):
         resource = "thread"
     return InstanceExhausted(f"the instance has no {resource} left at the moment: try again") if resource else None

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import onnxruntime as ort
 
-from shared.errors import DeadlineExceeded, InvalidModel
+from shared.errors import DeadlineExceeded, InvalidModel, shortage
 from shared.ml import bounded_run
 from shared.ml.export import Export, check_input, read_export
 from shared.ml.model_checks import MAX_FOLDED_BYTES, ModelLimits, check_model
@@ -92,7 +92,8 @@ class OnnxModel:
         except Exception as error:
             if bounded_run.is_out_of_memory(error):
                 raise MemoryError from error
-            raise InvalidModel(f"The file is not a model that ONNX Runtime {ort.__version__} can load") from error
+            message = f"The file is not a model that ONNX Runtime {ort.__version__} can load"
+            raise shortage(error) or InvalidModel(message) from error
         # ONNX Runtime keeps the file for a fallback to other providers: a second copy that is never used.
         self._session._model_bytes = None  # noqa: SLF001 - there is no other way to release it
         _trim_heap()
@@ -116,6 +117,7 @@ class OnnxModel:
             InvalidModel: The model fails on an input of the shape it declares, returns an output of another shape
                 than it declares, exceeds a limit, or exceeded one within `RUN_FAILURE_COOLDOWN_S`.
             DeadlineExceeded: The event's deadline passed.
+            InstanceExhausted: The instance has no memory or no thread left at the moment.
         """
         if self._run_failure and time.monotonic() < self._run_failure[0]:
             raise InvalidModel(str(self._run_failure[1]))
@@ -129,7 +131,9 @@ class OnnxModel:
         except DeadlineExceeded:
             raise
         except Exception as error:
-            raise InvalidModel(f"The model failed on an input of shape {batch.shape}") from error
+            raise shortage(error) or InvalidModel(
+                f"The model failed on an input of shape {batch.shape}"
+            ) from error
         self._record_run(batch.shape[2] * batch.shape[3], time.monotonic() - started)
         self.export.check(outputs, batch=len(batch))
         return outputs

@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+MAX_REPORT_CHARACTERS: Final = 40_000  # Cloud Logging takes lines of at most 256 KB
+
 _SEVERITIES: Final = frozenset({"DEBUG", "INFO", "WARNING", "ERROR"})
 _SERVICE: Final = "tenant-vision"
 _REPORTED_ERROR_EVENT: Final = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
@@ -112,8 +114,13 @@ def report_error(
 ) -> None:
     """Log an error with its traceback in the form that Error Reporting groups by stack.
 
+    The middle of a traceback of more than MAX_REPORT_CHARACTERS is left out.
+
     Source: https://cloud.google.com/error-reporting/docs/formatting-error-messages
     """
     form = {"@type": _REPORTED_ERROR_EVENT, "serviceContext": {"service": service}}
     message = "".join(traceback.format_exception(error))
+    if len(message) > MAX_REPORT_CHARACTERS:
+        half = MAX_REPORT_CHARACTERS // 2 - 2
+        message = f"{message[:half]}\n…\n{message[-half:]}"
     logger.error(message, extra={"json_fields": {**form, **fields}, "trace": trace})

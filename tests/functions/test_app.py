@@ -1,5 +1,6 @@
 """Events from end to end in one instance: verdict, answer, published error and log lines."""
 
+import base64
 import errno
 import gzip
 import json
@@ -88,6 +89,64 @@ MALFORMED = {
     "an unwrapped push of nothing": ({"x-goog-pubsub-message-id": "7"}, b""),
     "an unwrapped push that is not JSON": ({"x-goog-pubsub-message-id": "7"}, SENT_TEXT.encode()),
 }
+
+
+NINES = b"9" * 5000
+ODD_METADATA = {
+    "metadata in Latin-1": b'"metadata": {"note": "caf\xe9"}',
+    "metadata of 5,000 digits": b'"metadata": {"note": ' + NINES + b"}",
+    "metadata of a negative number": b'"metadata": {"note": -' + NINES + b"}",
+    "metadata with half a pair of surrogates": b'"metadata": {"note": "\\ud800"}',
+    "metadata that are a number": b'"metadata": ' + NINES,
+    "a generation of 5,000 digits": b'"metageneration": ' + NINES,
+}
+
+
+@pytest.mark.parametrize("case", ODD_METADATA)
+def test_object_with_odd_metadata_is_an_invalid_event_or_ignored(
+    case: str, cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
+    resource = b'{"bucket": "%s", "name": "uploads/t/a.jpg", "generation": "1", ' % cloud.uploads.name.encode()
+    resource += ODD_METADATA[case] + b"}"
+    client = serve("process_upload", cloud.settings)
+    attributes = {"bucketId": cloud.uploads.name, "objectId": "uploads/t/a.jpg", "objectGeneration": "1"}
+    message = {
+        "attributes": {"eventType": "OBJECT_FINALIZE", **attributes},
+        "data": base64.b64encode(resource).decode(),
+    }
+
+    assert client.post("/", headers=FINALIZED, data=resource).text == "rejected\n"
+    # A notification needs no payload: without its metadata the object itself is looked at, which is not there.
+    assert client.post("/", headers=PUSH, data=json.dumps({"message": message})).text == "ignored\n"
+
+    rejected, ignored = lines().summaries
+    assert (rejected["error"], ignored["error"]) == ("invalid_event", "ignored")
+
+
+@pytest.mark.parametrize("value", ["caf\xe9", "\x80\x9f", "9" * 5000], ids=["Latin-1", "controls", "digits"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "ce-id",
+        "ce-time",
+        "ce-type",
+        "content-type",
+        "traceparent",
+        "x-goog-pubsub-message-id",
+        "tenant-id",
+        "generation",
+    ],
+)
+def test_odd_header_is_an_invalid_event(
+    header: str, value: str, cloud: Cloud, serve: ServeFunction, lines: ReadLogLines
+) -> None:
+    headers = {"x-goog-pubsub-message-id": "1", "content-type": "application/json"} | {header: value}
+
+    answer = serve("process_message", cloud.settings).post("/", headers=headers, data=b"{}")
+
+    assert answer.text == "rejected\n"
+    [summary] = lines().summaries
+    assert summary["error"] == "invalid_event"
 
 
 @pytest.mark.parametrize("case", MALFORMED)

@@ -107,6 +107,9 @@ def test_message_of_any_error_is_one_short_printable_line(error_class: type[Tena
 SHORTAGES = {
     "no memory": MemoryError(),
     "no thread": RuntimeError("can't start new thread"),
+    "no thread of ONNX Runtime": Exception(
+        "pthread_create failed, error code: 11 error msg: Resource temporarily"
+    ),
     "no memory for a file": OSError(errno.ENOMEM, "Cannot allocate memory"),
     "no process": BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
     "no file descriptor": OSError(errno.EMFILE, "Too many open files", "models"),

@@ -3,13 +3,14 @@
 import threading
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from shared.errors import InvalidModel
+from shared.errors import InstanceExhausted, InvalidModel
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from testing import hostile_graphs, models
 from testing.pictures import picture
@@ -45,6 +46,21 @@ def test_run_returns_the_known_boxes_and_scores(options: dict[str, Any]) -> None
     np.testing.assert_allclose(output[0, [4, 5], [0, 1]], boxes[:, 5], atol=1e-3)
     np.testing.assert_allclose(model.run(white / 2)[0][0, 4:], output[0, 4:] / 2, atol=1e-3)
     assert (model.file_bytes, model.source) == (len(data), SOURCE)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("can't start new thread"), RuntimeError("pthread_create failed, error code: 11")],
+    ids=["Python", "ONNX Runtime"],
+)
+def test_instance_without_threads_does_not_blame_the_model(error: Exception) -> None:
+    with mock.patch("onnxruntime.InferenceSession", side_effect=error), pytest.raises(InstanceExhausted):
+        load(models.detect())
+
+    model = load(models.detect())
+    with mock.patch("shared.ml.bounded_run.run", side_effect=error), pytest.raises(InstanceExhausted):
+        model.run(WHITE)
+    assert model.run(WHITE)
 
 
 INVALID_FILES = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared.runtime.logs import Trace, configure_logging, report_error
+from shared.runtime.logs import MAX_REPORT_CHARACTERS, Trace, configure_logging, report_error
 
 TRACE_ID, SPAN_ID = "5cbe6e3a9a7f4b4e8a0d5c1d2b3f4a5e", "1f2e3d4c5b6a7980"
 SAMPLED = Trace(TRACE_ID, SPAN_ID, sampled=True)
@@ -247,6 +247,15 @@ def test_configuring_twice_writes_each_line_once(capsys: Capture) -> None:
     write("m")
 
     assert written_line(capsys)["message"] == "m"
+
+
+def test_report_of_12_mb_is_cut_in_the_middle(capsys: Capture) -> None:
+    report_error(LOGGER, ValueError("first" + "x" * 12_000_000 + "last"), {})
+
+    message = written_line(capsys)["message"]
+    assert len(message) < MAX_REPORT_CHARACTERS
+    assert message.startswith("ValueError: first")
+    assert message.rstrip().endswith("last")
 
 
 def test_reported_error_has_its_stack_and_cause(capsys: Capture) -> None:
