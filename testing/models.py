@@ -142,7 +142,7 @@ def detect_in_layout(
             )
         ],
         [numpy_helper.from_array(answer, "answer"), numpy_helper.from_array(is_score, "is_score"), LAST_AXIS],
-        {} if without_metadata else written,
+        dict(metadata or {}) if without_metadata else written,
     )
 
 

@@ -18,6 +18,8 @@ _EXPECTED_INPUT: Final = "images (batch, 3, height, width)"
 _DEFAULT_CANVAS_HW: Final = (640, 640)
 MAX_CLASSES: Final = 10_000  # of a model that outputs class ids rather than a score per class
 _NUMBERED_LABEL: Final = re.compile(r"class([0-9]{1,4})")
+MAX_CANVAS_BYTES: Final = 2**28  # of a batch of canvases in float32: a square of 4,729 px, or 54 of 640 px
+_BYTES_PER_CANVAS_PX: Final = 3 * 4  # three channels of float32
 _MAX_SIDE_PX: Final = 7680  # `shared.vision.boxes.nms` moves the classes that far apart
 
 
@@ -119,10 +121,11 @@ def read_export(
         raise InvalidModel(
             f"The model's image size (imgsz) is {canvas_hw} px; the limit is {_MAX_SIDE_PX} px a side"
         )
-    if (batch or 1) * canvas_hw[0] * canvas_hw[1] > _MAX_SIDE_PX**2:
+    canvas_bytes = (batch or 1) * canvas_hw[0] * canvas_hw[1] * _BYTES_PER_CANVAS_PX
+    if canvas_bytes > MAX_CANVAS_BYTES:
         raise InvalidModel(
-            f"The model takes batches of {batch} images of {canvas_hw} px; "
-            f"the limit is {_MAX_SIDE_PX**2} px a batch"
+            f"The model takes batches of {batch or 1} images of {canvas_hw} px, which are {canvas_bytes} bytes in "
+            f"float32; the limit is {MAX_CANVAS_BYTES}: export it with a smaller image size (imgsz) or batch"
         )
     return Export(
         layout=read_layout(model_type, metadata, outputs, None if dynamic else canvas_hw),

@@ -168,7 +168,7 @@ def _kind(metadata: Metadata, shape: Shape, mask_coefficients: int, canvas_hw: S
     if labels is not None and rows == 4 + len(labels) + mask_coefficients:
         return "raw"
     if columns == 6 + mask_coefficients:
-        return _kind_of_six_columns(metadata, rows, canvas_hw)
+        return _kind_of_six_columns(metadata, shape, canvas_hw)
     if metadata.task is not None or rows is None or columns is None:
         # Exports have declared their task since YOLOv8, and no export since then has objectness.
         return "v5" if metadata.task is None and columns is not None else "raw"
@@ -192,16 +192,24 @@ def _v5_box_counts(canvas_hw: SizeHW) -> list[int]:
     return [3 * sum((height // stride) * (width // stride) for stride in strides) for strides in _V5_STRIDES]
 
 
-def _kind_of_six_columns(metadata: Metadata, boxes: int | None, canvas_hw: SizeHW | None) -> LayoutKind:
-    """Tell end to end from v5 with a single class by the number of boxes, if it is known."""
+def _kind_of_six_columns(metadata: Metadata, shape: Shape, canvas_hw: SizeHW | None) -> LayoutKind:
+    """Tell end to end from layouts with a single class: by the metadata, or by the number of boxes.
+
+    Without metadata nothing tells end to end from YOLOX and YOLOv6 with one class, whose boxes would be garbage.
+    Those have no prototypes.
+    """
     if metadata.task is not None or len(metadata.labels or ("one",)) != 1:
         return "end_to_end"
-    if boxes is None or canvas_hw is None:
-        raise InvalidModel(
-            "The output is ambiguous: it may be end to end, or YOLOv5 with one class; export it with metadata or "
-            "with a fixed size"
-        )
-    return "v5" if boxes in _v5_box_counts(canvas_hw) else "end_to_end"
+    _, boxes, columns = shape
+    if boxes is not None and canvas_hw is not None:
+        if boxes in _v5_box_counts(canvas_hw):
+            return "v5"
+        if columns != 6:
+            return "end_to_end"
+    raise InvalidModel(
+        f"The output {_described(shape)} has {columns} numbers per box, and no metadata says what they mean: the "
+        f"model may be end to end, or YOLOX, YOLOv5 or YOLOv6 with one class; {_EXPORT_ADVICE}"
+    )
 
 
 def _advice(outputs: Sequence[TensorInfo]) -> str:
@@ -219,4 +227,8 @@ def _numbered(count: int) -> tuple[str, ...]:
 
 
 def _shapes(tensors: Sequence[TensorInfo]) -> str:
-    return " and ".join(str(tuple("?" if d is None else d for d in t.shape)) for t in tensors).replace("'", "")
+    return " and ".join(_described(tensor.shape) for tensor in tensors)
+
+
+def _described(shape: Shape) -> str:
+    return str(tuple("?" if size is None else size for size in shape)).replace("'", "")

@@ -1,6 +1,7 @@
 """read_export: tables from metadata and shapes to an Export, or to the message of a rejection."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidModel
-from shared.ml.export import Export, read_export
+from shared.ml.export import MAX_CANVAS_BYTES, Export, read_export
 from shared.ml.export_metadata import MAX_LABELS
 from shared.ml.output_layout import Layout, ModelType, TensorInfo
 
@@ -351,12 +352,11 @@ PROTOTYPES = TensorInfo("output1", "tensor(float)", (1, 32, 120, 160))
         pytest.param({}, (1, 19110, 85), "v5", 80, id="YOLOv5 P6"),
         pytest.param({}, (1, 76500, 85), "v5", 80, id="YOLOv5 P2"),
         pytest.param({}, (1, 4500, 85), "v5", 80, id="YOLOv3-tiny"),
-        pytest.param(
-            {}, (1, 300, 6), "end_to_end", 0, id="six columns by shape"
-        ),  # v5 would have 18900 boxes on 480 x 640
+        pytest.param({"task": "detect"}, (1, 300, 6), "end_to_end", 0, id="six columns with a task"),
+        pytest.param({"names": "['a', 'b']"}, (1, 300, 6), "end_to_end", 2, id="six columns with two names"),
         pytest.param({}, (1, 18900, 6), "v5", 1, id="v5 with one class by shape"),
         pytest.param(ONE, (1, 18900, 6), "v5", 1, id="v5 with one class"),
-        pytest.param(ONE, (1, 300, 6), "end_to_end", 1, id="end to end with one class"),
+        pytest.param(changed(**ONE), (1, 300, 6), "end_to_end", 1, id="end to end with one class"),
         pytest.param({"names": "['a', 'b']"}, (1, 18900, 7), "v5", 2, id="v5 with two classes"),
     ],
 )
@@ -365,6 +365,53 @@ def test_detect_layout_follows_from_metadata_and_shape(
 ) -> None:
     export = read(metadata, output=tensor(*shape))
     assert (export.layout.kind, len(export.labels)) == (kind, classes)
+
+
+@pytest.mark.parametrize("metadata", [{}, ONE], ids=["no metadata", "one name and no task"])
+@pytest.mark.parametrize(
+    ("boxes", "image"),
+    [
+        pytest.param(300, STATIC, id="end to end or DETR"),
+        pytest.param(100, STATIC, id="effdet"),
+        pytest.param(3549, tensor(1, 3, 416, 416), id="YOLOX"),
+        pytest.param(2100, tensor(1, 3, 320, 320), id="YOLOv6"),
+        pytest.param(None, STATIC, id="dynamic number of boxes"),
+        pytest.param(300, tensor(None, 3, None, None), id="dynamic size"),
+    ],
+)
+def test_six_numbers_per_box_without_metadata_are_rejected(
+    metadata: dict[str, str], boxes: int | None, image: TensorInfo
+) -> None:
+    message = r"The output \(1, .+, 6\) has 6 numbers per box, and no metadata says what they mean: .* YOLOX"
+
+    with pytest.raises(InvalidModel, match=message):
+        read(metadata, image, tensor(1, boxes, 6))
+
+
+def test_segments_without_metadata_are_end_to_end_unless_their_number_is_that_of_v5() -> None:
+    def kind(boxes: int) -> str:
+        return read_export("segment", {}, [STATIC], [tensor(1, boxes, 38), PROTOTYPES]).layout.kind
+
+    assert (kind(300), kind(18900)) == ("end_to_end", "v5")
+
+
+@pytest.mark.parametrize(
+    ("image", "imgsz", "is_accepted"),
+    [
+        pytest.param(tensor(1, 3, 4096, 5461), None, True, id="268,431,360 bytes"),
+        pytest.param(tensor(1, 3, 4096, 5462), None, False, id="268,480,512 bytes"),
+        pytest.param(tensor(None, 3, None, None), "4704", True, id="dynamic, 4704 px"),
+        pytest.param(tensor(None, 3, None, None), "4736", False, id="dynamic, 4736 px"),
+        pytest.param(tensor(None, 3, None, None, dtype="float16"), "7680", False, id="float16, 7680 px"),
+        pytest.param(tensor(54, 3, 640, 640), None, True, id="batch of 54"),
+        pytest.param(tensor(55, 3, 640, 640), None, False, id="batch of 55"),
+    ],
+)
+def test_canvases_of_a_batch_have_at_most_256_mib(
+    image: TensorInfo, imgsz: str | None, *, is_accepted: bool
+) -> None:
+    with nullcontext() if is_accepted else pytest.raises(InvalidModel, match=f"the limit is {MAX_CANVAS_BYTES}"):
+        read(changed(imgsz=imgsz), image)
 
 
 def test_embedded_nms_is_read_from_args() -> None:
@@ -468,7 +515,7 @@ def test_model_stored_under_another_type_is_rejected_with_advice(
 
 
 def test_class_ids_without_a_name_have_numbered_labels() -> None:
-    export = read({}, output=tensor(1, 300, 6))
+    export = read({"task": "detect"}, output=tensor(1, 300, 6))
     assert export.labels_for(np.array([2, 0])) == ("class0", "class1", "class2")
     assert export.labels_for(np.empty(0, np.int64)) == ()
     assert read().labels_for(np.array([1])) == ("plant", "tray")
