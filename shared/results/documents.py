@@ -74,6 +74,9 @@ def complete(
     """Return the result document: findings, and who asked for them, when they were made and in what time.
 
     The findings are not parsed: a worker has encoded them, and they may be large.
+
+    Raises:
+        ImageTooLarge: It has more than MAX_RESULT_BYTES.
     """
     rest = {
         "request_id": request.request_id,
@@ -81,7 +84,9 @@ def complete(
         "created_at": _timestamp(created_at),
         "timings_ms": dict(timings_ms),
     }
-    return findings_json.rstrip().removesuffix(b"}") + b"," + to_json(rest).removeprefix(b"{")
+    document = findings_json.rstrip().removesuffix(b"}") + b"," + to_json(rest).removeprefix(b"{")
+    _ensure_result_fits(len(document))
+    return document
 
 
 def with_request_id(document: bytes, request_id: str | None) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ImageTooLarge
-from shared.events import ImageVersion
+from shared.events import ImageRef, ImageVersion, Request
 from shared.ml.export_metadata import MAX_LABEL_CHARACTERS
 from shared.processing_context import ProcessingContext
 from shared.results import documents
@@ -93,12 +94,25 @@ def test_json_of_exactly_the_limit_is_written_and_one_byte_more_is_not() -> None
 
 def test_counts_of_a_log_line_are_cut_after_some_kilobytes() -> None:
     labels = [f"{number:0{MAX_LABEL_CHARACTERS}}" for number in range(1000)]
-    found = replace(detections(1000), class_ids=np.arange(1000))
+    detected = replace(detections(1000), class_ids=np.arange(1000))
 
-    logged = documents.logged_counts(context(*labels, detections=found))
+    logged = documents.logged_counts(context(*labels, detections=detected))
 
     assert len(json.dumps(logged)) <= MAX_LOGGED_COUNTS_BYTES
     assert list(logged) == labels[: len(logged)]
     assert len(logged) > 50
-    few = replace(detections(4), class_ids=np.array([2, 0, 1, 1]))
-    assert documents.logged_counts(context("a", "b", "c", detections=few)) == {"a": 1, "b": 2, "c": 1}
+    small = replace(detections(4), class_ids=np.array([2, 0, 1, 1]))
+    assert documents.logged_counts(context("a", "b", "c", detections=small)) == {"a": 1, "b": 2, "c": 1}
+
+
+def test_complete_document_has_no_more_bytes_than_findings_may() -> None:
+    request = Request(tenant_id="t", image=ImageRef("up", "uploads/t/a.jpg", 7), pipeline="detect")
+
+    def complete(padding: int) -> bytes:
+        findings = b'{"a":"' + b"x" * padding + b'"}\n'
+        return documents.complete(findings, request, created_at=datetime(2026, 11, 22, tzinfo=UTC), timings_ms={})
+
+    padding = MAX_RESULT_BYTES - len(complete(0))
+    assert len(complete(padding)) == MAX_RESULT_BYTES
+    with pytest.raises(ImageTooLarge):
+        complete(padding + 1)
