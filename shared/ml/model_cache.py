@@ -29,6 +29,7 @@ MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
 
 NEGATIVE_CACHE_TTL_S: Final = 2.0  # for missing and invalid models
 MAX_LOAD_S: Final = 120.0
+MAX_MODELS: Final = 1000  # in the cache, whatever their size
 # The generations that the current event is to use, where another process knows them: see `using_generations`.
 _GENERATIONS: Final[ContextVar[Mapping[tuple[str, ModelType], int]]] = ContextVar("generations")
 _OUTCOMES_BY_COST: Final[tuple[LookupOutcome, ...]] = ("hit", "wait", "miss")
@@ -72,6 +73,7 @@ class ModelCache:
     _limits: ClassVar[ModelLimits]
     _cache_bytes: ClassVar[int]
     _has_arena: ClassVar[bool] = False
+    _worker_ids: ClassVar[set[int]] = {0}  # of all keys so far
     # Before `configure` the cache is empty: it can be inspected and cleared, but nothing can be loaded.
     _cache: ClassVar[RenewingCache[_Key, OnnxModel]] = RenewingCache(
         load=lambda key: ModelCache._load(key),  # noqa: PLW0108 - the class does not exist yet
@@ -115,6 +117,8 @@ class ModelCache:
             select_evictions=cls._select_evictions,
             clone_error=_clone_error,
             negative_ttl_s=min(NEGATIVE_CACHE_TTL_S, refresh_s),
+            max_entries=MAX_MODELS,
+            size=lambda model: model.file_bytes,
         )
 
     @classmethod
@@ -130,7 +134,9 @@ class ModelCache:
             StorageUnavailable: Storage did not answer.
             ValueError: An argument is malformed, and might reach another tenant's path or key.
         """
-        return cls._cache.get(_Key(tenant_id, model_type, worker_id))
+        key = _Key(tenant_id, model_type, worker_id)
+        cls._worker_ids.add(worker_id)
+        return cls._cache.get(key)
 
     @classmethod
     def generation(cls, *, tenant_id: str, model_type: ModelType, worker_id: int = 0) -> int:
@@ -152,7 +158,8 @@ class ModelCache:
     @classmethod
     def expire(cls, *, tenant_id: str, model_types: Sequence[str]) -> None:
         """Refresh these models at their next use, because newer generations are known to exist."""
-        cls._cache.expire(lambda key: key.tenant_id == tenant_id and key.model_type in model_types)
+        types = [each for each in MODEL_TYPES if each in model_types]
+        cls._cache.expire([key for each in types for key in cls._keys(tenant_id, each)])
 
     @classmethod
     @contextmanager
@@ -165,8 +172,8 @@ class ModelCache:
         stale = [
             model_type
             for model_type, generation in generations.items()
-            for key, model in cls._cache.contents().items()
-            if (key.tenant_id, key.model_type) == (tenant_id, model_type) and model.source.generation != generation
+            for key in cls._keys(tenant_id, model_type)
+            if (model := cls._cache.peek(key)) and model.source.generation != generation
         ]
         cls.expire(tenant_id=tenant_id, model_types=stale)
         token = _GENERATIONS.set({(tenant_id, model_type): each for model_type, each in generations.items()})
@@ -182,14 +189,16 @@ class ModelCache:
 
     @classmethod
     def stats(cls) -> CacheStats:
-        models = cls._cache.contents().values()
-        counts = asdict(cls._cache.counts)
-        return CacheStats(**counts, models=len(models), bytes=sum(model.file_bytes for model in models))
+        return CacheStats(**asdict(cls._cache.counts), models=len(cls._cache), bytes=cls._cache.total_size)
 
     @classmethod
     def keys(cls) -> list[str]:
         """Return the keys of the cached models, `{tenant_id}_{model_type}_worker_{worker_id}`."""
         return sorted(map(str, cls._cache.contents()))
+
+    @classmethod
+    def _keys(cls, tenant_id: str, model_type: ModelType) -> list[_Key]:
+        return [_Key(tenant_id, model_type, worker_id) for worker_id in tuple(cls._worker_ids)]
 
     @classmethod
     def _changed(cls, key: _Key, model: OnnxModel) -> bool:
@@ -204,6 +213,8 @@ class ModelCache:
     def _select_evictions(
         cls, key: _Key, model: OnnxModel, others: Mapping[_Key, OnnxModel]
     ) -> Iterable[_Key] | None:
+        if not cls._cache_bytes:
+            return ()
         entries = {
             other_key: CacheEntry(other_key.tenant_id, other.size_bytes, other.in_use)
             for other_key, other in others.items()

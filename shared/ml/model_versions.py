@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, get_args
 
 from shared.cloud.objects import StoredObject
 from shared.cloud.tenant_store import Store, TenantStores
@@ -81,8 +81,7 @@ class ModelVersions:
 
     def expire(self, tenant_id: str, model_types: Iterable[str]) -> None:
         """Ask storage at the next use of these models, whether a refresh is due or not."""
-        types = set(model_types)
-        self._live.expire(lambda key: key[0] == tenant_id and key[1] in types)
+        self._live.expire([(tenant_id, each) for each in get_args(ModelType) if each in set(model_types)])
 
     def reject(self, tenant_id: str, model_type: ModelType, generation: int, reason: str) -> None:
         """Have `read` raise InvalidModel with this reason for FAILURE_COOLDOWN_S, if this generation is live."""

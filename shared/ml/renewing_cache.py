@@ -4,6 +4,8 @@
 - Conditional refresh: once a value is older than `refresh_s`, one thread checks whether its file has changed and
   reloads it, while other threads use the old value.
 - Negative cache: failures that would repeat are kept for `negative_ttl_s` and raised without another load.
+- Bounded: it keeps `max_entries` values and as many failures at most. The cost of a lookup does not depend on how
+  many it keeps, except for what `select_evictions` reads.
 
 It knows neither what the values are nor where the files are stored.
 """
@@ -20,12 +22,15 @@ from dataclasses import dataclass, replace
 from typing import Final, Generic, Literal, TypeVar
 
 from shared.errors import DeadlineExceeded
+from shared.ml.cache_entries import Entry, OtherValues
+from shared.ml.negative_cache import NegativeCache
 from shared.runtime import deadline
 
 K = TypeVar("K")
 V = TypeVar("V")
 LookupOutcome = Literal["hit", "wait", "miss"]
 
+MAX_ENTRIES: Final = 10_000  # of about 1 kB each beside its value
 _REFRESH_RETRY_S: Final = 10.0
 _MAX_WAIT_S: Final = 3600.0  # where no event limits it: `threading` takes no infinite timeout
 _LOG: Final = logging.getLogger(__name__)
@@ -42,15 +47,6 @@ class CacheCounts:
     failures: int = 0
     refreshes: int = 0
     evictions: int = 0
-
-
-class _Entry(Generic[V]):
-    __slots__ = ("fresh_until", "refresh_lock", "value")
-
-    def __init__(self, value: V, fresh_until: float) -> None:
-        self.value = value
-        self.fresh_until = fresh_until  # of `time.monotonic`
-        self.refresh_lock = threading.Lock()
 
 
 def _wait_for(load: Future[V]) -> V:
@@ -74,6 +70,8 @@ class RenewingCache(Generic[K, V]):
         select_evictions: Callable[[K, V, Mapping[K, V]], Iterable[K] | None] = lambda *_: (),
         clone_error: Callable[[BaseException], Exception | None] = lambda _: None,
         negative_ttl_s: float = 0.0,
+        max_entries: int = MAX_ENTRIES,
+        size: Callable[[V], int] = lambda _: 0,
     ) -> None:
         """Create an empty cache.
 
@@ -87,18 +85,23 @@ class RenewingCache(Generic[K, V]):
                 that one is not to be cached. The others are given least recently used first.
             clone_error: Returns a fresh copy of an error that belongs into the negative cache, or None.
             negative_ttl_s: How long an error stays in the negative cache.
+            max_entries: How many values are kept, and how many errors. Beyond, the least recently used value and
+                the oldest error are dropped.
+            size: Returns the size of a value, for `total_size`.
         """
         self._load_value = load
         self._changed = changed
         self._refresh_s = refresh_s
         self._on_lookup = on_lookup
         self._select_evictions = select_evictions
-        self._clone_error = clone_error
-        self._negative_ttl_s = negative_ttl_s
+        self._max_entries = max_entries
+        self._size = size
         self._lock = threading.Lock()
-        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()  # least recently used first
+        self._entries: OrderedDict[K, Entry[V]] = OrderedDict()  # least recently used first
         self._loads: dict[K, Future[V]] = {}
-        self._errors: dict[K, tuple[float, Exception]] = {}  # the negative cache: expiry and error
+        self._expired_loads: set[K] = set()
+        self._errors: NegativeCache[K] = NegativeCache(clone_error, negative_ttl_s, max_entries)
+        self._total_size = 0
         self._counts = CacheCounts()
 
     def get(self, key: K) -> V:
@@ -106,12 +109,12 @@ class RenewingCache(Generic[K, V]):
         with self._lock:
             entry = self._entries.get(key)
             load = None if entry else self._loads.get(key)
-            negative = None if entry or load else self._errors.get(key)
+            error = None if entry or load else self._errors.get(key)
             if entry:
                 self._entries.move_to_end(key)
-            elif negative and time.monotonic() < negative[0]:
+            elif error:
                 load = Future()
-                load.set_exception(self._clone_error(negative[1]))
+                load.set_exception(error)
             elif not load:
                 own_load: Future[V] = Future()
                 self._loads[key] = own_load
@@ -130,20 +133,43 @@ class RenewingCache(Generic[K, V]):
         """Return the value of a key, refreshed if that is due, or None if it is not cached."""
         with self._lock:
             entry = self._entries.get(key)
+            if entry:
+                self._entries.move_to_end(key)
         return self._refresh_if_due(key, entry) if entry else None
 
-    def expire(self, is_expired: Callable[[K], bool]) -> None:
-        """Refresh the matching keys at their next use, and drop their negative entries."""
+    def peek(self, key: K) -> V | None:
+        """Return the value of a key without a refresh, or None if it is not cached; that is no use of it."""
         with self._lock:
-            for key, entry in self._entries.items():
-                if is_expired(key):
+            entry = self._entries.get(key)
+        return entry.value if entry else None
+
+    def expire(self, keys: Iterable[K]) -> None:
+        """Refresh these keys at their next use, and drop their negative entries.
+
+        A load or refresh that is under way may have seen the file before: its value expires too.
+        """
+        with self._lock:
+            for key in keys:
+                self._errors.remove(key)
+                if key in self._loads:
+                    self._expired_loads.add(key)
+                if entry := self._entries.get(key):
                     entry.fresh_until = 0.0
-            self._errors = {key: negative for key, negative in self._errors.items() if not is_expired(key)}
+                    entry.expirations += 1
 
     def contents(self) -> dict[K, V]:
         """Return the cached values, least recently used first."""
         with self._lock:
             return {key: entry.value for key, entry in self._entries.items()}
+
+    def __len__(self) -> int:
+        """Return the number of cached values."""
+        return len(self._entries)
+
+    @property
+    def total_size(self) -> int:
+        """The size of all cached values together."""
+        return self._total_size
 
     @property
     def counts(self) -> CacheCounts:
@@ -154,7 +180,9 @@ class RenewingCache(Generic[K, V]):
         with self._lock:
             self._entries = OrderedDict()
             self._loads = {}
-            self._errors = {}
+            self._expired_loads = set()
+            self._errors.clear()
+            self._total_size = 0
             self._counts = CacheCounts()
 
     def _load_for_all(self, key: K, load: Future[V]) -> V:
@@ -165,44 +193,54 @@ class RenewingCache(Generic[K, V]):
             with self._lock:
                 if self._loads.get(key) is load:
                     del self._loads[key]
-                    self._add_negative_entry(key, error)
+                    if key not in self._expired_loads:
+                        self._errors.add(key, error)
+                    self._expired_loads.discard(key)
             self._increment("failures")
             load.set_exception(error)
             raise
-        evicted: list[_Entry[V]] = []
+        evicted: list[Entry[V]] = []
         with self._lock:
             if self._loads.get(key) is load:  # the cache was not cleared meanwhile
                 del self._loads[key]
-                evicted = self._store(key, _Entry(value, time.monotonic() + self._refresh_s))
+                is_expired = key in self._expired_loads
+                self._expired_loads.discard(key)
+                evicted = self._store(key, Entry(value, 0.0 if is_expired else time.monotonic() + self._refresh_s))
         load.set_result(value)
         del evicted  # outside the lock: releasing a model takes a while
         return value
 
-    def _store(self, key: K, entry: _Entry[V]) -> list[_Entry[V]]:
+    def _store(self, key: K, entry: Entry[V]) -> list[Entry[V]]:
         """Store a new or reloaded entry if it fits, and return the evicted ones. The caller holds the lock."""
-        others = {other_key: other.value for other_key, other in self._entries.items() if other_key != key}
-        evicted_keys = self._select_evictions(key, entry.value, others)
+        evicted_keys = self._select_evictions(key, entry.value, OtherValues(self._entries, key))
         if evicted_keys is None:
-            evicted = [self._entries.pop(key)] if key in self._entries else []
+            evicted = self._remove(key)
         else:
+            evicted = [removed for evicted_key in evicted_keys for removed in self._remove(evicted_key)]
+            if key in self._entries:
+                self._total_size -= self._entries[key].size
+            elif len(self._entries) >= self._max_entries:
+                evicted += self._remove(next(iter(self._entries)))
             self._entries[key] = entry
-            evicted = [self._entries.pop(evicted_key) for evicted_key in evicted_keys]
+            entry.size = self._size(entry.value)
+            self._total_size += entry.size
         self._counts = replace(self._counts, evictions=self._counts.evictions + len(evicted))
         return evicted
 
-    def _add_negative_entry(self, key: K, error: BaseException) -> None:
-        """Remember an error if it is worth it, and drop expired ones. The caller holds the lock."""
-        now = time.monotonic()
-        self._errors = {each: negative for each, negative in self._errors.items() if now < negative[0]}
-        # A copy has no traceback, whose frames would keep files and images alive.
-        if copy := self._clone_error(error):
-            self._errors[key] = now + self._negative_ttl_s, copy
+    def _remove(self, key: K) -> list[Entry[V]]:
+        """Remove and return the entry of a key, if there is one. The caller holds the lock."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return []
+        self._total_size -= entry.size
+        return [entry]
 
-    def _refresh_if_due(self, key: K, entry: _Entry[V]) -> V:
+    def _refresh_if_due(self, key: K, entry: Entry[V]) -> V:
         """Return the entry's value, after a conditional refresh if that is due and no other thread is at it."""
         self._increment("hits")
         if time.monotonic() < entry.fresh_until or not entry.refresh_lock.acquire(blocking=False):
             return entry.value
+        expirations = entry.expirations
         try:
             if self._changed(key, entry.value):
                 old, entry.value = entry.value, self._load(key)  # other threads use the old value until here
@@ -210,19 +248,25 @@ class RenewingCache(Generic[K, V]):
                 with self._lock:
                     evicted = self._store(key, entry) if self._entries.get(key) is entry else []
                 del old, evicted
-            entry.fresh_until = time.monotonic() + self._refresh_s
+            self._set_fresh(entry, self._refresh_s, expirations)
         except FileNotFoundError:
             with self._lock:
                 if self._entries.get(key) is entry:
-                    del self._entries[key]
+                    self._remove(key)
             raise
         except Exception as error:  # noqa: BLE001 - whatever failed, MemoryError too: the old value is good
-            entry.fresh_until = time.monotonic() + min(_REFRESH_RETRY_S, self._refresh_s)
+            self._set_fresh(entry, min(_REFRESH_RETRY_S, self._refresh_s), expirations)
             self._increment("failures")
             _LOG.warning("Refresh of %s failed, keeping %s: %r", key, entry.value, error)
         finally:
             entry.refresh_lock.release()
         return entry.value
+
+    def _set_fresh(self, entry: Entry[V], seconds: float, expirations: int) -> None:
+        """Have no refresh for some seconds, unless the entry expired since `expirations` was read."""
+        with self._lock:
+            if entry.expirations == expirations:
+                entry.fresh_until = time.monotonic() + seconds
 
     def _load(self, key: K) -> V:
         value = self._load_value(key)

@@ -148,7 +148,7 @@ class PipelineRegistry:
         try:
             return Definitions(stored.generation, self._parse(stored.data))
         except InvalidPipeline as error:
-            cached = self._own.contents().get(tenant_id)
+            cached = self._own.peek(tenant_id)
             if cached and cached.pipelines:
                 raise  # As with a model, the cache keeps the valid definitions, and logs the error.
             return Definitions(stored.generation, {}, error=str(error))

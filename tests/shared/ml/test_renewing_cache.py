@@ -1,8 +1,10 @@
-"""RenewingCache in one thread, compared with a list of entries as its model (hypothesis' stateful testing)."""
+"""RenewingCache: bounded, and in one thread compared with a list of entries (hypothesis' stateful testing)."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -43,6 +45,7 @@ class CacheStateMachine(RuleBasedStateMachine):
             changed=self.changed,
             refresh_s=0.0,
             select_evictions=self.select_evictions,
+            size=lambda file: file.size_bytes,
         )
 
     def load(self, key: Key) -> File:
@@ -115,11 +118,16 @@ class CacheStateMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def expire(self, key: Key) -> None:
-        self.cache.expire(lambda each: each == key)
+        self.cache.expire([key])
 
     @invariant()
     def contains_the_expected_entries_in_order(self) -> None:
         assert list(self.cache.contents().items()) == self.expected
+
+    @invariant()
+    def knows_its_number_and_size(self) -> None:
+        sizes = [file.size_bytes for file in self.cache.contents().values()]
+        assert (len(self.cache), self.cache.total_size) == (len(sizes), sum(sizes))
 
     @invariant()
     def never_exceeds_its_size(self) -> None:
@@ -132,3 +140,148 @@ class CacheStateMachine(RuleBasedStateMachine):
 
 TestRenewingCache = CacheStateMachine.TestCase
 TestRenewingCache.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+# Bounds
+
+
+class CountedKey:
+    """A key that counts how often keys are hashed or compared: a copy of a dictionary does both for each."""
+
+    uses = 0
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        CountedKey.uses += 1
+        return hash(self.number)
+
+    def __eq__(self, other: object) -> bool:
+        CountedKey.uses += 1
+        return isinstance(other, CountedKey) and self.number == other.number
+
+
+def load_or_fail(key: CountedKey) -> int:
+    """Load the values of even keys only."""
+    if key.number % 2:
+        raise InvalidFile(key.number)
+    return key.number
+
+
+def cache_of(*, max_entries: int, negative_ttl_s: float = 3600.0) -> RenewingCache[CountedKey, int]:
+    return RenewingCache(
+        load=load_or_fail,
+        changed=lambda *_: False,
+        refresh_s=3600.0,
+        clone_error=lambda error: InvalidFile(*error.args),
+        negative_ttl_s=negative_ttl_s,
+        max_entries=max_entries,
+        size=lambda _: 1,
+    )
+
+
+def uses_of_lookup(cache: RenewingCache[CountedKey, int], number: int) -> int:
+    before = CountedKey.uses
+    with suppress(InvalidFile):
+        cache.get(CountedKey(number))
+    return CountedKey.uses - before
+
+
+@pytest.mark.parametrize("negative_ttl_s", [3600.0, 0.0])
+@pytest.mark.parametrize("parity", [0, 1], ids=["valid", "invalid"])
+def test_lookup_of_each_further_key_takes_as_many_operations(parity: int, negative_ttl_s: float) -> None:
+    cache = cache_of(max_entries=500, negative_ttl_s=negative_ttl_s)
+
+    uses = [uses_of_lookup(cache, 2 * index + parity) for index in range(2000)]
+
+    assert max(uses) <= 20
+    assert sum(uses[1000:]) <= sum(uses[:1000]) * 2
+
+
+def test_least_recently_used_values_beyond_the_limit_are_dropped() -> None:
+    cache = cache_of(max_entries=3)
+    for number in (0, 2, 4, 0, 6):
+        cache.get(CountedKey(number))
+
+    assert list(cache.contents().values()) == [4, 0, 6]
+    assert (len(cache), cache.total_size, cache.counts.evictions) == (3, 3, 1)
+
+
+def test_oldest_errors_beyond_the_limit_are_dropped() -> None:
+    cache = cache_of(max_entries=3)
+
+    for number in (1, 3, 5, 7, 3, 1):
+        with pytest.raises(InvalidFile):
+            cache.get(CountedKey(number))
+
+    assert cache.counts.waits == 1, "3 was remembered, and 1 was not any more"
+
+
+def test_errors_are_forgotten_once_they_expire() -> None:
+    cache = cache_of(max_entries=3, negative_ttl_s=0.0)
+
+    for number in (1, 1, 3):
+        with pytest.raises(InvalidFile):
+            cache.get(CountedKey(number))
+
+    assert (cache.counts.waits, cache.counts.misses) == (0, 3)
+
+
+# Expiry while another thread is at work
+
+
+def test_expiry_during_a_refresh_causes_another_refresh() -> None:
+    generations = [1]
+
+    def changed(key: str, value: int) -> bool:
+        was_changed = value != generations[-1]
+        if len(generations) == 1:  # a new file comes while the refresh has seen the old one
+            generations.append(2)
+            cache.expire([key])
+        return was_changed
+
+    cache: RenewingCache[str, int] = RenewingCache(
+        load=lambda _: generations[-1], changed=changed, refresh_s=3600.0
+    )
+    assert cache.get("a") == 1
+    cache.expire(["a"])
+
+    assert cache.get("a") == 1, "the refresh that saw the old file"
+    assert cache.get("a") == 2
+
+
+def test_expiry_during_a_failing_refresh_causes_another_refresh() -> None:
+    generations = [1]
+
+    def changed(key: str, value: int) -> bool:
+        if len(generations) == 1:
+            generations.append(2)
+            cache.expire([key])
+            raise InvalidFile(key)
+        return value != generations[-1]
+
+    cache: RenewingCache[str, int] = RenewingCache(
+        load=lambda _: generations[-1], changed=changed, refresh_s=3600.0
+    )
+    assert cache.get("a") == 1
+    cache.expire(["a"])
+
+    assert [cache.get("a"), cache.get("a")] == [1, 2]
+
+
+def test_expiry_during_the_first_load_causes_a_refresh() -> None:
+    generations = [1]
+
+    def load(key: str) -> int:
+        value = generations[-1]
+        if len(generations) == 1:
+            generations.append(2)
+            cache.expire([key])
+        return value
+
+    cache: RenewingCache[str, int] = RenewingCache(
+        load=load, changed=lambda _, value: value != generations[-1], refresh_s=3600.0
+    )
+
+    assert [cache.get("a"), cache.get("a")] == [1, 2]
