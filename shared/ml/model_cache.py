@@ -18,7 +18,7 @@ from shared.errors import InvalidModel, ModelNotFound, ObjectNotFound
 from shared.ml.bounded_run import share_arena
 from shared.ml.eviction import CacheEntry, select_evictions
 from shared.ml.model_checks import ModelLimits
-from shared.ml.onnx_model import ModelSource, OnnxModel
+from shared.ml.onnx_model import ModelSource, OnnxModel, RunFailures
 from shared.ml.output_layout import ModelType
 from shared.ml.renewing_cache import CacheCounts, LookupOutcome, RenewingCache
 from shared.names import TENANT_ID, model_path
@@ -72,6 +72,7 @@ class ModelCache:
     _threads: ClassVar[int]
     _limits: ClassVar[ModelLimits]
     _cache_bytes: ClassVar[int]
+    _run_failures: ClassVar[RunFailures]
     _has_arena: ClassVar[bool] = False
     _worker_ids: ClassVar[set[int]] = {0}  # of all keys so far
     # Before `configure` the cache is empty: it can be inspected and cleared, but nothing can be loaded.
@@ -109,6 +110,7 @@ class ModelCache:
             cls._has_arena = True
         cls._stores, cls._threads, cls._limits = TenantStores(store, models=bucket), threads, limits
         cls._cache_bytes = cache_bytes
+        cls._run_failures = RunFailures()
         cls._cache = RenewingCache(
             load=cls._load,
             changed=cls._changed,
@@ -236,6 +238,7 @@ class ModelCache:
                 source=ModelSource(stored.uri, stored.generation, stored.crc32c),
                 threads=1 if key.worker_id else cls._threads,
                 limits=cls._limits,
+                run_failures=cls._run_failures,
             )
 
     @classmethod

@@ -6,6 +6,7 @@ It knows neither tenants nor storage.
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ from shared.errors import DeadlineExceeded, InvalidModel, shortage
 from shared.ml import bounded_run
 from shared.ml.export import Export, check_input, read_export
 from shared.ml.model_checks import MAX_FOLDED_BYTES, ModelLimits, check_model
+from shared.ml.negative_cache import NegativeCache
 from shared.ml.output_layout import ModelType, TensorInfo
 from shared.runtime.activity import activity
 from shared.runtime.machine import available_cpus
@@ -24,6 +26,7 @@ from shared.vision.arrays import FloatArray, SizeHW
 
 RUN_GRACE_S: Final = 2.0  # for ONNX Runtime to terminate a run, before its process is killed
 RUN_FAILURE_COOLDOWN_S: Final = 600.0  # a model whose run exceeded a limit is not run again for so long
+MAX_RUN_FAILURES: Final = 10_000  # that are remembered
 _NO_EXTERNAL_DATA_DIR: Final = "/nowhere/that/is"
 _MAX_CANVAS_SIZES: Final = 64  # for each of which a dynamic model's shortest run is kept
 _MAX_MEMORY_BYTES_PER_S: Final = 50e9  # no memory is faster
@@ -36,6 +39,34 @@ class ModelSource:
     uri: str
     generation: int
     crc32c: str
+
+
+class RunFailures:
+    """The models whose runs exceeded a limit within `RUN_FAILURE_COOLDOWN_S`, whether still loaded or not.
+
+    Sessions that run on different numbers of threads fail separately.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._errors: NegativeCache[tuple[ModelSource, int]] = NegativeCache(
+            lambda error: InvalidModel(str(error)), RUN_FAILURE_COOLDOWN_S, MAX_RUN_FAILURES
+        )
+
+    def add(self, source: ModelSource, threads: int, error: InvalidModel) -> None:
+        with self._lock:
+            self._errors.add((source, threads), error)
+
+    def check(self, source: ModelSource, threads: int) -> None:
+        """Check that no run of a model has failed within the cooldown.
+
+        Raises:
+            InvalidModel: One has; the message is that of its error.
+        """
+        with self._lock:
+            error = self._errors.get((source, threads))
+        if error:
+            raise error
 
 
 class OnnxModel:
@@ -52,6 +83,7 @@ class OnnxModel:
         source: ModelSource,
         threads: int = 0,
         limits: ModelLimits = ModelLimits(),  # noqa: B008 - frozen
+        run_failures: RunFailures | None = None,
     ) -> None:
         """Create a session from memory; nothing is written to disk.
 
@@ -61,6 +93,7 @@ class OnnxModel:
             source: Where the file came from.
             threads: Threads of one run; 0 is the number of this process's CPUs.
             limits: The longest run, and the domains whose operators the model may use.
+            run_failures: Where failed runs are remembered beyond this object.
 
         Raises:
             InvalidModel: The file is no usable model of that type.
@@ -71,7 +104,8 @@ class OnnxModel:
         self.file_bytes = len(data)
         self._max_run_s = limits.max_run_s
         self._shortest_run_s: dict[int, float] = {}  # by the canvas's area in px
-        self._run_failure: tuple[float, InvalidModel] | None = None  # raised by every run until that time
+        self._threads = threads
+        self._run_failures = run_failures or RunFailures()
         self._users: WeakSet[object] = WeakSet()
         checked = check_model(data, domains=limits.domains)
         self.size_bytes = checked.size_bytes
@@ -119,14 +153,13 @@ class OnnxModel:
             DeadlineExceeded: The event's deadline passed.
             InstanceExhausted: The instance has no memory or no thread left at the moment.
         """
-        if self._run_failure and time.monotonic() < self._run_failure[0]:
-            raise InvalidModel(str(self._run_failure[1]))
+        self._run_failures.check(self.source, self._threads)
         started = time.monotonic()
         try:
             with activity(f"model {self._model_type}", limit_s=self._max_run_s + RUN_GRACE_S):
                 outputs = bounded_run.run(self._session, {self.export.input_name: batch}, max_s=self._max_run_s)
         except (bounded_run.RunTimeout, bounded_run.RunOutOfMemory) as error:
-            self._run_failure = time.monotonic() + RUN_FAILURE_COOLDOWN_S, error
+            self._run_failures.add(self.source, self._threads, error)
             raise
         except DeadlineExceeded:
             raise

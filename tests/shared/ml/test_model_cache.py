@@ -21,6 +21,7 @@ from local.stack import Stack
 from shared.cloud.object_store import ObjectStore
 from shared.errors import DeadlineExceeded, InvalidModel, ModelNotFound, StorageUnavailable
 from shared.ml import model_cache
+from shared.ml.bounded_run import RunTimeout
 from shared.ml.model_cache import ModelCache
 from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
@@ -28,7 +29,7 @@ from shared.ml.output_layout import ModelType
 from shared.processors.detector_processor import DetectorProcessor
 from shared.runtime import deadline
 from shared.runtime.event_record import event_record
-from testing import models, scripted_server
+from testing import hostile_models, models, scripted_server
 from testing.cloud import Cloud
 from testing.memory_store import MemoryStore
 
@@ -379,6 +380,35 @@ def test_least_recently_used_model_is_evicted(small_cache: MemoryStore) -> None:
 
     assert cached_tenants() == [TENANTS[0], TENANTS[2], TENANTS[3], TENANTS[4]]
     assert ModelCache.stats().evictions == 1
+
+
+def test_failed_run_is_remembered_after_the_model_has_left_the_cache(store: MemoryStore) -> None:
+    def run_error() -> type[Exception]:
+        with pytest.raises(InvalidModel, match="took more than") as error:
+            get().run(np.ones((1, 3, 64, 64), np.float32))
+        return error.type
+
+    configure(store, limits=ModelLimits(max_run_s=0.2), cache_bytes=1)
+    store.put(PATH, hostile_models.STOPPED["an endless loop"][0])
+
+    assert [run_error(), run_error()] == [RunTimeout, InvalidModel], "the second did not run"
+    assert (ModelCache.stats().loads, ModelCache.stats().models) == (2, 0)
+
+    store.put(PATH, hostile_models.STOPPED["an endless loop"][0])
+    assert run_error() is RunTimeout, "a new generation"
+
+
+def test_models_beyond_their_maximum_number_are_evicted(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_cache, "MAX_MODELS", 2)
+    configure(store)
+    for tenant in TENANTS[:3]:
+        store.put(f"models/{tenant}/detect.onnx", models.detect())
+        get(tenant)
+
+    assert cached_tenants() == TENANTS[1:3]
+    assert ModelCache.stats().bytes == 2 * len(models.detect())
 
 
 def test_model_in_use_is_not_evicted(small_cache: MemoryStore) -> None:
