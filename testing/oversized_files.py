@@ -112,6 +112,31 @@ def _with_graph(model: onnx.ModelProto, graph: bytes) -> bytes:
     return bytes(model.SerializeToString() + encoded_field(onnx_proto.ModelProto.GRAPH, graph))
 
 
+def unused_dimensions(count: int = 400_000) -> bytes:
+    """Return a model that describes an unused tensor of so many dimensions: 2 bytes each, 136 once parsed."""
+    return _with_value_info(_type_of_dimensions(count))
+
+
+def unused_sequence(count: int = 2**19) -> bytes:
+    """Return a model that describes an unused sequence of tensors of so many dimensions."""
+    sequence = encoded_field(onnx_proto.TypeProto.SEQUENCE_TYPE, encoded_field(1, _type_of_dimensions(count)))
+    return _with_value_info(sequence)
+
+
+def _type_of_dimensions(count: int) -> bytes:
+    dimension = encoded_field(onnx_proto.TensorShapeProto.DIM, b"")
+    shape = encoded_field(onnx_proto.TypeProtoTensor.SHAPE, dimension * count)
+    return encoded_field(onnx_proto.TypeProto.TENSOR_TYPE, shape)
+
+
+def _with_value_info(type_proto: bytes) -> bytes:
+    model = model_proto([node("Identity", "answer", "output0")])
+    value_info = onnx.ValueInfoProto(name="unused").SerializeToString()
+    value_info += encoded_field(onnx_proto.ValueInfoProto.TYPE, type_proto)
+    graph = model.graph.SerializeToString() + encoded_field(onnx_proto.GraphProto.VALUE_INFO, value_info)
+    return _with_graph(model, graph)
+
+
 BUILDERS: Final[Mapping[str, Callable[[], bytes]]] = {
     builder.__name__: builder
     for builder in (
@@ -127,5 +152,7 @@ BUILDERS: Final[Mapping[str, Callable[[], bytes]]] = {
         tiny_tensors,
         metadata_of_wide_characters,
         unpacked_values,
+        unused_dimensions,
+        unused_sequence,
     )
 }

@@ -29,6 +29,7 @@ from shared.ml.protobuf_reader import LEN, ProtobufReader, to_int64
 from shared.names import quoted
 
 MAX_FIELDS: Final = 400_000
+MAX_UNREAD_BYTES: Final = 2**20  # of rare messages, which ONNX Runtime parses to 70 times their size
 MAX_NODES: Final = (
     20_000  # operators and the graphs inside them; the largest exports of the YOLO family have about 3,000
 )
@@ -41,6 +42,7 @@ _GRAPH_MESSAGES: Final = frozenset(
         GraphProto.INITIALIZER,
         GraphProto.INPUT,
         GraphProto.OUTPUT,
+        GraphProto.VALUE_INFO,
         GraphProto.SPARSE_INITIALIZER,
     )
 )
@@ -106,6 +108,7 @@ class _OnnxReader:
     def __init__(self) -> None:
         self._protobuf = ProtobufReader(MAX_FIELDS)
         self._node_count = 0
+        self._unread_bytes = 0
 
     def read_model(self, data: memoryview) -> tuple[Graph, dict[str, str]]:
         graph: Graph | None = None
@@ -118,6 +121,8 @@ class _OnnxReader:
             elif number == ModelProto.METADATA_PROPS and wire_type == LEN:
                 key, text = self._read_entry(value)
                 metadata[key] = text
+            elif number in {ModelProto.TRAINING_INFO, ModelProto.CONFIGURATION}:
+                self._skip(value)
             elif number == ModelProto.FUNCTIONS:
                 raise InvalidModel("The file has model-local functions: export it with all functions inlined")
         if graph is None:
@@ -139,8 +144,10 @@ class _OnnxReader:
                 graph.constants[constant.name] = constant
             elif number == GraphProto.INPUT:
                 inputs.append(self._read_value_info(value))
-            elif number == GraphProto.OUTPUT:
-                self._read_value_info(value)  # only to check its text
+            elif number in {GraphProto.OUTPUT, GraphProto.VALUE_INFO}:
+                self._read_value_info(value)  # only to check it
+            elif number == GraphProto.QUANTIZATION_ANNOTATION:
+                self._skip(value)
             elif number == GraphProto.SPARSE_INITIALIZER:
                 raise InvalidModel(_SPARSE_TENSORS)
         graph.inputs = [each for each in inputs if each.name not in graph.constants]
@@ -161,6 +168,8 @@ class _OnnxReader:
                 constant = tensor or constant
                 if numbers.count:
                     attributes[name] = numbers
+            elif number == NodeProto.DEVICE_CONFIGURATIONS:
+                self._skip(value)
         last = (strings[number][-1:] for number in (NodeProto.NAME, NodeProto.OP_TYPE, NodeProto.DOMAIN))
         name, op_type, domain = map("".join, last)
         if op_type != "Constant":
@@ -195,17 +204,27 @@ class _OnnxReader:
                 numbers.count += len(value[2])
             elif (number == AttributeProto.T and tensor) or (number == AttributeProto.G and has_graph):
                 raise InvalidModel("The file is not an ONNX model: an attribute has a duplicate value")
-            elif number == AttributeProto.T:
-                tensor = read_tensor(self._protobuf, value[2])
-            elif number == AttributeProto.TENSORS:
-                read_tensor(self._protobuf, value[2])  # only to check it
+            elif number in {AttributeProto.T, AttributeProto.TENSORS}:
+                read = read_tensor(self._protobuf, value[2])
+                tensor = read if number == AttributeProto.T else tensor
             elif number in {AttributeProto.G, AttributeProto.GRAPHS}:
                 has_graph = has_graph or number == AttributeProto.G
                 self._count_node()
                 graphs.append(self._read_graph(value[2], depth + 1))
+            elif number in {AttributeProto.TP, AttributeProto.TYPE_PROTOS}:
+                self._skip(value[2])
             elif number in {AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS}:
                 raise InvalidModel(_SPARSE_TENSORS)
         return name, numbers, tensor, graphs
+
+    def _skip(self, data: memoryview) -> None:
+        """Leave a message unread that may have messages inside, which are not counted then."""
+        self._unread_bytes += len(data)
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            raise InvalidModel(
+                f"The file has more than {MAX_UNREAD_BYTES} bytes, the limit, of types that are no tensors, "
+                f"training information, device configurations or quantization annotations: export it without them"
+            )
 
     def _count_node(self) -> None:
         self._node_count += 1
@@ -222,6 +241,8 @@ class _OnnxReader:
                 for type_number, (_, _, tensor_type) in self._protobuf.fields(value):
                     if type_number == TypeProto.TENSOR_TYPE:
                         dtype, shape = self._read_tensor_type(tensor_type)
+                    else:
+                        self._skip(tensor_type)
         return TensorInfo(name, dtype, tuple(shape or ()))
 
     def _read_tensor_type(self, data: memoryview) -> tuple[str, list[int | None]]:

@@ -12,7 +12,9 @@ from typing import Final
 class ModelProto:
     GRAPH = 7
     METADATA_PROPS = 14
+    TRAINING_INFO = 20
     FUNCTIONS = 25
+    CONFIGURATION = 26
 
 
 class StringStringEntryProto:
@@ -25,6 +27,8 @@ class GraphProto:
     INITIALIZER = 5
     INPUT = 11
     OUTPUT = 12
+    VALUE_INFO = 13
+    QUANTIZATION_ANNOTATION = 14
     SPARSE_INITIALIZER = 15
 
 
@@ -35,6 +39,7 @@ class NodeProto:
     OP_TYPE = 4
     ATTRIBUTE = 5
     DOMAIN = 7
+    DEVICE_CONFIGURATIONS = 10
 
 
 class AttributeProto:
@@ -48,6 +53,8 @@ class AttributeProto:
     INTS = 8
     TENSORS = 10
     GRAPHS = 11
+    TP = 14
+    TYPE_PROTOS = 15
     SPARSE_TENSOR = 22
     SPARSE_TENSORS = 23
 
@@ -75,6 +82,7 @@ class ValueInfoProto:
 
 class TypeProto:
     TENSOR_TYPE = 1
+    SEQUENCE_TYPE = 4
 
 
 class TypeProtoTensor:

@@ -19,9 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from shared.errors import InvalidModel
 from shared.ml.model_checks import check_model
-from shared.ml.onnx_graph import read_onnx
+from shared.ml.onnx_graph import MAX_UNREAD_BYTES, read_onnx
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.ml.protobuf_reader import MAX_TEXT_BYTES
+from shared.names import MAX_SENTENCE_CHARACTERS, is_printable
 from testing import hostile_graphs, hostile_models, models, oversized_files
 
 ROOT = Path(__file__).parents[3]
@@ -39,6 +40,7 @@ from shared.ml import bounded_run
 from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.ml.protobuf_reader import MAX_TEXT_BYTES
+from shared.names import MAX_SENTENCE_CHARACTERS, is_printable
 from testing import hostile_graphs, hostile_models
 
 def max_rss_mb():
@@ -82,6 +84,8 @@ def test_hostile_file_is_rejected_with_a_reason_before_a_session_exists(
 ) -> None:
     message, has_session = hostile_runs["results"][name]
     assert hostile_models.REJECTED[name][1] in message
+    assert len(message) <= MAX_SENTENCE_CHARACTERS
+    assert is_printable(message)
     assert not has_session
 
 
@@ -150,6 +154,23 @@ def test_names_and_metadata_up_to_the_limit_are_accepted() -> None:
 
     with pytest.raises(InvalidModel, match=f"more than {MAX_TEXT_BYTES} bytes of names and metadata"):
         check_model(with_name(MAX_TEXT_BYTES))
+
+
+@pytest.mark.parametrize(
+    ("build", "count", "message"),
+    [
+        (oversized_files.unused_dimensions, 399_000, "more than 400000 protobuf fields"),
+        (oversized_files.unused_sequence, MAX_UNREAD_BYTES // 2 - 10, f"more than {MAX_UNREAD_BYTES} bytes"),
+    ],
+    ids=["tensor", "sequence"],
+)
+def test_descriptions_of_tensors_are_accepted_up_to_the_limit(
+    build: Callable[[int], bytes], count: int, message: str
+) -> None:
+    check_model(build(count))
+
+    with pytest.raises(InvalidModel, match=message):
+        check_model(build(count + 1000))
 
 
 @pytest.mark.parametrize("text", ["name", "Identity", "task", "answer", "height", "axis", "output0"])
