@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from shared.ml.onnx_model import OnnxModel
 from shared.vision.arrays import Int64Array, Pixels, SizeHW
 from shared.vision.boxes.detections import Detections
 from shared.vision.classification import Classification
 from shared.vision.images.letterbox import Resampling
 from shared.vision.masks.segments import Segments
+
+if TYPE_CHECKING:
+    from shared.ml.onnx_model import OnnxModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

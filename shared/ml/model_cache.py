@@ -10,20 +10,21 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Final, get_args
+from typing import TYPE_CHECKING, ClassVar, Final, get_args
 
 from shared.cloud.objects import StoredObject
 from shared.cloud.tenant_store import Store, TenantStores
 from shared.errors import InvalidModel, ModelNotFound, ObjectNotFound
-from shared.ml.bounded_run import share_arena
 from shared.ml.eviction import CacheEntry, select_evictions
 from shared.ml.model_checks import ModelLimits
-from shared.ml.onnx_model import ModelSource, OnnxModel, RunFailures
 from shared.ml.output_layout import ModelType
 from shared.ml.renewing_cache import CacheCounts, LookupOutcome, RenewingCache
 from shared.names import TENANT_ID, model_path
 from shared.runtime.activity import activity
 from shared.runtime.event_record import current_record, stage
+
+if TYPE_CHECKING:
+    from shared.ml.onnx_model import OnnxModel, RunFailures
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
 
@@ -105,6 +106,10 @@ class ModelCache:
             limits: Limits of models. A larger file is not even downloaded.
             cache_bytes: Maximum size of all cached models; 0 is no limit. See `shared.ml.eviction`.
         """
+        # Importing ONNX Runtime takes 100 ms, and the process that answers does not need it.
+        from shared.ml.bounded_run import share_arena  # noqa: PLC0415
+        from shared.ml.onnx_model import RunFailures  # noqa: PLC0415
+
         if not cls._has_arena:
             share_arena()
             cls._has_arena = True
@@ -232,6 +237,8 @@ class ModelCache:
                 raise ModelNotFound(key.tenant_id, key.model_type) from error
             if stored.data is None:
                 raise InvalidModel(f"{key.model_type}.onnx has more than {cls._limits.max_bytes} bytes, the limit")
+            from shared.ml.onnx_model import ModelSource, OnnxModel  # noqa: PLC0415 - see `configure`
+
             return OnnxModel(
                 stored.data,
                 model_type=key.model_type,

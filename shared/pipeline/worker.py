@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from shared.cloud.objects import ObjectStat, StoredObject
 from shared.config import Config
 from shared.errors import ModelNotFound, ObjectNotFound, StorageUnavailable, TenantVisionError, shortage
+from shared.ml import onnx_model  # imported by the fork server, once for all workers
 from shared.ml.bounded_run import RunOutOfMemory, RunTimeout
 from shared.ml.model_cache import ModelCache
 from shared.ml.model_checks import ModelLimits
@@ -27,6 +28,7 @@ from shared.workers.channel import Channel, close_all, memory_file, read_memory_
 from shared.workers.progress import Progress
 
 MAX_TRACEBACK_CHARACTERS: Final = 20_000
+_PRELOADED: Final = (onnx_model,)
 
 
 def handle(

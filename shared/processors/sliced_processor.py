@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 
 from shared.errors import ImageTooLarge
-from shared.ml.onnx_model import OnnxModel
 from shared.processors.base_processor import ensure_enough_time
 from shared.processors.box_processor import BoxProcessor
 from shared.processors.options import JsonOptions
@@ -27,6 +26,9 @@ from shared.vision.boxes.detections import Detections
 from shared.vision.boxes.matching import OverlapMetric
 from shared.vision.boxes.merge import Merged, MergeKind, merge
 from shared.vision.boxes.tiles import tile_count, tiles
+
+if TYPE_CHECKING:
+    from shared.ml.onnx_model import OnnxModel
 
 Answer = TypeVar("Answer")
 Processor = TypeVar("Processor", bound=BoxProcessor)

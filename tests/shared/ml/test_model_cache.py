@@ -538,7 +538,7 @@ def test_configure_registers_the_shared_arena_once_per_process(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(model_cache, "share_arena", lambda: calls.append("share_arena"))
+    monkeypatch.setattr("shared.ml.bounded_run.share_arena", lambda: calls.append("share_arena"))
     monkeypatch.setattr(ModelCache, "_has_arena", False)
 
     configure(store)
