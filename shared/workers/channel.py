@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -55,13 +56,18 @@ class Channel:
 
         Raises:
             ChannelClosed: the other process is gone.
-            InvalidMessage: the header is larger than MAX_HEADER_BYTES, or there are too many descriptors.
+            InvalidMessage: the header is larger than MAX_HEADER_BYTES, there are too many descriptors, or the
+                other process does not read what it was sent before. It is not waited for.
         """
         data = json.dumps(header, separators=(",", ":")).encode()
         if len(data) > MAX_HEADER_BYTES or len(descriptors) > MAX_DESCRIPTORS:
             raise InvalidMessage(f"a header of {len(data)} bytes with {len(descriptors)} descriptors")
         try:
-            socket.send_fds(self._connection, [data], list(descriptors))
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))
+            # Not `send_fds`, which ignores its flags before Python 3.13.
+            self._connection.sendmsg([data], [rights], socket.MSG_DONTWAIT)
+        except BlockingIOError as error:
+            raise InvalidMessage("The other process does not read its messages") from error
         except OSError as error:
             raise ChannelClosed from error
 

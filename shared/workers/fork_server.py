@@ -1,7 +1,8 @@
 """The fork server: a process without threads that has imported everything, and forks a worker in milliseconds.
 
 It is started anew, not by `fork`: the process that answers may have threads, whose locks a fork would
-copy. Workers share its imported memory. It ends, and its workers with it, when the process that started it does.
+copy. Workers share its imported memory. It ends, and its workers with it, when the process that started it does:
+its channel closes. It ignores signals that end a group of processes, so that events under way can be finished.
 
     python -m shared.workers.fork_server MODULE:FUNCTION, with a channel as standard input
 """
@@ -37,9 +38,14 @@ class ForkServer:
 
     def __init__(self, handler: str) -> None:
         """Start the server; it imports `handler` (`module:function`, a `Handler`) while this process goes on."""
-        self._channel, theirs = Channel.pair()
+        self._handler = handler
         self._lock = threading.Lock()
-        command = [sys.executable, "-m", __name__, handler]
+        self._is_closed = False
+        self._start()
+
+    def _start(self) -> None:
+        self._channel, theirs = Channel.pair()
+        command = [sys.executable, "-m", __name__, self._handler]
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         stdin = (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)
         self._pid = os.posix_spawn(
@@ -50,19 +56,33 @@ class ForkServer:
     def fork(self, theirs: Channel, progress: Progress, *, memory_bytes: int) -> int:
         """Fork a worker that serves one side of a channel, and return its process id.
 
+        A fork server that has ended is started anew; its workers have ended with it.
+
         Raises:
-            ChannelClosed: the fork server is gone.
+            ChannelClosed: the fork server is gone, and so is the one that was started in its place.
             OSError: there is no process or no memory for another one.
         """
         with self._lock:
-            self._channel.send({"memory_bytes": memory_bytes}, [theirs.fileno(), progress.descriptor])
-            reply, _ = self._channel.receive()
+            try:
+                reply = self._fork(theirs, progress, memory_bytes)
+            except ChannelClosed:
+                if self._is_closed:
+                    raise
+                self._end()
+                self._start()
+                reply = self._fork(theirs, progress, memory_bytes)
         if "pid" not in reply:
             raise OSError(reply["errno"], "no worker could be forked")
         return int(reply["pid"])
 
-    def exit_code(self, pid: int) -> int:
+    def _fork(self, theirs: Channel, progress: Progress, memory_bytes: int) -> dict[str, Any]:
+        self._channel.send({"memory_bytes": memory_bytes}, [theirs.fileno(), progress.descriptor])
+        return self._channel.receive()[0]
+
+    def exit_code(self, pid: int) -> int | None:
         """Wait for a worker to end and return how it did: an exit status, or a signal's number, negative.
+
+        It is None for a worker of a fork server that ended before.
 
         Raises:
             ChannelClosed: the fork server is gone.
@@ -70,10 +90,14 @@ class ForkServer:
         with self._lock:
             self._channel.send({"wait": pid})
             reply, _ = self._channel.receive()
-        return int(reply["exit_code"])
+        return None if reply["exit_code"] is None else int(reply["exit_code"])
 
     def close(self) -> None:
         """End the fork server and all of its workers."""
+        self._is_closed = True
+        self._end()
+
+    def _end(self) -> None:
         self._channel.close()
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(self._pid, signal.SIGKILL)
@@ -82,8 +106,8 @@ class ForkServer:
 
 def main(handler: str) -> NoReturn:
     """Serve forks until the starting process closes its side."""
-    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     module, _, function = handler.partition(":")
     compute: Handler = getattr(importlib.import_module(module), function)
     gc.collect()
@@ -95,8 +119,10 @@ def main(handler: str) -> NoReturn:
         except ChannelClosed:
             sys.exit()
         if "wait" in request:
-            _, status = os.waitpid(request["wait"], 0)
-            channel.send({"exit_code": os.waitstatus_to_exitcode(status)})
+            exit_code = None
+            with contextlib.suppress(ChildProcessError):
+                exit_code = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+            channel.send({"exit_code": exit_code})
             continue
         try:
             pid = os.fork()
@@ -134,7 +160,10 @@ def _serve(compute: Handler, descriptor: int, progress_descriptor: int, *, memor
 
 
 def _end_with_parent() -> None:
-    """Be killed when the parent process ends, however it does."""
+    """Be killed when the fork server ends, however it does.
+
+    Not for the fork server itself: the signal comes when the thread that started it ends, not the process.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

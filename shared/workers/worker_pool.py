@@ -8,6 +8,7 @@ import select
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -30,8 +31,8 @@ class WorkerLost(Exception):
     """A worker ended before it replied.
 
     `cause`: `deadline` of the event; `overrun` of the limit of what it was doing; `memory` for a MemoryError, or
-    more than it may have; `crash` for a fatal signal or an exit; `killed` for a SIGKILL that was not this pool's
-    (the kernel ran out of memory); `protocol` for a malformed reply.
+    more than it may have; `crash` for a fatal signal or an exit; `killed` for a SIGKILL or SIGTERM that was not
+    this pool's (the kernel ran out of memory), or with the fork server; `protocol` for a malformed reply.
     `activity`: the last one that its progress named.
     """
 
@@ -61,6 +62,7 @@ class WorkerPool:
         self._changed = threading.Condition()
         self._idle: list[_Worker] = []  # the most recently used last
         self._count = 0  # idle or busy
+        self._waiting: deque[object] = deque()  # one ticket a thread, in the order in which they came
 
     def call(
         self,
@@ -68,6 +70,7 @@ class WorkerPool:
         descriptors: Sequence[int] = (),
         *,
         key: str = "",
+        fresh: bool = False,
         answer: Answer | None = None,
     ) -> tuple[dict[str, Any], list[int]]:
         """Have a worker answer a request; the caller closes the descriptors of the reply.
@@ -76,13 +79,15 @@ class WorkerPool:
         of `answer` ends the worker and the call.
 
         A worker that answered a request with the same `key` before is preferred: it has the models of that tenant.
+        With `fresh` a new one is forked, if need be in place of an idle one.
 
         Raises:
             DeadlineExceeded: the event's time was over before a worker was free.
             WorkerLost: the worker ended, or was ended, before it replied.
             OSError: there is no process or no memory for a worker.
+            ChannelClosed: the fork server is gone, and another one could not be started.
         """
-        worker = self._acquire(key)
+        worker = self._acquire(key, fresh=fresh)
         try:
             worker.progress.write("")
             worker.channel.send(request, descriptors)
@@ -113,22 +118,29 @@ class WorkerPool:
         for worker in idle:
             self._end(worker, "killed")
 
-    def _acquire(self, key: str) -> _Worker:
-        """Take an idle worker, or fork one if there are fewer than `size`."""
+    def _acquire(self, key: str, *, fresh: bool) -> _Worker:
+        """Take an idle worker, or fork one if there are fewer than `size`. Threads are served in their order."""
         worker: _Worker | None = None
+        ticket = object()
         with self._changed:
-            free = self._changed.wait_for(
-                lambda: self._idle or self._count < self._size, deadline.remaining_s(at_most=_MAX_WAIT_S)
-            )
+            self._waiting.append(ticket)
+            try:
+                free = self._changed.wait_for(
+                    lambda: self._waiting[0] is ticket and (self._idle or self._count < self._size),
+                    deadline.remaining_s(at_most=_MAX_WAIT_S),
+                )
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()  # the next thread in line may find another worker
             if not free:
                 raise DeadlineExceeded("Event deadline exceeded while waiting for a free worker")
-            index = next((i for i, each in enumerate(self._idle) if key in each.keys), -1)
+            index = next((i for i, each in enumerate(self._idle) if key in each.keys and not fresh), -1)
             if self._idle and (index >= 0 or self._count >= self._size):
-                worker = self._idle.pop(index)
+                worker = self._idle.pop(0 if fresh else index)
             else:
                 self._count += 1
         try:
-            if worker and _has_ended(worker):
+            if worker and (fresh or _has_ended(worker)):
                 self._end(worker, "killed")
                 worker = None
             return worker or self._fork()
@@ -143,7 +155,7 @@ class WorkerPool:
                 self._count -= 1
             else:
                 self._idle.append(worker)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _fork(self) -> _Worker:
         ours, theirs = Channel.pair()
@@ -189,7 +201,7 @@ class WorkerPool:
         exit_code = None
         with contextlib.suppress(ChannelClosed):
             exit_code = self._server.exit_code(worker.pid)
-        if cause == "crash" and exit_code == -signal.SIGKILL:
+        if cause == "crash" and exit_code in {None, -signal.SIGKILL, -signal.SIGTERM}:
             cause = "killed"
         elif cause == "crash" and exit_code == OUT_OF_MEMORY:
             cause = "memory"

@@ -165,6 +165,45 @@ def test_error_of_the_answer_ends_the_call_and_the_worker(pool: WorkerPool) -> N
     assert call(pool)[0]["pid"]
 
 
+def test_worker_that_asks_without_reading_the_answers_is_ended(pool: WorkerPool) -> None:
+    with pytest.raises(WorkerLost) as raised, deadline.fail_after(10):
+        pool.call({"do": "flood"}, answer=lambda _: ({"answer": "x" * 1000}, []))
+
+    assert raised.value.cause == "protocol"
+
+
+def test_waiting_threads_are_served_in_their_order(pool: WorkerPool) -> None:
+    ends_at = time.monotonic() + 1
+
+    def count_calls() -> int:
+        count = 0
+        while time.monotonic() < ends_at:
+            call(pool, do="sleep", seconds=0.01)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(8) as threads:
+        counts = [each.result() for each in [threads.submit(count_calls) for _ in range(8)]]
+
+    assert min(counts) >= max(counts) - 2
+
+
+def test_fresh_worker_is_forked_even_if_all_idle_ones_have_the_key(pool: WorkerPool) -> None:
+    with ThreadPoolExecutor() as threads:
+        calls = [threads.submit(call, pool, do="sleep", seconds=0.2, key="a") for _ in range(2)]
+        before = {each.result()[0]["pid"] for each in calls}
+
+    assert pool.call({}, key="a", fresh=True)[0]["pid"] not in before
+    assert call(pool, key="a")[0]["pid"]
+
+
+def test_worker_ignores_the_sigterm_of_its_process_group(pool: WorkerPool) -> None:
+    pid = call(pool)[0]["pid"]
+    threading.Timer(0.1, os.kill, (pid, signal.SIGTERM)).start()
+
+    assert call(pool, do="sleep", seconds=0.3)[0]["pid"] == pid
+
+
 def test_neighbour_of_a_lost_worker_is_served(pool: WorkerPool) -> None:
     with ThreadPoolExecutor() as threads:
         neighbour = threads.submit(call, pool, b"data", do="sleep", seconds=0.5)
@@ -202,6 +241,21 @@ def test_workers_end_with_their_fork_server() -> None:
             return
         time.sleep(0.02)
     pytest.fail(f"worker {pid} still runs")
+
+
+def test_fork_server_that_was_killed_is_replaced() -> None:
+    server = ForkServer("testing.worker_handler:handle")
+    pool = WorkerPool(server, size=2, memory_bytes=MEMORY_BYTES)
+    call(pool)
+    threading.Timer(0.2, os.kill, (server._pid, signal.SIGKILL)).start()
+
+    with pytest.raises(WorkerLost) as raised:
+        call(pool, do="sleep", seconds=30)
+
+    assert raised.value.cause == "killed"
+    assert [call(pool, b"data")[1] for _ in range(3)] == [[b"data"]] * 3
+    server.close()
+    pool.close()
 
 
 def test_message_that_is_no_json_object_is_invalid() -> None:
