@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from shared.pipeline.definitions import Plan
 from shared.pipeline.job import Computed, Job, Models
 from shared.runtime import deadline
 from shared.runtime.event_record import current_record
-from shared.workers.channel import InvalidMessage, close_all, memory_file, read_memory_file
+from shared.workers.channel import ChannelClosed, InvalidMessage, close_all, memory_file, read_memory_file
 from shared.workers.fork_server import ForkServer
 from shared.workers.worker_pool import WorkerLost, WorkerPool
 
@@ -63,7 +64,9 @@ class WorkerComputer:
         self._server = ForkServer("shared.pipeline.worker:handle")
         self._pool = WorkerPool(self._server, size=workers, memory_bytes=memory_bytes)
         self._lock = threading.Lock()
-        self._stats: dict[int, Mapping[str, int]] = {}  # by the worker's process id
+        self._max_stats = workers
+        # By process id, of as many workers as there can be: those that replied last.
+        self._stats: OrderedDict[int, Mapping[str, int]] = OrderedDict()
 
     def close(self) -> None:
         """End the workers and their fork server."""
@@ -118,13 +121,19 @@ class WorkerComputer:
         store = self._stores.of(job.tenant_id)
         try:
             reply, replied = self._pool.call(
-                request, descriptors, key=job.tenant_id, answer=lambda question: _read_model(store, job, question)
+                request,
+                descriptors,
+                key=job.tenant_id,
+                fresh=attempts < ATTEMPTS,
+                answer=lambda question: _read_model(store, job, question),
             )
         except WorkerLost as lost:
             _LOG.warning("Worker lost for tenant %s: %s", job.tenant_id, lost)
             if lost.cause in {"killed", "memory"} and attempts > 1:
                 return self._attempt(job, descriptors, attempts - 1)
             raise self._verdict(job, lost) from lost
+        except ChannelClosed as error:
+            raise InstanceExhausted("the instance has no worker processes at the moment: try again") from error
         except OSError as error:
             raise (shortage(error) or error) from error
         try:
@@ -134,13 +143,20 @@ class WorkerComputer:
             close_all(replied)
 
     def _record(self, reply: Mapping[str, Any]) -> None:
-        """Add the worker's stages and fields to the event's record, and keep the counts of its cache."""
+        """Add the worker's stages and fields to the event's record, and keep the counts of its cache.
+
+        What a worker says is of its own event only: malformed counts fail here, not in the events of others.
+        """
         record = current_record()
+        stats = {str(name): int(count) for name, count in reply["cache"].items()}
         for name, seconds in reply["stages_s"].items():
             record.add(name, seconds)
-        record.add_fields(**reply["fields"])
+        record.add_fields(**{name: each for name, each in reply["fields"].items() if name not in record.fields})
         with self._lock:
-            self._stats[reply["worker"]] = reply["cache"]
+            self._stats[int(reply["worker"])] = stats
+            self._stats.move_to_end(int(reply["worker"]))
+            while len(self._stats) > self._max_stats:
+                self._stats.popitem(last=False)
 
     def _computed(self, job: Job, reply: Mapping[str, Any], files: Sequence[int]) -> Computed:
         if "bug" in reply:
@@ -154,6 +170,8 @@ class WorkerComputer:
             data = read_memory_file(files[0], max_bytes=MAX_REPLY_BYTES)
         except InvalidMessage as error:
             raise ImageTooLarge(f"The result exceeds the limit of {MAX_REPLY_BYTES} bytes") from error
+        if min(computed["sizes"]) < 0 or sum(computed["sizes"]) != len(data):
+            raise WorkerBug(f"The sizes of a reply are not those of its {len(data)} bytes")
         parts, start = [], 0
         for size in computed["sizes"]:
             parts.append(data[start : start + size])

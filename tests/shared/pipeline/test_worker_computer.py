@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -197,6 +198,68 @@ def test_bug_in_a_worker_carries_its_traceback(computer: WorkerComputer) -> None
 
     with pytest.raises(WorkerBug, match=r"Traceback[\s\S]*KeyError"):
         computer.compute(Job(TENANT, version, "mine", {"steps": [{"step": "unknown"}]}, Models({})), picture())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cache": 5},
+        {"cache": {"hits": "many"}},
+        {"worker": []},
+        {"stages_s": []},
+        {"sizes": [-1]},
+        {"sizes": [2, -1]},
+        {"sizes": [10**6]},
+        {"sizes": []},
+    ],
+    ids=str,
+)
+def test_malformed_reply_fails_its_own_event_only(
+    computer: WorkerComputer, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    before = compute(computer).findings
+    call = computer._pool.call
+
+    def malformed(*args: Any, **options: Any) -> tuple[dict[str, Any], list[int]]:
+        reply, files = call(*args, **options)
+        part = reply["computed"] if "sizes" in change else reply
+        part.update(change)
+        return reply, files
+
+    with monkeypatch.context() as context:
+        context.setattr(computer._pool, "call", malformed)
+        with pytest.raises(Exception, match=r"\w"):
+            compute(computer)
+
+    assert compute(computer).findings == before
+    assert computer.cache_stats()["models"] == 1
+
+
+def test_worker_replaces_no_field_of_the_event(computer: WorkerComputer, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = computer._pool.call
+
+    def renaming(*args: Any, **options: Any) -> tuple[dict[str, Any], list[int]]:
+        reply, files = call(*args, **options)
+        reply["fields"]["tenant_id"] = "tenant-002"
+        return reply, files
+
+    monkeypatch.setattr(computer._pool, "call", renaming)
+    with event_record() as record:
+        record.add_fields(tenant_id=TENANT)
+        compute(computer)
+
+    assert record.fields["tenant_id"] == TENANT
+
+
+def test_cache_counts_are_those_of_living_workers(computer: WorkerComputer) -> None:
+    for _ in range(4):
+        compute(computer)
+        for pid in list(computer._stats):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+    assert len(computer._stats) <= 2
 
 
 def test_storage_failure_while_a_model_is_read_defers(store: MemoryStore, computer: WorkerComputer) -> None:
