@@ -40,6 +40,11 @@ def test_no_objects_have_no_areas_and_no_outlines() -> None:
         assert len(none[np.empty(0, np.intp)]) == 0
 
 
+def test_masks_of_a_canvas_in_another_images_size_are_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"image_hw=\(30, 51\) is not the size"):
+        segments([], letterbox((30, 50), CANVAS_HW)).in_image((30, 51))
+
+
 def test_indexed_segments_are_in_order_of_index() -> None:
     masks = [Mask(each, 0, np.ones((1, each), bool)) for each in (1, 2, 3)]
     some = segments(masks)[np.array([2, 0])]
