@@ -71,7 +71,7 @@ def findings(
 def complete(
     findings_json: bytes, request: Request, *, created_at: datetime, timings_ms: Mapping[str, float]
 ) -> bytes:
-    """Return the result document: findings, and who asked for them, when they were made and in what time.
+    """Return the result document: findings, the ids of the request, and when and in what time they were made.
 
     The findings are not parsed: a worker has encoded them, and they may be large.
 
