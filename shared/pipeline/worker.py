@@ -68,6 +68,8 @@ def handle(
                 reply |= {"error": exhausted.error, "arguments": [str(exhausted)]}
             else:
                 reply["bug"] = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARACTERS:]
+        finally:
+            worker.store.provide((), ())  # files that were not needed would take memory until the next job
         reply |= {
             "stages_s": record.stages_s,
             "fields": record.fields,

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from shared.errors import (
     InvalidModel,
     ModelNotFound,
     StorageUnavailable,
+    UnsupportedImage,
 )
 from shared.events import ImageVersion
 from shared.ml.model_cache import ModelCache
@@ -260,6 +262,15 @@ def test_cache_counts_are_those_of_living_workers(computer: WorkerComputer) -> N
         time.sleep(0.05)
 
     assert len(computer._stats) <= 2
+
+
+def test_idle_worker_holds_no_file_of_a_job_that_failed(computer: WorkerComputer) -> None:
+    with pytest.raises(UnsupportedImage):
+        compute(computer, b"no image")
+
+    [pid] = computer._stats
+    open_files = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    assert [each for each in open_files if each.startswith("/memfd:tenant-vision")] == []
 
 
 def test_storage_failure_while_a_model_is_read_defers(store: MemoryStore, computer: WorkerComputer) -> None:
