@@ -230,11 +230,13 @@ class ModelCache:
 
     @classmethod
     def _load(cls, key: _Key) -> OnnxModel:
-        with stage("model"), activity(f"model {key.model_type}", limit_s=MAX_LOAD_S):
+        name = f"model {key.model_type}"
+        with stage("model"), activity(name):  # without a limit: the time that storage takes is not the model's
             try:
                 stored = cls._read(key)
             except ObjectNotFound as error:
                 raise ModelNotFound(key.tenant_id, key.model_type) from error
+        with stage("model"), activity(name, limit_s=MAX_LOAD_S):
             if stored.data is None:
                 raise InvalidModel(f"{key.model_type}.onnx has more than {cls._limits.max_bytes} bytes, the limit")
             from shared.ml.onnx_model import ModelSource, OnnxModel  # noqa: PLC0415 - see `configure`

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from shared.ml.model_checks import ModelLimits
 from shared.ml.onnx_model import ModelSource, OnnxModel
 from shared.ml.output_layout import ModelType
 from shared.processors.detector_processor import DetectorProcessor
-from shared.runtime import deadline
+from shared.runtime import activity, deadline
 from shared.runtime.event_record import event_record
 from testing import hostile_models, models, scripted_server
 from testing.cloud import Cloud
@@ -807,3 +808,27 @@ def test_cache_is_empty_before_configure(root: Path) -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
 
     assert run.stdout == "[] 0\n"
+
+
+def test_time_that_storage_takes_is_not_limited_as_loading_is(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[object] = []
+    store.put(PATH, models.detect())
+    read = store.read
+
+    def begin(name: str, limit_s: float) -> Callable[[], None]:
+        events.append((name, limit_s))
+        return lambda: events.append("end")
+
+    def recorded_read(*args: Any, **options: Any) -> Any:
+        events.append("read")
+        return read(*args, **options)
+
+    monkeypatch.setattr(activity, "_listener", begin)
+    monkeypatch.setattr(store, "read", recorded_read)
+
+    get()
+
+    name = "model detect"
+    assert events == [(name, math.inf), "read", "end", (name, model_cache.MAX_LOAD_S), "end"]
