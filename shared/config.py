@@ -114,7 +114,10 @@ class Config:
     )
     ort_threads: int = _setting("ORT_THREADS", "0 (all CPUs of the instance) to 256", _number(int, 0, 256), 0)
     workers: int = _setting(
-        "WORKERS", "-1 (one a CPU), 0 (compute in the process that answers) or up to 64", _number(int, -1, 64), -1
+        "WORKER_PROCESSES",
+        "-1 (one a CPU), 0 (compute in the process that answers) or up to 64",
+        _number(int, -1, 64),
+        -1,
     )
     event_deadline_s: float = _setting(
         "EVENT_DEADLINE_SECONDS", "seconds, 1 to 3540", _number(float, 1, 3540), 480.0

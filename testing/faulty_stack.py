@@ -52,7 +52,7 @@ class FaultyStack:
         self._publish_proxy = PublishProxy(publish_faults or self.publish_plan)
         self.stack = Stack(
             targets=targets,
-            environment=dict(os.environ) | {"THREADS": str(THREADS), "WORKERS": "1", **(settings or {})},
+            environment=dict(os.environ) | {"THREADS": str(THREADS), "WORKER_PROCESSES": "1", **(settings or {})},
             redelivery=QUICK_REDELIVERY,
             wrap_settings=self._through_proxies,
         )

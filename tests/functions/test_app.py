@@ -515,7 +515,7 @@ def test_options_of_many_labels_are_rejected_with_a_sentence(
     workers: str, nursery: Cloud, serve: ServeFunction, lines: ReadLogLines
 ) -> None:
     options = {"labels": [f"{number:0200}" for number in range(500)]}
-    client = serve("process_message", nursery.settings | {"WORKERS": workers})
+    client = serve("process_message", nursery.settings | {"WORKER_PROCESSES": workers})
 
     answer = client.post(
         "/", headers=PUSH, data=push({"tenant_id": "tenant-001", "image": "a.jpg"}, {"options": options})
@@ -545,7 +545,7 @@ SHORTAGES = {
 def test_event_is_deferred_when_the_instance_is_exhausted(
     function: str, case: str, nursery: Cloud, serve: ServeFunction, lines: ReadLogLines
 ) -> None:
-    client = serve("process_message", nursery.settings | {"WORKERS": "0"})
+    client = serve("process_message", nursery.settings | {"WORKER_PROCESSES": "0"})
     with mock.patch(function, side_effect=SHORTAGES[case]):
         answer = client.post("/", headers=PUSH, data=message_for())
 
@@ -565,7 +565,7 @@ def test_bug_is_logged_with_its_cause_and_published_as_500_without(
         raise ZeroDivisionError(SENT_TEXT)
 
     monkeypatch.setattr("simplejpeg.encode_jpeg", broken)  # an exception that no code expects
-    answer = serve("process_message", nursery.settings | {"WORKERS": "0"}).post(
+    answer = serve("process_message", nursery.settings | {"WORKER_PROCESSES": "0"}).post(
         "/", headers=PUSH, data=message_for(request_id="order-9")
     )
     assert (answer.status_code, answer.text) == (200, "rejected\n")
@@ -680,5 +680,7 @@ def test_body_of_more_than_16_mib_is_rejected(cloud: Cloud, serve: ServeFunction
 
 
 def test_model_is_cached_under_tenant_type_and_worker(nursery: Cloud, serve: ServeFunction) -> None:
-    serve("process_message", nursery.settings | {"WORKERS": "0"}).post("/", headers=PUSH, data=message_for())
+    serve("process_message", nursery.settings | {"WORKER_PROCESSES": "0"}).post(
+        "/", headers=PUSH, data=message_for()
+    )
     assert ModelCache.keys() == ["tenant-001_detect_worker_0"]

@@ -95,7 +95,9 @@ def test_segmenter_of_noise_is_rejected_without_a_result(
     monkeypatch.setattr(f"shared.vision.masks.{limit}", 1000)
     noise = np.random.default_rng(0).random((4, 64, 64)) < 0.5
     two_tenants.put_model("tenant-001", models.segment([(0, 0.9, pixels) for pixels in noise]), "segment")
-    client = serve("process_message", two_tenants.settings | {"WORKERS": "0"})  # limits are set in this process
+    client = serve(
+        "process_message", two_tenants.settings | {"WORKER_PROCESSES": "0"}
+    )  # limits are set in this process
     steps = json.dumps({"noise": {"steps": [{"step": "segment", "options": {"iou_threshold": 1, **options}}]}})
     two_tenants.models.blob("models/tenant-001/pipelines.json").upload_from_string(steps)
 

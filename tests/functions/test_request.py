@@ -149,7 +149,7 @@ def test_storage_failure_is_a_503_problem(nursery: Cloud, serve: ServeFunction) 
 def test_bug_is_a_500_problem_without_its_cause(
     nursery: Cloud, serve: ServeFunction, monkeypatch: pytest.MonkeyPatch, lines: ReadLogLines
 ) -> None:
-    client = serve("process_request", nursery.settings | {"WORKERS": "0"})
+    client = serve("process_request", nursery.settings | {"WORKER_PROCESSES": "0"})
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret")

@@ -89,7 +89,7 @@ GOOD = {
     "MODEL_DOMAINS": ["ai.onnx", "ai.onnx,com.microsoft", "ai.onnx own_ops.v2"],
     "THUMBNAIL_SIZES": ["320", "320,1024", "1024, 320", "16 8192", ",320,,320,"],
     "ORT_THREADS": ["0", "256"],
-    "WORKERS": ["-1", "0", "64"],
+    "WORKER_PROCESSES": ["-1", "0", "64"],
     "EVENT_DEADLINE_SECONDS": ["1", "3540"],
     "MAX_EVENT_AGE": ["0", "604800"],
     "LOG_LEVEL": ["DEBUG", "info", "Warning", "ERROR"],
@@ -133,7 +133,7 @@ BAD = {
     "MODEL_DOMAINS": [",", "ai/onnx", "-", "ai.onnx;com"],
     "THUMBNAIL_SIZES": ["0", "15", "8193", "320;1024", "320px", ",", "-320", "1.5", "16,17,18,19,20,21,22,23,24"],
     "ORT_THREADS": ["-1", "257", "auto"],
-    "WORKERS": ["-2", "65", "all"],
+    "WORKER_PROCESSES": ["-2", "65", "all"],
     "EVENT_DEADLINE_SECONDS": ["0", "3541"],
     "MAX_EVENT_AGE": ["-1", "604801", "6h"],
     "LOG_LEVEL": ["TRACE", "5"],
@@ -187,3 +187,18 @@ def test_any_text_is_accepted_or_rejected_by_name(name: str, text: str) -> None:
 def test_config_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config().iou_threshold = 0.1  # type: ignore[misc]
+
+
+def test_no_setting_is_one_of_the_server() -> None:
+    server = {
+        "DEBUG",
+        "FUNCTION_SIGNATURE_TYPE",
+        "FUNCTION_SOURCE",
+        "FUNCTION_TARGET",
+        "HOST",
+        "PORT",
+        "THREADS",
+        "WORKERS",
+    }
+
+    assert server.isdisjoint(field.metadata["name"] for field in dataclasses.fields(Config))
