@@ -1,4 +1,4 @@
-"""Reads the body of an HTTP request: completely or with an error, up to a limit, and leaving nothing unread."""
+"""Reads the body of an HTTP request up to a limit, completely or with an error, and drains what it drops."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from shared.errors import (
 )
 from shared.ml.model_versions import ModelVersions
 from shared.ml.output_layout import ModelType
-from shared.names import model_path
+from shared.names import model_path, parse_generation
 from shared.pipeline.definitions import Plan
 from shared.pipeline.job import Computed, Job, Models
 from shared.runtime import deadline
@@ -60,6 +60,7 @@ class WorkerComputer:
             max_bytes=config.max_model_bytes,
         )
         self._max_run_s = config.max_run_s
+        self._max_model_bytes = config.max_model_bytes
         self._memory_bytes = memory_bytes
         self._server = ForkServer("shared.pipeline.worker:handle")
         self._pool = WorkerPool(self._server, size=workers, memory_bytes=memory_bytes)
@@ -125,7 +126,7 @@ class WorkerComputer:
                 descriptors,
                 key=job.tenant_id,
                 fresh=attempts < ATTEMPTS,
-                answer=lambda question: _read_model(store, job, question),
+                answer=lambda question: _read_model(store, job, question, max_bytes=self._max_model_bytes),
             )
         except WorkerLost as lost:
             _LOG.warning("Worker lost for tenant %s: %s", job.tenant_id, lost)
@@ -204,15 +205,17 @@ class WorkerComputer:
         return False
 
 
-def _read_model(store: TenantStore, job: Job, question: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """Read a model's file for a worker: of the job's tenant, and of a type that the job uses."""
+def _read_model(
+    store: TenantStore, job: Job, question: Mapping[str, Any], *, max_bytes: int
+) -> tuple[dict[str, Any], list[int]]:
+    """Read a model file for a worker: of the job's tenant, of a type that it uses, of at most `max_bytes`."""
     if question.get("name") not in {
         model_path(job.tenant_id, model_type) for model_type in job.models.generations
     }:
         return {"not_found": True}, []
     try:
         stored = store.read(
-            question["name"], generation=question.get("generation"), max_bytes=question.get("max_bytes")
+            question["name"], generation=parse_generation(question.get("generation")), max_bytes=max_bytes
         )
     except ObjectNotFound:
         return {"not_found": True}, []

@@ -44,7 +44,7 @@ class Channel:
         return cls(socket.socket(fileno=descriptor))
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, for `select` and for passing it on."""
+        """Return the socket's descriptor, for `poll` and for passing it on."""
         return self._connection.fileno()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The fork server: a process without threads that has imported everything, and forks a worker in milliseconds.
+"""The fork server: a process that has imported everything, runs no code of ours in threads, and forks workers.
 
 It is started anew, not by `fork`: the process that answers may have threads, whose locks a fork would
 copy. Workers share its imported memory. It ends, and its workers with it, when the process that started it does:

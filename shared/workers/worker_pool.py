@@ -177,8 +177,7 @@ class WorkerPool:
             remaining_s = ends_at - time.monotonic()
             if remaining_s <= 0:
                 raise self._end(worker, "deadline")
-            readable, _, _ = select.select([worker.channel], [], [], min(remaining_s, _POLL_S))
-            if readable:
+            if _is_readable(worker.channel, min(remaining_s, _POLL_S)):
                 return worker.channel.receive()
             if _private_bytes(worker.pid) > self._memory_bytes:
                 raise self._end(worker, "memory")
@@ -213,7 +212,14 @@ class WorkerPool:
 
 def _has_ended(worker: _Worker) -> bool:
     """Return whether an idle worker has ended: a living one sends nothing unasked."""
-    return bool(select.select([worker.channel], [], [], 0)[0])
+    return _is_readable(worker.channel, 0)
+
+
+def _is_readable(channel: Channel, timeout_s: float) -> bool:
+    """Wait until a channel has a message, or is closed. `select` would fail for descriptors above 1023."""
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 def _private_bytes(pid: int) -> int:

@@ -287,7 +287,7 @@ def test_worker_cannot_read_another_tenants_model(store: MemoryStore, computer: 
     job = Job(TENANT, version, "detect", BUILT_IN["detect"], Models({"detect": 1}))
 
     for name in ("models/tenant-002/detect.onnx", f"models/{TENANT}/pipelines.json", "", None):
-        assert _read_model(own, job, {"ask": "read", "name": name}) == ({"not_found": True}, [])
+        assert _read_model(own, job, {"ask": "read", "name": name}, max_bytes=10**9) == ({"not_found": True}, [])
 
 
 def test_neighbours_of_hostile_models_get_the_same_results(store: MemoryStore, computer: WorkerComputer) -> None:
@@ -312,3 +312,14 @@ def test_findings_are_one_json_object(computer: WorkerComputer) -> None:
     findings = json.loads(compute(computer).findings)
 
     assert (findings["tenant_id"], findings["counts"]) == (TENANT, {"plant": 1, "tray": 1})
+
+
+def test_worker_gets_no_model_above_the_limit_whatever_it_asks_for(store: MemoryStore) -> None:
+    own = TenantStores(store, models="models-bucket").of(TENANT)
+    version = ImageVersion("uploads", "uploads/tenant-001/a.jpg", 7)
+    job = Job(TENANT, version, "detect", BUILT_IN["detect"], Models({"detect": 1}))
+    question = {"ask": "read", "name": f"models/{TENANT}/detect.onnx", "generation": True, "max_bytes": 10**12}
+
+    answer, files = _read_model(own, job, question, max_bytes=10)
+
+    assert (answer["generation"], files) == (1000, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -212,6 +213,19 @@ def test_neighbour_of_a_lost_worker_is_served(pool: WorkerPool) -> None:
                 call(pool, do="fault")
 
         assert neighbour.result()[1] == [b"data"]
+
+
+def test_worker_with_a_descriptor_above_1023_is_served(server: ForkServer) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    pool = WorkerPool(server, size=1, memory_bytes=MEMORY_BYTES)
+    try:
+        assert [call(pool, b"data")[1] for _ in range(2)] == [[b"data"], [b"data"]]
+    finally:
+        pool.close()
+        close_all(descriptors)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_hundred_calls_and_lost_workers_leak_no_descriptor(pool: WorkerPool) -> None:
